@@ -1,0 +1,218 @@
+"""nas devices, nas spaces, nas predict, nas doctor: what is known without a study. All of it works with the base install."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import DeviceOption, JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, emit
+
+__all__ = ["register"]
+
+devices = typer.Typer(
+    help="Devices: chip, targets, how well calibrated.\n\nExample: nas devices show raspberrypi4", invoke_without_command=True
+)
+spaces = typer.Typer(help="Search spaces: size, decisions, costs.\n\nExample: nas spaces show mobilenetv3", invoke_without_command=True)
+
+
+@devices.callback()
+def _devices(context: typer.Context, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        list_devices(as_json)
+
+
+def _calibration(name: str) -> dict[str, object]:
+    from nas.hardware.profile import load_profile
+
+    profile = load_profile(name)
+    target = profile.target()
+    predictor = profile.predictor(target)
+    return {
+        "device": profile.name,
+        "title": profile.title,
+        "aliases": list(profile.aliases),
+        "target": target.to_dict(),
+        "band_factor": round(math.exp(predictor.half_width), 3),
+        "measurements": predictor.measurements,
+        "source": predictor.source,
+    }
+
+
+@devices.command("list")
+def list_devices(as_json: JsonOption = False) -> None:
+    """Devices by name.
+
+    Example: nas devices list --json
+    """
+    from rich.table import Table
+
+    from nas.cli.show import print_table
+    from nas.hardware.profile import profile_names
+
+    found = [_calibration(name) for name in profile_names()]
+    if as_json:
+        emit({"schema": 1, "devices": found})
+        return
+    table = Table(caption="band: 90 % of latencies lie within the prediction x/÷ this factor", caption_justify="left")
+    for column in ("device", "what", "default target", "band", "measurements", "predictor from"):
+        table.add_column(column)
+    for each in found:
+        target = each["target"]
+        assert isinstance(target, dict)
+        shown = f"{target['runtime']} {target['precision']} {target['threads']} thread(s)"
+        table.add_row(
+            str(each["device"]), str(each["title"]), shown, f"x/÷ {each['band_factor']}", str(each["measurements"]), str(each["source"])
+        )  # fmt: skip
+    print_table(table)
+
+
+@devices.command("show")
+def show_device(device: Annotated[str, typer.Argument(help="Name, alias or folder.")], as_json: JsonOption = False) -> None:
+    """Facts of a device with their sources, and what is not known.
+
+    Example: nas devices show raspberrypi4
+    """
+    from nas.hardware.profile import load_profile
+
+    profile = load_profile(device)
+    facts = {**profile.model_dump(mode="json", by_alias=True), "calibration": _calibration(device)}
+    if as_json:
+        emit(facts)
+        return
+    calibration = facts["calibration"]
+    typer.echo(f"{profile.name}: {profile.title}" + (f"   also called {', '.join(profile.aliases)}" if profile.aliases else ""))
+    for name, fact in facts["chip"].items():
+        if fact is not None:
+            value = f"{fact['value']:.4g}" if isinstance(fact["value"], float) else fact["value"]
+            typer.echo(f"  {name:<20} {value}   [{fact['source']}]")
+    watts = ", ".join(f"{count} busy {w:g} W" for count, w in profile.power.watts.items())
+    typer.echo(f"  {'power':<20} {watts}   [{profile.power.source}]")
+    for name, runtime in profile.runtimes.items():
+        typer.echo(f"  {'runtime ' + name:<20} version {runtime.version}, {', '.join(runtime.precisions)}")
+    typer.echo(f"  {'latency band':<20} x/÷ {calibration['band_factor']} (90 %), {calibration['measurements']} measurements")
+    typer.echo(f"  {'predictor from':<20} {calibration['source']}")
+    for name, value in profile.predictor(profile.target()).quality:
+        typer.echo(f"    {name:<38} {value:.4g}")
+    for sentence in profile.unknown:
+        typer.echo(f"  not known: {sentence}")
+
+
+@spaces.callback()
+def _spaces(context: typer.Context, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        list_spaces(as_json)
+
+
+def _space_facts(name: str) -> dict[str, object]:
+    from nas.cost import count
+    from nas.space import load_space
+
+    space = load_space(name)
+    low, high = (count(space.decode(arch)) for arch in (space.smallest, space.largest))
+    return {
+        "space": space.name,
+        "size": str(space.size),
+        "decisions": len(space.genes),
+        "resolutions": list(space.resolutions),
+        "macs": [low.macs, high.macs],
+        "params": [low.params, high.params],
+        "source": space.source,
+    }
+
+
+@spaces.command("list")
+def list_spaces(as_json: JsonOption = False) -> None:
+    """Search spaces by name.
+
+    Example: nas spaces list --json
+    """
+    from rich.table import Table
+
+    from nas.cli.show import print_table
+    from nas.space import space_names
+
+    found = [_space_facts(name) for name in space_names()]
+    if as_json:
+        emit({"schema": 1, "spaces": found})
+        return
+    table = Table()
+    for column in ("space", "size", "decisions", "pixels", "MACs, M", "params, M", "source"):
+        table.add_column(column, no_wrap=column != "source")
+    for each in found:
+        macs, params, sizes = each["macs"], each["params"], each["resolutions"]
+        assert isinstance(macs, list)
+        assert isinstance(params, list)
+        assert isinstance(sizes, list)
+        pixels = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
+        spans = (f"{low / 1e6:.3g} to {high / 1e6:.3g}" for low, high in (macs, params))
+        table.add_row(str(each["space"]), f"{float(str(each['size'])):.2g}", str(each["decisions"]), pixels, *spans, str(each["source"]))
+    print_table(table)
+
+
+@spaces.command("show")
+def show_space(space: Annotated[str, typer.Argument(help="Name or YAML file.")], as_json: JsonOption = False) -> None:
+    """Every decision of a space and its choices.
+
+    Example: nas spaces show mobilenet_tiny
+    """
+    from nas.space import load_space
+
+    found = load_space(space)
+    genes = {gene.name: list(gene.choices) for gene in found.genes}
+    facts = {**_space_facts(space), "genes": genes}
+    if as_json:
+        emit({"schema": 1, **facts})
+        return
+    for key, value in facts.items():
+        if key != "genes":
+            typer.echo(f"{key:<12} {value}")
+    for name, choices in genes.items():
+        typer.echo(f"  {name:<20} {', '.join(map(str, choices))}")
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Reference name, architecture .json, or .onnx that nas exported.")],
+    device: DeviceOption,
+    runtime: RuntimeOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Latency and energy of a network on a device, with bands, block by block.
+
+    Example: nas predict mobilenet_v2 --device raspberrypi4 --threads 4
+    """
+    from nas.prediction import network_of, predict_network
+
+    found = predict_network(network_of(model), model, device, runtime, precision, threads)
+    if as_json:
+        emit(found.to_dict())
+        return
+    typer.echo(f"{model} on {found.target.key}")
+    for line in found.lines():
+        typer.echo(f"  {line}")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """What works on this machine: cores, clock, runtimes, extras, energy meters, storage.
+
+    Example: nas doctor
+    """
+    from nas.diagnosis import checks
+
+    found = checks()
+    if as_json:
+        emit({"schema": 1, "checks": [check.to_dict() for check in found]})
+        return
+    for check in found:
+        typer.echo(f"{'ok     ' if check.ok else 'absent '} {check.name:<22} {check.text}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(devices, name="devices")
+    app.add_typer(spaces, name="spaces")
+    app.command()(predict)
+    app.command()(doctor)

@@ -1,0 +1,40 @@
+"""Quantities with units, as people type them, to SI."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nas.errors import InputError
+
+__all__ = ["parse"]
+
+UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "latency": MappingProxyType({"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}),
+        "energy": MappingProxyType({"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "Wh": 3600.0}),
+        "count": MappingProxyType({"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}),
+        "bytes": MappingProxyType({"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}),
+        "duration": MappingProxyType({"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}),
+        "share": MappingProxyType({"": 1.0, "%": 1e-2}),
+    }
+)
+
+
+def parse(text: str, kind: str, option: str) -> float:
+    """A positive quantity in SI units, e.g. "25ms" as latency is 0.025.
+
+    Raises:
+        InputError: not a number with one of the units of its kind; names the option and the units.
+    """
+    units = UNITS[kind]
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ%]*)\s*", text)
+    if match is None or match[2] not in units:
+        shown = ", ".join(unit or "(none)" for unit in units)
+        raise InputError(f"{option} takes a number with a unit of {shown}, got {text!r}")
+    value = float(match[1]) * units[match[2]]
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{option} must be more than zero, got {text!r}")
+    return value

@@ -1,0 +1,205 @@
+"""nas front, nas pick, nas export, nas ui: what came out of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nas.cli.options import JsonOption, RunsOption, StudyArgument, emit
+from nas.cli.quantities import parse
+from nas.errors import InfeasibleError, InputError, UnknownNameError
+from nas.report.front import CandidateRecord, FrontRecord
+
+__all__ = ["register"]
+
+DeviceChoice = Annotated[str | None, typer.Option("--device", "-d", help="One of the study's devices; its first.", show_default=False)]
+
+
+def front(
+    runs: RunsOption,
+    study: StudyArgument = None,
+    device: DeviceChoice = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every candidate.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture: .html or .png.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The Pareto front of a study.
+
+    Example: nas front --plot front.html
+    """
+    from nas.cli.show import front_table, print_table
+    from nas.files import write_atomic
+    from nas.report.record import front_csv, read_front, study_folder
+
+    record = read_front(study_folder(runs, study), device)
+    if plot is not None:
+        from nas.report.plots import front_html, front_png
+
+        if plot.suffix not in (".html", ".png"):
+            raise InputError(f"--plot takes a file that ends in .html or .png, got {plot}")
+        write_atomic(plot, front_html(record) if plot.suffix == ".html" else front_png(record))
+    if as_json:
+        emit(record.to_dict())
+    elif csv:
+        typer.echo(front_csv(record), nl=False)
+    else:
+        print_table(front_table(record))
+        if plot is not None:
+            typer.echo(f"picture   {plot}")
+
+
+def _find(record: FrontRecord, name: str) -> CandidateRecord:
+    """A candidate by id or by an unambiguous beginning of it."""
+    found = [each for each in record.candidates if each.id.startswith(name)]
+    exact = [each for each in found if each.id == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
+    raise UnknownNameError("candidate", name, [each.id for each in record.candidates], hint="nas front lists them")
+
+
+def _choose(
+    record: FrontRecord, candidate: str | None, bounds: dict[str, str | None], knee: bool, fastest: bool, most_accurate: bool
+) -> CandidateRecord:
+    """The candidate that the options mean: an id, or the most accurate, the knee or the fastest of the front within the bounds."""
+    from nas.cli.search import BOUNDS
+
+    if sum([candidate is not None, knee, fastest, most_accurate]) > 1:
+        raise InputError("choose one of --pick, --knee, --fastest and --most-accurate")
+    if candidate is not None:
+        return _find(record, candidate)
+    able = list(record.front)
+    for option, text in bounds.items():
+        if text is None:
+            continue
+        metric, kind, side = BOUNDS[option]
+        bound = parse(text, kind, option)
+        values = [each.value(metric) for each in able]
+        kept = [e for e, v in zip(able, values, strict=True) if v is not None and (v <= bound if side == "max" else v >= bound)]
+        if not kept:
+            best = (min if side == "max" else max)(v for v in values if v is not None)
+            raise InfeasibleError(
+                f"no member of the front meets {option} {text}: the nearest has {metric} {best:.4g}", len(able), {metric: best}
+            )
+        able = kept
+    if fastest:
+        return min(able, key=lambda each: each.value("latency_s") or 0.0)
+    if knee:
+        import numpy as np
+
+        from nas.search.pareto import knee as knee_of
+
+        points = np.array([[-(each.value("accuracy_search") or 0.0), np.log(each.value("latency_s") or 1.0)] for each in able])
+        return able[knee_of(points)]
+    return max(able, key=lambda each: (each.value("accuracy_search") or 0.0, -(each.value("latency_s") or 0.0)))
+
+
+MaxLatency = Annotated[str | None, typer.Option(help="e.g. 20ms", show_default=False)]
+MaxEnergy = Annotated[str | None, typer.Option(help="e.g. 40mJ", show_default=False)]
+MaxParams = Annotated[str | None, typer.Option(help="e.g. 3M", show_default=False)]
+MaxSize = Annotated[str | None, typer.Option(help="e.g. 4MiB", show_default=False)]
+MinAccuracy = Annotated[str | None, typer.Option(help="e.g. 0.9 or 90%", show_default=False)]
+Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front.")]
+Fastest = Annotated[bool, typer.Option("--fastest", help="The fastest.")]
+MostAccurate = Annotated[bool, typer.Option("--most-accurate", help="The most accurate (the default).")]
+
+
+def pick(
+    runs: RunsOption,
+    study: StudyArgument = None,
+    device: DeviceChoice = None,
+    candidate: Annotated[str | None, typer.Option("--pick", "--id", help="Id, or its beginning.", show_default=False)] = None,
+    max_latency: MaxLatency = None,
+    max_energy: MaxEnergy = None,
+    max_params: MaxParams = None,
+    max_size: MaxSize = None,
+    min_accuracy: MinAccuracy = None,
+    knee: Knee = False,
+    fastest: Fastest = False,
+    most_accurate: MostAccurate = False,
+    as_json: JsonOption = False,
+) -> None:
+    """One candidate of the front with its figures: the most accurate within the bounds, by search accuracy.
+
+    Example: nas pick --max-latency 20ms
+    """
+    from nas.cli.show import candidate_lines
+    from nas.report.record import read_front, study_folder
+
+    bounds = {
+        "--max-latency": max_latency, "--max-energy": max_energy, "--max-params": max_params, "--max-size": max_size,
+        "--min-accuracy": min_accuracy,
+    }  # fmt: skip
+    folder = study_folder(runs, study)
+    record = read_front(folder, device)
+    chosen = _choose(record, candidate, bounds, knee, fastest, most_accurate)
+    if as_json:
+        emit({"schema": 1, "study": record.study, "device": record.device, "candidate": chosen.to_dict()})
+        return
+    for line in candidate_lines(chosen):
+        typer.echo(line)
+    if not chosen.artifacts:
+        typer.echo(f"not exported yet: nas export {record.study} --pick {chosen.id}")
+
+
+def export(
+    runs: RunsOption,
+    study: StudyArgument = None,
+    device: DeviceChoice = None,
+    candidate: Annotated[str | None, typer.Option("--pick", "--id", help="Id, or its beginning.", show_default=False)] = None,
+    max_latency: MaxLatency = None,
+    knee: Knee = False,
+    fastest: Fastest = False,
+    most_accurate: MostAccurate = False,
+    form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Of the model.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="Folder.", show_default="exports/<study>-<id>")] = None,
+) -> None:
+    """Deployable files of a candidate and a model card; a candidate that is no finalist is fine-tuned, tested and checked first.
+
+    Example: nas export --knee --format openvino
+    """
+    from nas.cli.search import stopping
+    from nas.cli.show import Display
+    from nas.report.record import read_front, study_folder
+
+    folder = study_folder(runs, study)
+    record = read_front(folder, device)
+    chosen = _choose(record, candidate, {"--max-latency": max_latency}, knee, fastest, most_accurate)
+    with Display() as display, stopping() as stop:
+        from nas.exporting import export as write
+
+        written = write(folder, chosen, form, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
+    for path in written:
+        typer.echo(f"wrote {path}")
+
+
+def ui(
+    runs: RunsOption,
+    study: StudyArgument = None,
+    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 5000,
+) -> None:
+    """Starts the MLflow UI on the local store and prints the address of the study's Pareto view. Ctrl-C stops it.
+
+    Example: nas ui --port 0
+    """
+    from nas.report.record import study_folder
+    from nas.report.study import load_config
+    from nas.report.tracking import Tracker
+    from nas.report.ui import serve_ui
+
+    name = study_folder(runs, study).name
+    config, _ = load_config(runs / name)
+    if config.tracking_uri and config.tracking_uri.startswith("http"):
+        typer.echo(f"study {name} is on a server: {config.tracking_uri.rstrip('/')}{Tracker(runs, config.tracking_uri).find_view(name)}")
+        return
+    typer.echo("starting the MLflow UI ...", err=True)
+    serve_ui(runs, name, port, lambda address: typer.echo(f"{address}\nCtrl-C stops it", color=None))
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (front, pick, export, ui):
+        app.command()(command)

@@ -1,0 +1,109 @@
+"""What works on this machine. Works with the base install."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["Check", "checks"]
+
+EXTRAS = {"search": ("torch", "optuna", "mlflow", "scikit-learn", "onnx", "openvino")}
+POWERCAP = Path("/sys/class/powercap")
+HWMON = Path("/sys/class/hwmon")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        text: what was found, or why it is absent and what to do.
+    """
+
+    name: str
+    ok: bool
+    text: str
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def checks() -> list[Check]:
+    """Everything worth knowing before a search or a measurement."""
+    return [_python(), _machine(), _runtime(), *_libraries(), _storage(), _governor(), _rapl(), _current_sensors()]
+
+
+def _python() -> Check:
+    return Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _machine() -> Check:
+    import psutil
+
+    from nas.hardware.host import detect_host
+
+    memory = psutil.virtual_memory()
+    free = psutil.disk_usage(str(Path.cwd())).free
+    text = (
+        f"{detect_host().title}, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free, {free / 2**30:.0f} GiB disk"
+    )
+    return Check("machine", True, text)
+
+
+def _runtime() -> Check:
+    try:
+        from nas.hardware.runtimes.onnxruntime import providers
+    except ImportError as exc:
+        return Check("onnxruntime", False, f"cannot be imported: {exc}")
+    return Check("onnxruntime", True, f"{version('onnxruntime')}, providers {', '.join(providers())}")
+
+
+def _libraries() -> list[Check]:
+    found = []
+    for extra, names in EXTRAS.items():
+        missing, have = [], []
+        for name in names:
+            try:
+                have.append(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                missing.append(name)
+        text = ", ".join(have) if not missing else f'{", ".join(missing)} missing: pip install "hwnas[{extra}]"'
+        found.append(Check(f"extra {extra}", not missing, text))
+    return found
+
+
+def _storage() -> Check:
+    connection = sqlite3.connect(":memory:")
+    connection.close()
+    writable = os.access(Path.cwd(), os.W_OK)
+    text = f"SQLite {sqlite3.sqlite_version}, {Path.cwd() / 'runs'} can be written"
+    return Check("storage", writable, text if writable else f"{Path.cwd()} cannot be written: use --runs with another folder")
+
+
+def _governor() -> Check:
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    try:
+        governor = path.read_text().strip()
+    except OSError:
+        return Check("cpu governor", False, "not told by this machine: clocks may move while measuring")
+    advice = "" if governor == "performance" else ": latencies vary less with performance"
+    return Check("cpu governor", True, governor + advice)
+
+
+def _rapl() -> Check:
+    counters = sorted(POWERCAP.glob("intel-rapl:*/energy_uj"))
+    if not counters:
+        return Check("energy: RAPL", False, "no counter in /sys/class/powercap: energy is modelled as power x time")
+    if not os.access(counters[0], os.R_OK):
+        return Check("energy: RAPL", False, f"{counters[0]} is there but cannot be read: sudo chmod a+r {counters[0]}")
+    return Check("energy: RAPL", True, f"{len(counters)} counters (not read yet: energy is modelled as power x time)")
+
+
+def _current_sensors() -> Check:
+    names = [path.read_text().strip() for path in sorted(HWMON.glob("hwmon*/name")) if os.access(path, os.R_OK)]
+    found = [name for name in names if name.startswith("ina")]
+    return Check("energy: hwmon", bool(found), ", ".join(found) if found else "no INA219/226/3221 sensor")

@@ -1,0 +1,31 @@
+"""Plug-ins by entry point, loaded by name only: nothing is imported until it is asked for."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from nas.errors import MissingExtraError, UnknownNameError
+
+__all__ = ["load", "names"]
+
+
+def names(kind: str) -> list[str]:
+    """Names under the entry-point group `nas.<kind>`, sorted."""
+    return sorted({point.name for point in entry_points(group=f"nas.{kind}")})
+
+
+def load(kind: str, name: str) -> Any:
+    """The object registered as `name` in the group `nas.<kind>`.
+
+    Raises:
+        UnknownNameError: no plug-in of that name.
+        MissingExtraError: its module needs something that is not installed.
+    """
+    for point in entry_points(group=f"nas.{kind}"):
+        if point.name == name:
+            try:
+                return point.load()
+            except ModuleNotFoundError as exc:
+                raise MissingExtraError(str(exc.name), "search") from exc
+    raise UnknownNameError(kind.removesuffix("s"), name, names(kind))

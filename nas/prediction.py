@@ -1,0 +1,141 @@
+"""From whatever names a network to its predicted figures. Works with the base install."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.architecture import Architecture, BlockSpec
+from nas.cost import count
+from nas.errors import ModelFileError, SpaceError, UnknownNameError
+from nas.hardware.energy import modelled_energy
+from nas.hardware.profile import load_profile
+from nas.metrics import Metric
+from nas.space import load_space, reference_blocks, reference_names
+from nas.target import Target
+
+__all__ = ["Prediction", "network_of", "predict_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Figures of a network on a target.
+
+    Attributes:
+        in_range: whether the network is like those that the predictor was fitted on.
+        blocks: (name, MACs, seconds) in order; seconds are the predictor's without the cost of a run as such.
+    """
+
+    model: str
+    target: Target
+    in_range: bool
+    metrics: dict[str, Metric]
+    blocks: tuple[tuple[str, int, float], ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The form of `nas predict --json`."""
+        return {
+            "schema": 1,
+            "model": self.model,
+            "target": self.target.to_dict(),
+            "in_range": self.in_range,
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+            "blocks": [
+                {"name": name, "macs": macs, "latency_s": {"value": seconds, "unit": "s", "source": "predicted"}}
+                for name, macs, seconds in self.blocks
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        latency, energy = self.metrics["latency_s"], self.metrics["energy_j"]
+        shown = [
+            f"latency   {_band(latency)} ms   [{latency.source}]",
+            f"energy    {_band(energy)} mJ   [{energy.source}, {energy.scope}]",
+            f"MACs      {self.metrics['macs'].value / 1e6:.4g} M   [counted]",
+            f"params    {self.metrics['params'].value / 1e6:.4g} M   [counted]",
+            f"weights   {self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
+            f"memory    {self.metrics['peak_memory_bytes'].value / 2**20:.3g} MiB, weights and activations   [counted]",
+        ]
+        if not self.in_range:
+            shown.append("outside the range of what was measured: the band is widened")
+        total = sum(seconds for _, _, seconds in self.blocks) or 1.0
+        return shown + [f"  {name:<12} {macs / 1e6:8.2f} M {s * 1e3:8.3f} ms {s / total:5.0%}" for name, macs, s in self.blocks]
+
+
+def _band(metric: Metric) -> str:
+    """Value and 90 % band in thousandths of the unit."""
+    band = "" if metric.low is None or metric.high is None else f", 90 % band {metric.low * 1e3:.3g} to {metric.high * 1e3:.3g}"
+    return f"{metric.value * 1e3:.3g}{band}"
+
+
+def network_of(model: str) -> tuple[BlockSpec, ...]:
+    """Blocks of a reference architecture, an architecture's JSON file, or an ONNX file that we exported.
+
+    Raises:
+        UnknownNameError: neither a reference nor a file.
+        ModelFileError: a file that is not ours or cannot be read.
+    """
+    path = Path(model)
+    if path.suffix == ".onnx" and path.is_file():
+        from nas.hardware.runtimes.onnxruntime import read_metadata
+
+        text = read_metadata(path).get("blocks")
+        if text is None:
+            raise ModelFileError(
+                f"{model}: was not exported by nas, and ONNX files of others cannot be read yet: give an architecture .json"
+            )
+        return _blocks(model, text)
+    if path.suffix == ".json" and path.is_file():
+        return _from_json(path)
+    if path.suffix in (".onnx", ".json"):
+        raise ModelFileError(f"{model}: there is no such file")
+    if model not in reference_names():
+        raise UnknownNameError("model", model, reference_names(), hint="(a path to an .onnx or .json file works too)")
+    return reference_blocks(model)
+
+
+def _from_json(path: Path) -> tuple[BlockSpec, ...]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ModelFileError(f"{path}: cannot be read as JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise ModelFileError(f'{path}: an architecture is {{"space": NAME, "genes": {{...}}}}, got {type(data).__name__}')
+    if "blocks" in data:
+        return _blocks(str(path), json.dumps(data["blocks"]))
+    arch = Architecture.from_dict(data)
+    space = load_space(arch.space)
+    return space.decode(space.canonical(dict(arch.genes)))
+
+
+def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:
+    try:
+        items = json.loads(text)
+        if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
+            raise ModelFileError(f"{where}: blocks must be a list of objects")
+        return tuple(BlockSpec.from_dict(item) for item in items)
+    except ModelFileError:
+        raise
+    except (ValueError, SpaceError) as exc:
+        raise ModelFileError(f"{where}: {exc}") from exc
+
+
+def predict_network(
+    blocks: Sequence[BlockSpec], model: str, device: str, runtime: str | None, precision: str | None, threads: int | None
+) -> Prediction:
+    """Counts, predicted latency and modelled energy.
+
+    Raises:
+        UnknownNameError, InputError: as the profile says.
+    """
+    profile = load_profile(device)
+    target = profile.target(runtime, precision, threads)
+    predictor = profile.predictor(target)
+    latency = predictor.predict(blocks, target.threads)
+    metrics = {"latency_s": latency, "energy_j": modelled_energy(latency, profile.power, target.threads)}
+    seconds = predictor.predict_blocks(blocks, target.threads)
+    parts = tuple((block.name, count([block]).macs, s) for block, s in zip(blocks, seconds, strict=True))
+    return Prediction(model, target, predictor.in_range(blocks), {**metrics, **count(blocks, target.precision).metrics()}, parts)

@@ -1,0 +1,136 @@
+"""The MLflow UI on the local store, opened at a study's Pareto view: the light server as a process of its own, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from nas.errors import InputError
+from nas.report.tracking import ENVIRONMENT, Tracker, TrackingError, local_store
+
+__all__ = ["serve_ui"]
+
+HOST = "127.0.0.1"
+START_S = 90.0
+"""Longest wait for the server's first answer; 9 s are usual on two cores."""
+STOP_S = 10.0
+
+
+def serve_ui(runs: Path, study: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serves the MLflow UI until Ctrl-C or SIGTERM, then stops it and returns.
+
+    Args:
+        port: 0 picks a free one.
+        on_ready: called once, with the address of the study's Pareto view, when the server answers.
+
+    Raises:
+        StudyError: nothing is recorded of the study.
+        InputError: the port cannot be had.
+        TrackingError: the server does not start, or ends by itself; the end of its log is in the message.
+    """
+    path = Tracker(runs).find_view(study)
+    port = _free_port(port)
+    log = (runs / "mlflow" / "server.log").resolve()
+    with suppress(KeyboardInterrupt), _sigterm_as_interrupt(), _server(runs, port, log) as server:
+        _wait_until_ready(server, port, log)
+        on_ready(f"http://{HOST}:{port}{path}")
+        code = server.wait()
+        raise TrackingError(f"the MLflow server ended by itself with code {code}:\n{_tail(log)}")
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as exc:
+            reason = "is taken" if isinstance(exc, OSError) and exc.errno == 98 else f"cannot be used ({exc})"
+            raise InputError(f"port {port} {reason}: choose another one with --port, or a free one with --port 0") from exc
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _server(runs: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The server as a process group of its own, gone when the block ends."""
+    artifacts = (runs / "mlflow" / "artifacts").resolve()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", local_store(runs), "--artifacts-destination", artifacts.as_uri()]
+    environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    try:
+        with log.open("wb") as output:
+            server = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=log.parent, start_new_session=True
+            )
+    except OSError as exc:
+        raise TrackingError(f"the MLflow server cannot be started: {exc}") from exc
+    try:
+        yield server
+    finally:
+        _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Ends the process group: kindly, then not."""
+    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(patience_s)
+        deadline = time.monotonic() + patience_s
+        while _alive(server.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not _alive(server.pid):
+            return
+
+
+def _alive(group: int) -> bool:
+    """Whether any process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    with httpx.Client(trust_env=False, timeout=5) as client:
+        while time.monotonic() < deadline:
+            if server.poll() is not None:
+                raise TrackingError(f"the MLflow server ended before it answered (code {server.returncode}):\n{_tail(log)}")
+            with suppress(httpx.TransportError):
+                if client.get(f"http://{HOST}:{port}/health").is_success:
+                    return
+            time.sleep(0.1)
+    raise TrackingError(f"the MLflow server did not answer within {START_S:.0f} s; the end of {log}:\n{_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 8) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else "(no log)"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does; other threads than the main one cannot ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

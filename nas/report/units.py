@@ -1,0 +1,75 @@
+"""How numbers are shown at the edges: ms, mJ, MiB and per cent, for values that are SI units inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from nas.metrics import Metric
+
+__all__ = ["SHOWN", "Shown", "describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a metric is shown.
+
+    Attributes:
+        key: its name at the edge, with the unit in it: the metric's key in MLflow.
+        label: for axes and tables.
+        unit: of `factor` times the SI value, for people.
+        factor: from SI units to those of `key`.
+        percent: people read it in per cent; `factor` leaves it a fraction.
+    """
+
+    key: str
+    label: str
+    unit: str
+    factor: float
+    percent: bool = False
+
+    def number(self, value: float) -> float:
+        """The SI value in the unit that people read."""
+        return value * (100 if self.percent else self.factor)
+
+    @property
+    def axis(self) -> str:
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+
+SHOWN: Mapping[str, Shown] = MappingProxyType(
+    {
+        "accuracy_search": Shown("accuracy_search", "search accuracy", "%", 1, percent=True),
+        "accuracy_test": Shown("accuracy_test", "test accuracy", "%", 1, percent=True),
+        "latency_s": Shown("latency_ms", "latency", "ms", 1e3),
+        "latency_measured_s": Shown("latency_measured_ms", "measured latency", "ms", 1e3),
+        "energy_j": Shown("energy_mj", "energy", "mJ", 1e3),
+        "macs": Shown("macs", "multiply-adds", "", 1),
+        "params": Shown("params", "parameters", "", 1),
+        "size_bytes": Shown("size_mib", "size", "MiB", 2**-20),
+        "peak_memory_bytes": Shown("peak_memory_mib", "peak memory", "MiB", 2**-20),
+    }
+)
+"""Every metric of `nas.metrics.UNITS`."""
+
+
+def describe(name: str, metric: Metric) -> str:
+    """A metric as people read it, with its error and its source, e.g. "12.3 ms (9.84 to 15.4), predicted"."""
+    shown = SHOWN[name]
+    value = shown.number(metric.value)
+    text = f"{value:.2f}" if shown.percent else _short(value)
+    if metric.std is not None:
+        text += f" ± {shown.number(metric.std):.2g}"
+    text += f" {shown.unit}" if shown.unit else ""
+    if metric.low is not None and metric.high is not None:
+        text += f" ({_short(shown.number(metric.low))} to {_short(shown.number(metric.high))})"
+    return f"{text}, {metric.source}" + (f" ({metric.scope})" if metric.scope else "")
+
+
+def _short(value: float) -> str:
+    """Three digits; large numbers in thousands, millions, billions."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"

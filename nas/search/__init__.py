@@ -1,0 +1,1 @@
+"""Search: evaluators, samplers, Pareto tools and the engine that asks and tells."""

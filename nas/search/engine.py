@@ -1,0 +1,157 @@
+"""The ask-tell loop for one device. It tells what happens through `on_event` and keeps no state but the study's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import Study
+from optuna.trial import Trial
+
+from nas.architecture import Architecture
+from nas.errors import NasError, StoppedError
+from nas.events import Event, Listener
+from nas.metrics import Candidate, Constraint, Metric, Objective
+from nas.search import pareto, storage
+from nas.search.executors import Evaluation, Executor
+from nas.search.sampler import SpaceExhaustedError, distributions
+from nas.search.scoring import Scorer
+
+__all__ = ["Problem", "losses", "run"]
+
+MOST_FAILURES = 20
+"""Failed evaluations after which the search gives up: then it is not the architecture that is wrong."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched for on one device.
+
+    Attributes:
+        reference: reference point of the hypervolume, in the units of the objectives.
+    """
+
+    scorer: Scorer
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    reference: tuple[float, ...]
+    trials: int
+
+
+def losses(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Objectives as losses, (n, objectives)."""
+    rows = [[objective.loss(candidate.metrics[objective.metric].value) for objective in objectives] for candidate in candidates]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+
+
+def run(
+    problem: Problem,
+    study: Study,
+    executor: Executor,
+    accuracies: dict[Architecture, Evaluation],
+    on_event: Listener,
+    stop: Callable[[], bool],
+    deadline_s: float | None = None,
+) -> list[storage.Evaluated]:
+    """Asks, scores, evaluates and tells until the study holds `problem.trials` candidates, time is up or the space is exhausted.
+
+    Args:
+        accuracies: what is known already; never evaluated again. New ones are added.
+        deadline_s: on the clock of `time.monotonic`.
+
+    Raises:
+        StoppedError: `stop` said so; what was told stays.
+        NasError: too many evaluations failed.
+    """
+    done = storage.evaluated(study)
+    reaped = storage.reap(study)
+    if reaped:
+        on_event(Event("info", f"{reaped} evaluation(s) that were cut off are asked for again"))
+    accuracies.update({e.candidate.arch: Evaluation(_accuracy_only(e.candidate), e.seconds) for e in done})
+    pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
+    failures, exhausted = 0, ""
+    started, first = time.monotonic(), len(done)
+
+    def is_over() -> bool:
+        return bool(exhausted) or len(done) + len(pending) >= problem.trials or (deadline_s is not None and time.monotonic() > deadline_s)
+
+    try:
+        while pending or not is_over():
+            while len(pending) < executor.capacity and not is_over() and not stop():
+                try:
+                    trial = study.ask(distributions(problem.scorer.space))
+                except SpaceExhaustedError as exc:
+                    exhausted = str(exc)
+                    storage.reap(study, keep={t.number for t, _ in pending.values()})
+                    break
+                arch = problem.scorer.space.canonical(trial.params)
+                pending[_known(accuracies, arch) or executor.submit(arch)] = (trial, arch)
+            if stop():
+                raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
+            if not pending:
+                break
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                trial, arch = pending.pop(future)
+                try:
+                    evaluation = future.result()
+                except NasError as exc:
+                    failures += 1
+                    storage.fail(study, trial, str(exc))
+                    on_event(Event("warning", f"trial {trial.number} failed: {exc}"))
+                    if failures >= MOST_FAILURES:
+                        raise NasError(f"{failures} evaluations failed, the last one: {exc}") from exc
+                    continue
+                accuracies[arch] = evaluation
+                metrics = {**evaluation.metrics, **problem.scorer.metrics(arch)}
+                candidate = Candidate(arch, problem.scorer.target, metrics, trial.number)
+                storage.record(study, trial, candidate, problem.objectives, evaluation.seconds)
+                done.append(storage.Evaluated(candidate, evaluation.seconds))
+                pace = (time.monotonic() - started) / (len(done) - first)
+                on_event(_told(problem, done, pace, deadline_s))
+    finally:
+        storage.reap(study)
+    if exhausted:
+        on_event(Event("info", exhausted))
+    return done
+
+
+def _known(accuracies: dict[Architecture, Evaluation], arch: Architecture) -> Future[Evaluation] | None:
+    """A finished future for an architecture that was evaluated before (on another device)."""
+    if arch not in accuracies:
+        return None
+    future: Future[Evaluation] = Future()
+    future.set_result(accuracies[arch])
+    return future
+
+
+def _accuracy_only(candidate: Candidate) -> dict[str, Metric]:
+    return {name: metric for name, metric in candidate.metrics.items() if name == "accuracy_search"}
+
+
+def _told(problem: Problem, done: Sequence[storage.Evaluated], pace: float, deadline_s: float | None) -> Event:
+    candidates = [each.candidate for each in done]
+    points = losses(candidates, problem.objectives)
+    reference = [objective.loss(value) for objective, value in zip(problem.objectives, problem.reference, strict=True)]
+    volume = pareto.hypervolume(points, reference)
+    best = max(candidate.metrics["accuracy_search"].value for candidate in candidates)
+    left = pace * (problem.trials - len(done))
+    if deadline_s is not None:
+        left = min(left, max(0.0, deadline_s - time.monotonic()))
+    return Event(
+        "trial",
+        f"{len(done)}/{problem.trials} candidates, best accuracy {best:.4f}, {int(pareto.front(points).sum())} on the front",
+        share=len(done) / problem.trials,
+        seconds_left=left,
+        fields={
+            "device": problem.scorer.target.device,
+            "trial": candidates[-1].trial,
+            "candidates": len(done),
+            "hypervolume": volume,
+            "best_accuracy": best,
+            "id": candidates[-1].id,
+        },
+    )

@@ -1,0 +1,96 @@
+"""Where evaluations run: in this process, or in a pool of local processes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from typing import Protocol
+
+from nas.architecture import Architecture
+from nas.metrics import Metric
+from nas.search.evaluators import Evaluator, EvaluatorContext, open_evaluator
+
+__all__ = ["Evaluation", "Executor", "InProcess", "LocalPool", "open_executor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Metrics of one architecture and the seconds that they took."""
+
+    metrics: dict[str, Metric]
+    seconds: float
+
+
+class Executor(Protocol):
+    """Runs evaluations. `capacity` of them may be under way at once."""
+
+    capacity: int
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]: ...
+
+    def close(self) -> None: ...
+
+
+def _timed(evaluator: Evaluator, arch: Architecture) -> Evaluation:
+    started = time.perf_counter()
+    metrics = evaluator.evaluate([arch])[0]
+    return Evaluation(metrics, time.perf_counter() - started)
+
+
+class InProcess:
+    """One evaluation at a time, in this process: repeatable."""
+
+    capacity = 1
+
+    def __init__(self, name: str, context: EvaluatorContext) -> None:
+        self._evaluator = open_evaluator(name, context)
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        future: Future[Evaluation] = Future()
+        try:
+            future.set_result(_timed(self._evaluator, arch))
+        except Exception as exc:
+            future.set_exception(exc)
+        return future
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@cache
+def _worker_evaluator(name: str, context: EvaluatorContext) -> Evaluator:
+    return open_evaluator(name, context)
+
+
+def _evaluate_in_worker(name: str, context: EvaluatorContext, arch: Architecture) -> Evaluation:
+    return _timed(_worker_evaluator(name, context), arch)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; only the driver acts on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class LocalPool:
+    """`workers` processes on this machine; each opens its evaluator once."""
+
+    def __init__(self, name: str, context: EvaluatorContext, workers: int) -> None:
+        self.capacity = workers
+        self._name, self._context = name, context
+        # Spawn, not fork: torch's threads do not survive a fork.
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        return self._pool.submit(_evaluate_in_worker, self._name, self._context, arch)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def open_executor(name: str, context: EvaluatorContext, workers: int) -> Executor:
+    """In this process for one worker, a local pool for more."""
+    return InProcess(name, context) if workers == 1 else LocalPool(name, context, workers)

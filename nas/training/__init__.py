@@ -1,0 +1,1 @@
+"""Data, training of the supernet, fine-tuning."""

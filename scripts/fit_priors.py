@@ -1,0 +1,163 @@
+"""Fits the priors of raspberrypi4 and pixel3 on the block latencies of HW-NAS-Bench and writes them into hw_profiles/.
+
+    python scripts/fit_priors.py --data ../shared/data
+
+Li et al. 2021, HW-NAS-Bench, arXiv:2103.10584, MIT licence. DIR holds fbnet_blocks_raspi4.csv (22 layers x 9 blocks, milliseconds over
+the layer's skip) and fbnet_latency.parquet (5,000 whole networks). Nothing published of known networks is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.architecture import BlockSpec
+from nas.hardware.features import block_features, network_features
+from nas.hardware.fitting import fit, out_of_fold, shape_ranges
+from nas.hardware.predictor import LatencyPredictor, SpeedUp
+from nas.hardware.predictor_file import save_predictor
+from nas.hardware.profile import load_profile
+from nas.hardware.roofline import roofline
+
+ROOT = Path(__file__).resolve().parent.parent
+OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
+STAGES = np.repeat(np.arange(7), (1, 4, 4, 4, 4, 4, 1))  # of the 22 layers
+ALL_SKIP_STAGE = 7  # stem, skips and head are a group of their own
+SOURCE = "HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584), FBNet on CIFAR-100: 22 x 9 block latencies and the all-skip network"
+LICENCE = "MIT (GATECH-EIC/HW-NAS-Bench)"
+# Median and range over the networks in ncnn's published Raspberry Pi 4 tables (Tencent/ncnn, benchmark/README).
+RASPBERRYPI4_SPEEDUP = SpeedUp(4, 1.68, 1.51, 2.03, "ncnn's published tables, Raspberry Pi 4, 4 threads over 1, fp32 at 224 x 224")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the table: its profile, its columns, its all-skip network in seconds."""
+
+    name: str
+    blocks_column: str
+    networks_column: str
+    all_skip_s: float
+    speedup: SpeedUp | None
+
+
+DEVICES = (
+    Device("raspberrypi4", "raspi4_ms_over_skip", "raspi4_ms", 7.798226e-3, RASPBERRYPI4_SPEEDUP),
+    Device("pixel3", "pixel3_ms_over_skip", "pixel3_ms", 2.838628e-3, None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A row of the table; `spec` is None for an identity."""
+
+    layer: int
+    op: str
+    spec: BlockSpec | None
+    row: dict[str, str]
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """The 22 x 9 blocks as `BlockSpec`s."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Block(int(row["layer"]), row["op"], _spec(row), row) for row in csv.DictReader(file)]
+
+
+def _spec(row: dict[str, str]) -> BlockSpec | None:
+    name = f"l{row['layer']}"
+    in_chs, out_chs, size, stride = (int(row[key]) for key in ("in_chs", "out_chs", "in_size", "stride"))
+    if row["op"] == "skip":
+        return BlockSpec(name, "conv", in_chs, out_chs, size, 1, stride, "relu") if row["skip_is_conv"] == "True" else None
+    # The expansion is there at e1 too (FBNet's code), and a residual where shapes allow it.
+    return BlockSpec(
+        name, "mbconv", in_chs, out_chs, size, int(row["kernel"]), stride, "relu",
+        mid_chs=in_chs * int(row["expand"]), expand=True, groups=int(row["groups"]), residual=stride == 1 and in_chs == out_chs,
+    )  # fmt: skip
+
+
+def all_skip(blocks: list[Block]) -> tuple[BlockSpec, ...]:
+    """The network of skips: stem, convolutions where shapes change, head."""
+    return (
+        BlockSpec("stem", "conv", 3, 16, 32, 3, 1, "relu"),
+        *(block.spec for block in blocks if block.op == "skip" and block.spec is not None),
+        BlockSpec("head", "conv", 352, 1504, 4, 1, 1, "relu"),
+        BlockSpec("pool", "pool", 1504, 1504, 4),
+        BlockSpec("classifier", "linear", 1504, 100, 1),
+    )
+
+
+def design(blocks: list[Block]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Features (n, n_features) of each block over its layer's skip, then of the all-skip network; and their groups (n,)."""
+    skips = {block.layer: block.spec for block in blocks if block.op == "skip"}
+    rows, groups = [], []
+    for block in blocks:
+        if block.op == "skip" or block.spec is None:
+            continue
+        skip = skips[block.layer]
+        rows.append(block_features(block.spec) - (0.0 if skip is None else block_features(skip)))
+        groups.append(STAGES[block.layer])
+    return np.array([*rows, network_features(all_skip(blocks))]), np.array([*groups, ALL_SKIP_STAGE])
+
+
+def fit_device(device: Device, blocks: list[Block]) -> tuple[LatencyPredictor, NDArray[np.float64]]:
+    """The prior, and its relative errors with the row's stage left out, (n,), the all-skip network last."""
+    features, groups = design(blocks)
+    milliseconds = [float(block.row[device.blocks_column]) for block in blocks if block.op != "skip"]
+    latency_s = np.array([*(value * 1e-3 for value in milliseconds), device.all_skip_s])
+    chip = dataclasses.replace(roofline(load_profile(device.name).chip.core()), speedup=device.speedup)
+    networks = [[block.spec] for block in blocks if block.spec is not None]
+    predictor = fit(features, latency_s, chip, shape_ranges([*networks, all_skip(blocks)]), groups, SOURCE, LICENCE)
+    errors = np.expm1(out_of_fold(features, latency_s, chip, groups, dict(predictor.quality)["ridge"]))
+    return predictor, errors
+
+
+def predict_networks(predictor: LatencyPredictor, blocks: list[Block], genes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Seconds of networks given as (n, 22) block numbers, shape (n,)."""
+    table = np.zeros((len(STAGES), len(OPS)))
+    for block in blocks:
+        if block.spec is not None:
+            table[block.layer, OPS.index(block.op)] = predictor.predict_blocks([block.spec])[0]
+    ends = [spec for spec in all_skip(blocks) if not spec.name.startswith("l")]
+    total: NDArray[np.float64] = predictor.predict(ends).value + table[np.arange(len(STAGES)), genes].sum(axis=1)
+    return total
+
+
+def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's, for values without ties worth mentioning."""
+    return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with fbnet_blocks_raspi4.csv and fbnet_latency.parquet")
+    parser.add_argument("--out", type=Path, default=ROOT / "hw_profiles", help="folder of the profiles")
+    arguments = parser.parse_args()
+
+    import pandas as pd
+
+    blocks = read_blocks(arguments.data / "fbnet_blocks_raspi4.csv")
+    table = pd.read_parquet(arguments.data / "fbnet_latency.parquet")
+    genes = table[[f"op{layer}" for layer in range(len(STAGES))]].to_numpy()
+    for device in DEVICES:
+        predictor, errors = fit_device(device, blocks)
+        measured_s = table[device.networks_column].to_numpy() * 1e-3
+        predicted_s = predict_networks(predictor, blocks, genes)
+        quality = {
+            "leave_one_stage_out_block_mape": float(np.abs(errors[:-1]).mean()),
+            "network_spearman": rank_correlation(predicted_s, measured_s),
+            "network_mape": float(np.abs(predicted_s / measured_s - 1.0).mean()),
+            "network_bias": float(np.mean(predicted_s / measured_s - 1.0)),
+        }
+        save_predictor(
+            dataclasses.replace(predictor, quality=(*predictor.quality, *quality.items())), arguments.out / device.name / "prior-fp32.json"
+        )
+        print(f"{device.name}: band x/÷ {np.exp(predictor.half_width):.2f}, " + ", ".join(f"{k} {v:.3f}" for k, v in quality.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+MODULES = (
+    "calibrate",
+    "energy",
+    "features",
+    "fitting",
+    "host",
+    "measure",
+    "predictor",
+    "predictor_file",
+    "profile",
+    "roofline",
+    "runtimes",
+)
+
+
+@pytest.mark.parametrize("heavy", ["torch scipy sklearn mlflow optuna onnxruntime pandas"])
+def test_nothing_heavy_is_imported(heavy: str) -> None:
+    code = f"import sys, {', '.join(f'nas.hardware.{name}' for name in MODULES)}; print(*sorted(set({heavy.split()!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from nas.architecture import BlockSpec
+from nas.errors import InputError, ProfileError
+from nas.hardware.features import FEATURES, network_features
+from nas.hardware.predictor import LatencyPredictor, SpeedUp
+from tests.hardware.strategies import networks
+
+FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+INSIDE = BlockSpec("b", "mbconv", 16, 16, 16, 3, 1, "relu", mid_chs=48, expand=True)
+OUTSIDE = dataclasses.replace(INSIDE, in_size=112)
+WITH_SE = dataclasses.replace(INSIDE, se_chs=8)
+
+
+@FIXTURE
+@given(network=networks)
+def test_latency_is_features_times_coefficients(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
+    metric = predictor.predict(network)
+    assert metric.value == pytest.approx(float(network_features(network) @ np.array(predictor.coefficients)), rel=1e-9)
+    assert metric.unit == "s"
+    assert metric.source == "predicted"
+    assert metric.low is not None
+    assert metric.high is not None
+    assert 0 < metric.low < metric.value < metric.high
+    assert sum(predictor.predict_blocks(network)) + predictor.constant_seconds()[0] == pytest.approx(metric.value, rel=1e-9)
+
+
+@FIXTURE
+@given(network=networks)
+def test_rows_agree_with_single_networks(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
+    blocks = tuple(dict.fromkeys(network))
+    index = np.array([[*(blocks.index(block) for block in network), -1], [0, *[-1] * len(network)]])
+    for threads in (1, 2, 4):
+        rows = np.array(predictor.predict_rows(blocks, index, threads))
+        singles = [predictor.predict(network, threads), predictor.predict([blocks[0]], threads)]
+        np.testing.assert_allclose(rows, np.array([(m.value, m.low, m.high) for m in singles]).T, rtol=1e-9)
+
+
+def test_a_million_networks_a_second(predictor: LatencyPredictor) -> None:
+    blocks = [dataclasses.replace(INSIDE, in_size=size) for size in range(4, 204)]
+    index = np.random.default_rng(0).integers(-1, len(blocks), (200_000, 22))
+    table = predictor.fold(blocks)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        table.rows(index, 1)
+        seconds.append(time.perf_counter() - start)
+    # A busy machine may take twice as long as the mark of 1e6 a second and core.
+    assert len(index) / min(seconds) > 5e5
+
+
+def test_what_is_outside_the_range_is_flagged_and_its_band_is_wider(predictor: LatencyPredictor) -> None:
+    inside, outside = predictor.predict([INSIDE]), predictor.predict([OUTSIDE])
+    assert predictor.in_range([INSIDE])
+    assert not predictor.in_range([OUTSIDE])
+    assert inside.high is not None
+    assert outside.high is not None
+    assert math.log(inside.high / inside.value) == pytest.approx(predictor.half_width)
+    assert predictor.half_width < math.log(outside.high / outside.value) <= 2 * predictor.half_width + 1e-9
+    # A few milliseconds outside among many inside do not flag a network.
+    assert predictor.in_range([INSIDE] * 500 + [OUTSIDE])
+
+
+def test_operators_never_measured_count_as_outside(predictor: LatencyPredictor) -> None:
+    assert predictor.outside_share([INSIDE]) == 0
+    assert 0 < predictor.outside_share([WITH_SE]) < 1
+
+
+def test_a_predictor_without_measurements_is_never_in_range_and_keeps_its_band(predictor: LatencyPredictor) -> None:
+    guess = dataclasses.replace(predictor, ranges=(), measurements=0, half_width=math.log(3))
+    metric = guess.predict([INSIDE])
+    assert not guess.in_range([INSIDE])
+    assert metric.high == pytest.approx(3 * metric.value)
+
+
+def test_threads_divide_by_the_speed_up_and_widen_the_band(predictor: LatencyPredictor) -> None:
+    one, two, four = (predictor.predict([INSIDE], threads) for threads in (1, 2, 4))
+    assert four.value == pytest.approx(one.value / 1.68)
+    assert four.value < two.value < one.value
+    assert four.high is not None
+    assert one.high is not None
+    assert four.high / four.value > one.high / one.value
+    with pytest.raises(InputError, match="8"):
+        predictor.predict([INSIDE], 8)
+    with pytest.raises(InputError, match="known for 1 thread"):
+        dataclasses.replace(predictor, speedup=None).predict([INSIDE], 2)
+
+
+def test_amdahl_meets_what_is_known() -> None:
+    known = SpeedUp(4, 1.68, 1.51, 2.03)
+    assert known.at(1) == (1.0, 1.0, 1.0)
+    assert known.at(4) == pytest.approx((1.68, 1.51, 2.03))
+    assert 1.3 < known.at(2)[0] < 1.45
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"coefficients": (1e-9,)}, "coefficients"),
+        ({"coefficients": (0.0,) * len(FEATURES)}, "macs_stem"),
+        ({"coefficients": (math.nan,) * len(FEATURES)}, "nan"),
+        ({"origins": ("guessed",) * len(FEATURES)}, "guessed"),
+        ({"half_width": 0.0}, "half_width"),
+        ({"threads": 0}, "threads"),
+        ({"threads": 2}, "speed-up"),
+        ({"ranges": (("mbconv.in_size", 5.0, 4.0),)}, "mbconv.in_size"),
+        ({"unseen": ("macs_sea",)}, "macs_sea"),
+    ],
+)
+def test_values_check_themselves(predictor: LatencyPredictor, change: dict[str, object], word: str) -> None:
+    with pytest.raises(ProfileError, match=word):
+        dataclasses.replace(predictor, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("numbers", [(1, 1.0, 1.0, 1.0), (4, 0.9, 0.8, 1.1), (4, 1.5, 1.6, 1.7), (4, 3.0, 2.0, 5.0)])
+def test_speed_ups_check_themselves(numbers: tuple[int, float, float, float]) -> None:
+    with pytest.raises(ProfileError, match="speed-up"):
+        SpeedUp(*numbers)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.errors import ProfileError
+from nas.hardware.predictor import LatencyPredictor
+from nas.hardware.predictor_file import load_predictor, predictor_from_dict, predictor_to_dict, save_predictor
+
+
+def test_a_file_gives_the_same_predictor(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "predictor.json"
+    save_predictor(predictor, path)
+    assert load_predictor(path) == predictor
+    assert json.loads(path.read_text())["schema"] == 1
+    assert [entry.name for entry in path.parent.iterdir()] == ["predictor.json"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("schema",), 2, "newer"),
+        (("schema",), "1", "schema"),
+        (("halfwidth",), 1.0, "half_width"),
+        (("half_width",), "wide", "half_width.*'wide'"),
+        (("half_width",), -1.0, "half_width.*-1"),
+        (("coefficients", "macs_pointwise", "seconds"), -1e-9, "macs_pointwise.seconds"),
+        (("coefficients", "macs_pointwise", "secs"), 1.0, "seconds"),
+        (("coefficients", "macs_pointless"), {"seconds": 1.0, "origin": "chip"}, "macs_pointless"),
+        (("coefficients", "macs_stem", "origin"), "guess", "origin.*'guess'"),
+        (("speedup", "high"), 9.0, "speed-up"),
+    ],
+)
+def test_a_bad_value_is_named(predictor: LatencyPredictor, keys: tuple[str, ...], value: object, words: str) -> None:
+    data = json.loads(json.dumps(predictor_to_dict(predictor)))
+    owner = data
+    for key in keys[:-1]:
+        owner = owner[key]
+    owner[keys[-1]] = value
+    with pytest.raises(ProfileError, match=f"^here: .*{words}"):
+        predictor_from_dict(data, "here")
+
+
+def test_a_missing_coefficient_is_named(predictor: LatencyPredictor) -> None:
+    data = json.loads(json.dumps(predictor_to_dict(predictor)))
+    del data["coefficients"]["bytes_add"]
+    with pytest.raises(ProfileError, match="bytes_add is missing"):
+        predictor_from_dict(data, "here")
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "not valid JSON"), ("[]", "mapping"), (None, "cannot be read")])
+def test_files_that_are_no_predictors(tmp_path: Path, text: str | None, words: str) -> None:
+    path = tmp_path / "predictor.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ProfileError, match=words):
+        load_predictor(path)

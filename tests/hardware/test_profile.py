@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nas.errors import InputError, ProfileError, UnknownNameError
+from nas.hardware.energy import modelled_energy
+from nas.hardware.profile import Power, load_profile, parse_profile, profile_names
+from nas.metrics import Metric
+from nas.resources import data_root
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    data = yaml.safe_load((data_root("hw_profiles") / "raspberrypi4" / "profile.yaml").read_text(encoding="utf-8"))
+    assert isinstance(data, dict)
+    return data
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_can_be_used(name: str) -> None:
+    profile = load_profile(name)
+    target = profile.target()
+    predictor = profile.predictor(target)
+    assert profile.name == target.device == name
+    assert predictor.thread_counts()
+    assert profile.power.at(target.threads) > 0
+    assert profile.unknown, "no device is known wholly"
+    for runtime, entry in profile.runtimes.items():
+        for precision in entry.precisions:
+            assert profile.target(runtime, precision).precision == precision
+
+
+@pytest.mark.parametrize("alias", ["rpi4", "pi4", "raspberry-pi-4", "RPi4"])
+def test_aliases_are_resolved(alias: str) -> None:
+    assert load_profile(alias).name == "raspberrypi4"
+
+
+@pytest.mark.parametrize(("name", "near"), [("rasberrypi4", "raspberrypi4"), ("pixl3", "pixel3"), ("rpi", "rpi4"), ("hots", "host")])
+def test_an_unknown_device_names_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UnknownNameError, match=near):
+        load_profile(name)
+
+
+def test_a_folder_and_a_file_are_names_too(tmp_path: Path) -> None:
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "pixel3")
+    for given in (tmp_path / "pixel3", tmp_path / "pixel3" / "profile.yaml"):
+        profile = load_profile(str(given))
+        assert profile.folder == tmp_path / "pixel3"
+        assert profile.predictor(profile.target()).measurements > 100
+
+
+def test_the_user_s_own_profiles_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: dict[str, Any]) -> None:
+    folder = tmp_path / "hw_profiles" / "myboard"
+    folder.mkdir(parents=True)
+    (folder / "profile.yaml").write_text(yaml.safe_dump({**raw, "name": "myboard", "aliases": ["mine"], "predictors": []}))
+    (tmp_path / "hw_profiles" / "broken").mkdir()
+    (tmp_path / "hw_profiles" / "broken" / "profile.yaml").write_text("aliases: {")
+    monkeypatch.chdir(tmp_path)
+    profile = load_profile("mine")
+    assert "myboard" in profile_names()
+    # Nothing measured: a roofline, and it says so.
+    predictor = profile.predictor(profile.target(threads=4))
+    assert predictor.measurements == 0
+    assert predictor.threads == 4
+    with pytest.raises(ProfileError, match=r"broken.*not valid YAML"):
+        load_profile("broken")
+
+
+def test_a_target_is_refused_where_nothing_is_known() -> None:
+    profile = load_profile("raspberrypi4")
+    with pytest.raises(InputError, match="int8"):
+        profile.target(precision="int8")
+    with pytest.raises(UnknownNameError, match="did you mean onnxruntime"):
+        profile.target(runtime="onxruntime")
+    with pytest.raises(InputError, match="4 cores"):
+        profile.target(threads=5)
+    with pytest.raises(InputError, match="threads"):
+        profile.target(threads=0)
+    with pytest.raises(InputError, match="1 thread"):
+        load_profile("pixel3").target(threads=4)
+    assert profile.target(threads=4).key == "raspberrypi4/onnxruntime/fp32/4"
+
+
+def test_a_target_of_another_device_is_refused() -> None:
+    with pytest.raises(InputError, match="pixel3"):
+        load_profile("raspberrypi4").predictor(load_profile("pixel3").target())
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (("titel",), "x", "titel: unknown key: did you mean title"),
+        (("chip", "clock"), 1, "chip.clock: unknown key: did you mean clock_hz"),
+        (("chip", "clock_hz", "sauce"), "x", "did you mean source"),
+        (("chip", "clock_hz", "value"), -1, "chip.clock_hz.value.*-1"),
+        (("chip", "cores"), 4, "chip.cores"),
+        (("schema",), 2, "schema"),
+        (("runtimes", "onnxruntime", "precisions"), ["fp23"], "fp23"),
+        (("default", "runtime"), "tflite", "tflite"),
+        (("default", "precision"), "int8", "int8"),
+        (("default", "threads"), 8, "8"),
+        (("power", "watts"), {0: 5.0, 4: 2.0}, "not fall"),
+        (("power", "watts"), {1: 5.0, 4: 6.0}, "idle"),
+        (("power", "wats"), {}, "did you mean watts"),
+        (("predictors", 0, "runtime"), "tflite", "any runtime"),
+        (("predictors", 0, "fil"), "x.json", "did you mean file"),
+        (("predictors", 0, "file"), "../x.json", "predictors.0.file"),
+        (("name",), "Not A Name", "name"),
+    ],
+)
+def test_a_typo_is_named_with_its_key_and_value(raw: dict[str, Any], keys: tuple[Any, ...], value: object, words: str) -> None:
+    owner = raw
+    for key in keys[:-1]:
+        owner = owner[key]
+    owner[keys[-1]] = value
+    with pytest.raises(ProfileError, match=f"^profile.yaml: .*{words}"):
+        parse_profile(raw, Path(), "profile.yaml")
+
+
+def test_a_profile_in_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "pixel4")
+    with pytest.raises(ProfileError, match="pixel4"):
+        load_profile(str(tmp_path / "pixel4"))
+
+
+def test_the_predictor_of_own_measurements_comes_first(tmp_path: Path) -> None:
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "pixel3")
+    profile = load_profile(str(tmp_path / "pixel3"))
+    target = profile.target()
+    shutil.copy(data_root("hw_profiles") / "raspberrypi4" / "prior-fp32.json", profile.predictor_path(target))
+    assert profile.predictor(target).speedup is not None
+
+
+def test_watts_are_interpolated() -> None:
+    power = Power(watts={0: 2.7, 4: 6.4}, source="made up")
+    assert [round(power.at(count), 3) for count in (0, 1, 2, 4, 9)] == [2.7, 3.625, 4.55, 6.4, 6.4]
+
+
+def test_energy_is_watts_times_seconds_and_says_so() -> None:
+    power = Power(watts={0: 1.0, 4: 5.0}, spread=2.0, assumed=True, source="made up")
+    energy = modelled_energy(Metric(0.1, "s", "predicted", low=0.08, high=0.12), power, 2)
+    assert energy.to_dict() == pytest.approx({"value": 0.3, "low": 0.12, "high": 0.72, "unit": "J", "scope": "board", "source": "modelled"})
+    assert modelled_energy(Metric(0.1, "s", "measured"), power, 4).value == pytest.approx(0.5)

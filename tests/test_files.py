@@ -1,0 +1,31 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nas.errors import InputError
+from nas.files import write_atomic
+
+
+def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sub" / "front.json"
+    write_atomic(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot write .*front\.json: No space left"):
+        write_atomic(path, b"new")
+    assert path.read_text() == "old"
+    assert [each.name for each in path.parent.iterdir()] == ["front.json"]
+
+
+def test_write_atomic_where_the_folder_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        write_atomic(tmp_path / "runs" / "front.json", "x")

@@ -1,0 +1,106 @@
+"""Data sets that cannot be used, or not all of them: each gets a word that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nas.errors import DataError, UnknownNameError
+from nas.training.data import load_data
+
+from .pictures import grow, png
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "zero.jpg": (b"", "zero bytes"),
+    "text.jpg": (b"this is no picture", "not an image"),
+    "cut.png": (png(1, (64, 64))[:3000], "truncated"),
+    "cut.jpg": (png(1, (64, 64), form="JPEG")[:700], "truncated"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_few_broken_images_are_skipped_and_listed(tmp_path: Path, name: str) -> None:
+    root = grow(tmp_path, {"train/a": 60, "train/b": 60, "test/a": 1, "test/b": 1})
+    content, reason = BROKEN[name]
+    (root / "train" / "b" / name).write_bytes(content)
+    data = load_data(str(root), 8, 0)
+    assert len(data.skipped) == 1
+    assert data.skipped[0].startswith(f"train/b/{name}: ")
+    assert reason in data.skipped[0]
+    assert len(data.train) + len(data.search_validation) == 120
+
+
+def test_a_picture_with_too_many_pixels_is_skipped(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"a": 60, "b": 60})
+    Image.new("1", (9000, 9000)).save(root / "a" / "bomb.png")
+    assert load_data(str(root), 8, 0).skipped == ("a/bomb.png: 9000 x 9000 pixels are too many",)
+
+
+def remove_all(root: Path) -> None:
+    for file in root.rglob("*.png"):
+        file.unlink()
+
+
+BAD: dict[str, tuple[dict[str, int], Callable[[Path], object], str]] = {
+    "one class": ({"train/a": 12, "test/a": 2}, lambda _: None, "one class only"),
+    "one class, no sets": ({"a": 12}, lambda _: None, "one class only"),
+    "no images": ({"a": 1, "b": 1}, remove_all, "has no images"),
+    "an empty class": ({"train/a": 12, "train/b": 12, "train/c": 0, "test/a": 1}, lambda _: None, "'train/c' has no images"),
+    "strange class in test": (
+        {"train/a": 12, "train/b": 12, "test/a": 1, "test/cow": 1},
+        lambda _: None,
+        "test/ has 'cow', which train/ lacks",
+    ),
+    "flat sets": ({"train": 12, "test": 12}, lambda _: None, "no class folders"),
+    "no train": ({"val/a": 12, "val/b": 1, "test/a": 12, "test/b": 1}, lambda _: None, "no class folders to train on"),
+    "train only": ({"train/a": 12, "train/b": 12}, lambda _: None, "has train/ only"),
+    "too few to split": ({"a": 40, "b": 9}, lambda _: None, "class 'b' has 9 readable images"),
+    "two test sets": ({"train/a": 12, "train/b": 12, "val/a": 1, "valid/a": 1}, lambda _: None, "two folders for one set"),
+    "many broken": ({"a": 12, "b": 12}, lambda root: (root / "a" / "x.jpg").write_bytes(b""), r"1 of 25 images .* a/x.jpg: zero bytes"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_folders_are_refused_with_a_reason(tmp_path: Path, case: str) -> None:
+    folders, spoil, reason = BAD[case]
+    spoil(grow(tmp_path, folders))
+    with pytest.raises(DataError, match=reason) as error:
+        load_data(str(tmp_path), 8, 0)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("name", ["cifar10", "CIFAR-100", "imagenet", "fashion_mnist", "mnist", "svhn"])
+def test_names_that_need_a_download_say_how_to_pass_a_folder(name: str) -> None:
+    with pytest.raises(DataError, match=r"nothing is downloaded: pass a folder or a \.zip"):
+        load_data(name, 32, 0)
+
+
+def test_unknown_names_and_paths_list_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean digits"):
+        load_data("digit", 8, 0)
+    (tmp_path / "flowers").mkdir()
+    with pytest.raises(UnknownNameError, match=r"did you mean .*flowers\?"):
+        load_data(str(tmp_path / "flower"), 8, 0)
+    with pytest.raises(UnknownNameError):
+        load_data("", 8, 0)
+    with pytest.raises(DataError, match="at least 1 pixel"):
+        load_data("digits", 0, 0)
+    (tmp_path / "images.tar").write_bytes(b"x" * 2000)
+    with pytest.raises(DataError, match=r"neither a folder nor a readable \.zip"):
+        load_data(str(tmp_path / "images.tar"), 8, 0)
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path) -> None:
+    root = grow(tmp_path / "set", {"a": 12, "b": 12})
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be kept"):
+        load_data(str(root), 8, 0, tmp_path / "file" / "cache")
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"a": 12, "b": 12})
+    with pytest.raises(DataError, match="changed while it was read"):
+        load_data(str(root), 8, 0, on_progress=lambda *_: (root / "a" / "new.png").write_bytes(png(77)))
