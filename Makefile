@@ -1,16 +1,17 @@
 # One virtual environment, .venv, made once and again when pyproject.toml or constraints.txt change.
 DEVICE ?= raspberrypi4
 JOBS ?= 2
+NAME ?= priors
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help search test check bench
+.PHONY: help search test check bench bench-report
 
 help:
 	@echo 'make search DEVICE=raspberrypi4   from a chip to its Pareto front; ARGS="--max-latency 25ms" adds options of nas search'
 	@echo 'make test                         the tests, on JOBS=2 processes; ARGS="-k front" adds options of pytest'
 	@echo 'make check                        ruff and mypy'
-	@echo 'make bench ARGS=NAME              a benchmark of the project'
+	@echo 'make bench NAME=priors            a benchmark of the project, into docs/benchmarks; make bench-report writes BENCHMARKS.md'
 	@echo 'PYTHON=python3.12                 makes .venv with another Python; it must be 3.11 or newer'
 
 search: .venv/.search
@@ -26,7 +27,10 @@ check: .venv/.dev
 	@.venv/bin/mypy
 
 bench: .venv/.search
-	@.venv/bin/nas bench $(ARGS)
+	@.venv/bin/nas bench $(NAME) --out docs/benchmarks/$(NAME).json $(ARGS)
+
+bench-report: .venv/.search
+	@.venv/bin/nas bench report
 
 .venv/bin/python:
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

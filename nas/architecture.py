@@ -35,7 +35,7 @@ class Architecture:
 
     Attributes:
         space: name of the space.
-        genes: (name, value) pairs in the order of the space.
+        genes: (name, value) pairs in the order of the space; whole numbers are integers, so that 6 and 6.0 have one id.
     """
 
     space: str
@@ -45,6 +45,8 @@ class Architecture:
         names = [name for name, _ in self.genes]
         if len(set(names)) != len(names):
             raise SpaceError(f"an architecture of {self.space!r} names a gene twice: {sorted(names)}")
+        whole = tuple((name, int(value) if isinstance(value, float) and value.is_integer() else value) for name, value in self.genes)
+        object.__setattr__(self, "genes", whole)
 
     @property
     def arch_id(self) -> str:

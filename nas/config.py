@@ -9,13 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nas.errors import InputError
 from nas.metrics import OBJECTIVES, Constraint
-from nas.target import PRECISIONS
 
 __all__ = ["MeasureProtocol", "SearchConfig", "TrainRecipe", "check_config", "default_recipe", "default_space"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MeasureProtocol(_Frozen):
@@ -118,7 +117,7 @@ class SearchConfig(_Frozen):
     sampler: str = "nsga2"
     finalists: int = Field(5, ge=1, le=50)
     workers: int = Field(1, ge=1, le=256)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)  # NumPy's older generators take no more
     storage: str | None = None
     tracking_uri: str | None = None
     recipe: TrainRecipe = TrainRecipe()
@@ -138,6 +137,4 @@ class SearchConfig(_Frozen):
     def _devices_differ(self) -> SearchConfig:
         if len(set(self.devices)) != len(self.devices):
             raise ValueError(f"a device is named twice: {', '.join(self.devices)}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from nas.errors import InputError
@@ -37,4 +38,5 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -211,8 +211,8 @@ def _open_study(prepared: Prepared, device: Device, store: storage.BaseStorage) 
 
 
 def _finalists(
-    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: list[storage.Study], selections: list[Selection], on_event: Listener,
-    stop: Callable[[], bool], until_s: float | None,
+    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: list[storage.Study], selections: list[Selection],
+    on_event: Listener, stop: Callable[[], bool], until_s: float | None,
 ) -> list[Made]:  # fmt: skip
     """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
     config = prepared.config

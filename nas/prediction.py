@@ -52,8 +52,8 @@ class Prediction:
         """For people."""
         latency, energy = self.metrics["latency_s"], self.metrics["energy_j"]
         shown = [
-            f"latency   {_band(latency)} ms   [{latency.source}]",
-            f"energy    {_band(energy)} mJ   [{energy.source}, {energy.scope}]",
+            f"latency   {_band(latency, 'ms')}   [{latency.source}]",
+            f"energy    {_band(energy, 'mJ')}   [{energy.source}, {energy.scope}]",
             f"MACs      {self.metrics['macs'].value / 1e6:.4g} M   [counted]",
             f"params    {self.metrics['params'].value / 1e6:.4g} M   [counted]",
             f"weights   {self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
@@ -65,10 +65,10 @@ class Prediction:
         return shown + [f"  {name:<12} {macs / 1e6:8.2f} M {s * 1e3:8.3f} ms {s / total:5.0%}" for name, macs, s in self.blocks]
 
 
-def _band(metric: Metric) -> str:
+def _band(metric: Metric, unit: str) -> str:
     """Value and 90 % band in thousandths of the unit."""
-    band = "" if metric.low is None or metric.high is None else f", 90 % band {metric.low * 1e3:.3g} to {metric.high * 1e3:.3g}"
-    return f"{metric.value * 1e3:.3g}{band}"
+    band = "" if metric.low is None or metric.high is None else f" (90 % band {metric.low * 1e3:.3g} to {metric.high * 1e3:.3g})"
+    return f"{metric.value * 1e3:.3g} {unit}{band}"
 
 
 def network_of(model: str) -> tuple[BlockSpec, ...]:

@@ -31,7 +31,7 @@ __all__ = ["Device", "Estimate", "Prepared", "estimate", "prepare"]
 HOST = "host"
 HOST_NETWORKS = 20
 """Networks that the first search on this machine measures."""
-TRAIN_SHARE, SEARCH_SHARE = 0.55, 0.2
+TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
 """Of a time budget: supernet, search; the rest is for the finalists."""
 
 

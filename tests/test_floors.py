@@ -15,7 +15,7 @@ FLOORS = (
     "search",
     "report",
     "bench diagnosis exporting pipeline prediction preparation recording testing",
-    "cli service",
+    "__main__ cli service",
 )
 HOMES = {
     "fastapi": "service",
@@ -29,10 +29,10 @@ HOMES = {
     "pandas": "report.record",
     "PIL": "training",
     "plotly": "report.plots",
-    "pyarrow": "report.record",
+    "pyarrow": "report.record bench",
     "ray": "search.executors",
     "safetensors": "models training",
-    "scipy": "hardware.fitting hardware.predictor search training.data",
+    "scipy": "hardware.fitting hardware.predictor search training.data bench",
     "sklearn": "hardware.fitting hardware.predictor search training.data",
     "torch": "models training hardware.export search.evaluators",
     "typer": "cli",

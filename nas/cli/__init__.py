@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from nas.cli import inspect, results, search
+from nas.cli import bench, inspect, results, search
 from nas.errors import MissingExtraError, NasError
 
 __all__ = ["app", "main"]
@@ -39,6 +39,7 @@ def _root(
 search.register(app)
 inspect.register(app)
 results.register(app)
+bench.register(app)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,7 +81,3 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _say(message: str) -> None:
     print(f"nas: {message}", file=sys.stderr)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

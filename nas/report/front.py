@@ -162,7 +162,7 @@ class FrontRecord:
     Attributes:
         data: name of the data set; data_fingerprint says which files.
         objectives: metric keys, e.g. ("accuracy_search", "latency_s").
-        hypervolume: over the on_front candidates, in the losses that `reference_point` is given in.
+        hypervolume: between the on_front candidates and `reference_point`; both are in the units of the objectives.
         candidates: the front, the finalists and any dominated ones that should be seen.
         search: what else is worth telling, e.g. trials, seconds.
         created: ISO time.

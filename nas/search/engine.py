@@ -23,6 +23,8 @@ from nas.search.scoring import Scorer
 
 __all__ = ["Problem", "losses", "run"]
 
+LEAST = 8
+"""Candidates that are evaluated however late it is: a front needs some."""
 MOST_FAILURES = 20
 """Failed evaluations after which the search gives up: then it is not the architecture that is wrong."""
 
@@ -57,7 +59,7 @@ def run(
     stop: Callable[[], bool],
     deadline_s: float | None = None,
 ) -> list[storage.Evaluated]:
-    """Asks, scores, evaluates and tells until the study holds `problem.trials` candidates, time is up or the space is exhausted.
+    """Asks, scores, evaluates and tells until the study holds `problem.trials` candidates, or the space is exhausted, or it is late.
 
     Args:
         accuracies: what is known already; never evaluated again. New ones are added.
@@ -77,7 +79,9 @@ def run(
     started, first = time.monotonic(), len(done)
 
     def is_over() -> bool:
-        return bool(exhausted) or len(done) + len(pending) >= problem.trials or (deadline_s is not None and time.monotonic() > deadline_s)
+        count = len(done) + len(pending)
+        is_late = deadline_s is not None and time.monotonic() > deadline_s and count >= LEAST
+        return bool(exhausted) or count >= problem.trials or is_late
 
     try:
         while pending or not is_over():

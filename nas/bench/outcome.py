@@ -1,0 +1,116 @@
+"""What a benchmark found, where it ran, and the page that shows all of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from nas.errors import InputError
+from nas.files import write_atomic
+
+__all__ = ["Mark", "Outcome", "page", "save"]
+
+LIBRARIES = ("hwnas", "numpy", "onnxruntime", "torch", "optuna", "mlflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line of a table of marks.
+
+    Attributes:
+        id: short name.
+        better: which way is better.
+        why: the reason where it is missed.
+    """
+
+    id: str
+    what: str
+    value: float
+    mark: float
+    better: Literal["higher", "lower"]
+    why: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.mark if self.better == "higher" else self.value <= self.mark
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Rows for the record, marks for the reader."""
+
+    rows: Sequence[Mapping[str, float | str | bool]]
+    marks: Sequence[Mark]
+
+
+def save(path: Path, name: str, command: str, outcome: Outcome) -> None:
+    """Writes docs/benchmarks/NAME.json."""
+    data = {
+        "schema": 1,
+        "bench": name,
+        "command": command,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": _machine(),
+        "rows": [dict(row) for row in outcome.rows],
+        "marks": [{**asdict(mark), "met": mark.met} for mark in outcome.marks],
+    }
+    write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def _machine() -> dict[str, object]:
+    import psutil
+
+    from nas.hardware.host import detect_host
+
+    chip = detect_host().chip
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "cpu": chip.cpu.value,
+        "cores": int(chip.cores.value),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": f"{platform.system()} {platform.release()}",
+        "versions": versions,
+    }
+
+
+def page(folder: Path) -> str:
+    """BENCHMARKS.md from the results in `folder`.
+
+    Raises:
+        InputError: a result that cannot be read.
+    """
+    lines = ["# Benchmarks", "", "Made by `make bench-report` from docs/benchmarks/*.json. Each says its command, date and machine.", ""]
+    for path in sorted(folder.glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            machine = data["machine"]
+            lines += [f"## {data['bench']}", "", f"`{data['command']}`, {data['date']}, {machine['cpu']}, {machine['cores']} cores", ""]
+            lines += ["| id | what | value | mark | met |", "|---|---|---|---|---|"]
+            for mark in data["marks"]:
+                sign = "≥" if mark["better"] == "higher" else "≤"
+                met = "yes" if mark["met"] else f"no: {mark['why']}"
+                lines.append(f"| {mark['id']} | {mark['what']} | {mark['value']:.4g} | {sign} {mark['mark']:g} | {met} |")
+            for _, rows in groupby(data["rows"], key=lambda row: tuple(row)):
+                lines += ["", *_table(list(rows))]
+            lines.append("")
+        except (ValueError, KeyError, TypeError) as exc:
+            raise InputError(f"{path}: is not the result of a benchmark: {exc}") from exc
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    columns = list(rows[0])
+    shown = [[f"{v:.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows]
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *(f"| {' | '.join(cells)} |" for cells in shown)]

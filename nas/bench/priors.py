@@ -1,0 +1,101 @@
+"""How well the shipped latency models of boards that nobody here has hold against public measurements.
+
+Whole FBNet networks of HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584), whose blocks the models were fitted on; and published end-to-end
+latencies of known networks at 224 x 224, to which no coefficient was fitted.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nas.bench.outcome import Mark, Outcome
+from nas.errors import DataError
+from nas.hardware.profile import load_profile
+from nas.space import load_space, reference_blocks
+
+__all__ = ["run"]
+
+COLUMNS = {"raspberrypi4": "raspi4_ms", "pixel3": "pixel3_ms"}
+PUBLISHED = ("mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "mnasnet_a1")
+OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
+"""Order of the operators in the table."""
+MISSED = "the form was chosen by leave-one-stage-out and physics, not by these rows"
+
+
+def run(data: Path, smoke: bool) -> Outcome:
+    """Whole-network error and rank correlation, published networks, scoring speed.
+
+    Raises:
+        DataError: the tables are not in `data`.
+    """
+    rows: list[dict[str, float | str | bool]] = []
+    marks: list[Mark] = []
+    for device, column in COLUMNS.items():
+        spearman, mape, rate = _networks(data / "fbnet_latency.parquet", device, column, 20_000 if smoke else 1_000_000)
+        profile = load_profile(device)
+        quality = dict(profile.predictor(profile.target()).quality)
+        block_mape = quality["leave_one_stage_out_block_mape"]
+        rows.append({"device": device, "what": "5,000 FBNet networks", "spearman": spearman, "mape": mape, "scored_per_s": rate})
+        marks.append(Mark(f"{device}-rho", "Spearman of whole FBNet networks", spearman, 0.96, "higher", MISSED))
+        marks.append(Mark(f"{device}-blocks", "leave-one-stage-out block MAPE (of the fit)", block_mape, 0.15, "lower", MISSED))
+    rows += _published(data / "published_latency.csv")
+    for threads, most in ((1, 0.30), (4, 0.40)):
+        worst = max(abs(float(row["error"])) for row in rows if row.get("model") in PUBLISHED[:3] and row["threads"] == threads)
+        what = f"largest error against ncnn, {threads} thread(s): MobileNetV2, MobileNetV3-Large, EfficientNet-B0"
+        marks.append(Mark(f"published-{threads}t", what, worst, most, "lower", MISSED))
+    covered = np.mean([bool(row["covered"]) for row in rows if "covered" in row])
+    marks.append(Mark("coverage", "share of published values inside the 90 % band", float(covered), 0.9, "higher", MISSED))
+    return Outcome(rows, marks)
+
+
+def _networks(path: Path, device: str, column: str, scored: int) -> tuple[float, float, float]:
+    """Spearman, MAPE and architectures scored a second on one core."""
+    import pyarrow.parquet as pq
+    from scipy.stats import spearmanr
+
+    if not path.is_file():
+        raise DataError(f"{path} is absent: give the folder of the public tables with --data")
+    table = pq.read_table(path).to_pydict()
+    space = load_space("fbnet")
+    columns = np.array([table[f"op{layer}"] for layer in range(len(space.genes))]).T
+    choice = np.array([[gene.choices.index(op) for op in OPS] for gene in space.genes])
+    genes = choice[np.arange(len(space.genes)), columns].astype(np.int16)
+    profile = load_profile(device)
+    folded = profile.predictor(profile.target()).fold(space.blocks)
+    predicted_s = folded.rows(space.block_index(genes), 1)[0]
+    measured_s = np.array(table[column]) * 1e-3
+    rows = space.sample_rows(scored, 0)
+    started = time.perf_counter()
+    folded.rows(space.block_index(rows), 1)
+    rate = scored / (time.perf_counter() - started)
+    mape = float(np.abs(predicted_s / measured_s - 1).mean())
+    return float(spearmanr(predicted_s, measured_s).statistic), mape, rate
+
+
+def _published(path: Path) -> list[dict[str, float | str | bool]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        known = [
+            row
+            for row in csv.DictReader(file)
+            if row["board"] == "raspberrypi4" and row["runtime"] == "ncnn" and row["precision"] == "fp32"
+        ]
+    profile = load_profile("raspberrypi4")
+    predictor = profile.predictor(profile.target())
+    rows: list[dict[str, float | str | bool]] = []
+    for row in known:
+        if row["model"] not in PUBLISHED:
+            continue
+        metric = predictor.predict(reference_blocks(row["model"]), int(row["threads"]))
+        published_s = float(row["latency_ms"]) * 1e-3
+        assert metric.low is not None
+        assert metric.high is not None
+        rows.append({
+            "device": "raspberrypi4", "what": "ncnn's table, 224 x 224", "model": row["model"], "threads": int(row["threads"]),
+            "published_ms": published_s * 1e3, "predicted_ms": metric.value * 1e3, "low_ms": metric.low * 1e3,
+            "high_ms": metric.high * 1e3, "error": metric.value / published_s - 1, "covered": metric.low <= published_s <= metric.high,
+        })  # fmt: skip
+    return rows

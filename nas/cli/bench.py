@@ -1,0 +1,55 @@
+"""nas bench: the project's own benchmarks, reproducible by anyone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import JsonOption, emit
+from nas.errors import UnknownNameError
+
+__all__ = ["register"]
+
+NAMES = ("priors",)
+DATA = Path("../shared/data")
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}; or report, which writes BENCHMARKS.md from docs/benchmarks.")],
+    data: Annotated[Path, typer.Option(help="Folder of the public tables.")] = DATA,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the result as JSON, e.g. docs/benchmarks/priors.json.", show_default=False)
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="In seconds, for CI: checks that it runs, not how good it is.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs a benchmark and prints its marks.
+
+    Example: nas bench priors --data ../shared/data
+    """
+    from nas.bench.outcome import page, save
+    from nas.files import write_atomic
+
+    if name == "report":
+        write_atomic(Path("BENCHMARKS.md"), page(Path("docs/benchmarks")))
+        typer.echo("wrote BENCHMARKS.md")
+        return
+    if name not in NAMES:
+        raise UnknownNameError("benchmark", name, (*NAMES, "report"))
+    outcome = import_module(f"nas.bench.{name}").run(data, smoke)
+    if out is not None:
+        save(out, name, f"nas bench {name}{' --smoke' if smoke else ''}", outcome)
+    if as_json:
+        emit({"schema": 1, "bench": name, "marks": [{"id": m.id, "value": m.value, "mark": m.mark, "met": m.met} for m in outcome.marks]})
+        return
+    for mark in outcome.marks:
+        sign = ">=" if mark.better == "higher" else "<="
+        typer.echo(f"{'met   ' if mark.met else 'missed'} {mark.id:<22} {mark.value:10.4g} {sign} {mark.mark:<8g} {mark.what}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(bench)
