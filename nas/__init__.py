@@ -1,11 +1,15 @@
-"""Hardware-aware neural architecture search. Importing this loads nothing heavy."""
+"""Hardware-aware neural architecture search. Importing this loads nothing: a public name is loaded when it is asked for."""
 
-from nas.architecture import Architecture, BlockSpec
-from nas.config import SearchConfig
-from nas.errors import InfeasibleError, InputError, NasError
-from nas.metrics import Candidate, Constraint, Metric, Objective
-from nas.space import SearchSpace, load_reference, load_space
-from nas.target import Target
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture, BlockSpec
+    from nas.config import SearchConfig
+    from nas.errors import InfeasibleError, InputError, NasError
+    from nas.metrics import Candidate, Constraint, Metric, Objective
+    from nas.space import SearchSpace, load_reference, load_space
+    from nas.target import Target
 
 __all__ = [
     "Architecture",
@@ -23,3 +27,13 @@ __all__ = [
     "load_reference",
     "load_space",
 ]
+
+_MODULES = ("architecture", "config", "errors", "metrics", "space", "target")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in map(import_module, (f"nas.{each}" for each in _MODULES)):
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module 'nas' has no attribute {name!r}")

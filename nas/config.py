@@ -66,7 +66,7 @@ class TrainRecipe(_Frozen):
 
 def default_recipe(data: str) -> TrainRecipe:
     """Recipe for a data set by name: digits are small and must not be mirrored."""
-    return TrainRecipe(epochs=30, batch_size=64, flip=False) if data == "digits" else TrainRecipe()
+    return TrainRecipe(epochs=20, batch_size=64, finetune_epochs=12, flip=False) if data == "digits" else TrainRecipe()
 
 
 def default_space(data: str) -> str:
@@ -85,7 +85,12 @@ def check_config(values: Mapping[str, object]) -> SearchConfig:
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{key or 'configuration'}: {first['msg'].removeprefix('Value error, ')}, got {first.get('input')!r}") from exc
+        text = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch":
+            text = "must be letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
+        if first["type"] not in ("missing", "value_error"):  # our own validators name the value themselves
+            text += f", got {first['input']!r}"
+        raise InputError(": ".join(filter(None, (key, text)))) from exc
 
 
 class SearchConfig(_Frozen):
@@ -106,7 +111,7 @@ class SearchConfig(_Frozen):
     devices: tuple[str, ...] = Field(min_length=1)
     space: str
     data: str
-    trials: int = Field(100, ge=1, le=1_000_000)
+    trials: int = Field(150, ge=1, le=1_000_000)
     time_budget_s: float | None = Field(None, gt=0)
     objectives: tuple[str, ...] = ("accuracy", "latency")
     constraints: tuple[Constraint, ...] = ()
@@ -130,7 +135,17 @@ class SearchConfig(_Frozen):
         if unknown:
             raise ValueError(f"unknown objective {unknown[0]!r}: known are {', '.join(OBJECTIVES)}")
         if len(set(value)) != len(value) or len(value) < 2 or value[0] != "accuracy":
-            raise ValueError(f"objectives are accuracy first and at least one cost, each once, got {', '.join(value)}")
+            raise ValueError(f"they are accuracy first and at least one cost, each once, got {', '.join(value)}")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _bounds_that_can_be_kept(cls, value: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
+        kinds = {each.metric: "max" if each.direction == "minimize" else "min" for each in OBJECTIVES.values()}
+        for constraint in value:
+            if kinds.get(constraint.metric) != constraint.kind:
+                known = ", ".join(f"{kind} {metric}" for metric, kind in kinds.items())
+                raise ValueError(f"a search cannot keep {constraint.kind} {constraint.metric}: it can keep {known}")
         return value
 
     @model_validator(mode="after")

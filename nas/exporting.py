@@ -22,6 +22,9 @@ from nas.training.data import load_data
 
 __all__ = ["export"]
 
+NEEDED = ("onnx", "weights", "architecture", "card")
+"""Kinds of files that every finalist has."""
+
 
 def export(
     folder: Path, record: CandidateRecord, form: Literal["onnx", "openvino"], out: Path, on_event: Listener, stop: Callable[[], bool]
@@ -39,15 +42,18 @@ def export(
         InputError: `out` cannot be written to.
         TargetError: the exported file differs from torch.
     """
-    artifacts = dict(record.artifacts)
-    if not artifacts or not all((folder / path).is_file() for path in artifacts.values()):
-        artifacts = dict(make_finalist(folder, record.candidate, on_event, stop).artifacts)
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _unwritable(out, exc) from exc
+    artifacts = dict(record.artifacts)
+    if not all(kind in artifacts and (folder / artifacts[kind]).is_file() for kind in NEEDED):
+        artifacts = dict(make_finalist(folder, record.candidate, on_event, stop).artifacts)
+    try:
         kinds = ("onnx", "card", "architecture") if form == "onnx" else ("card", "architecture")
         written = [Path(shutil.copy2(folder / artifacts[kind], out)) for kind in kinds]
     except OSError as exc:
-        raise InputError(f"cannot write to {out}: {exc.strerror or exc}: choose another --out") from exc
+        raise _unwritable(out, exc) from exc
     if form == "openvino":
         model = out / "model.xml"
         export_openvino(folder / artifacts["onnx"], model)
@@ -66,3 +72,7 @@ def export(
         (out / "check.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         written += [model, model.with_suffix(".bin"), out / "check.json"]
     return written
+
+
+def _unwritable(out: Path, exc: OSError) -> InputError:
+    return InputError(f"cannot write to {out}: {exc.strerror or exc}: choose another --out")

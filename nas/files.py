@@ -1,15 +1,45 @@
-"""Files that are whole or absent: written to a temporary name in the same folder, synced, renamed."""
+"""Files that are whole or absent: written to a temporary name in the same folder, synced, renamed. And lock files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["write_atomic", "write_atomic_with"]
+__all__ = ["locked", "write_atomic", "write_atomic_with"]
+
+
+@contextmanager
+def locked(path: Path, taken: str) -> Iterator[None]:
+    """Holds a lock file while the context lasts. The system lets go of it when the process ends, however it ends.
+
+    Args:
+        taken: what to say where another process holds it.
+
+    Raises:
+        InputError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing is locked
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as exc:
+        raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise InputError(taken) from exc
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

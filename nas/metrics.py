@@ -59,12 +59,12 @@ class Metric:
             raise InputError(f"a metric must be a finite number, got {self.value}")
         if self.source not in SOURCES:
             raise InputError(f"a metric's source must be one of {', '.join(SOURCES)}, got {self.source!r}")
-        if self.std is not None and not self.std >= 0:
-            raise InputError(f"a standard error must not be negative, got {self.std}")
+        if self.std is not None and not 0 <= self.std < math.inf:
+            raise InputError(f"a standard error must be finite and not negative, got {self.std}")
         if (self.low is None) != (self.high is None):
             raise InputError(f"a band needs both ends, got low={self.low}, high={self.high}")
-        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
-            raise InputError(f"a band must hold its value, got {self.low} <= {self.value} <= {self.high}")
+        if self.low is not None and self.high is not None and not -math.inf < self.low <= self.value <= self.high < math.inf:
+            raise InputError(f"a band must be finite and hold its value, got {self.low} <= {self.value} <= {self.high}")
 
     def to_dict(self) -> dict[str, float | str]:
         """Fields that are set, in the order of the class."""

@@ -28,7 +28,7 @@ class Op:
         act: activation that follows; part of this operator where a runtime fuses it.
         batch_norm: a batch norm was trained here (two parameters a channel); deployment folds it into weights and bias.
         bias: trained with a bias of its own.
-        held_elements: elements of other tensors that must stay in memory meanwhile (the input of a residual).
+        held_elements: elements of other tensors that must stay in memory meanwhile (the input of a residual, the scales of a mul).
         role: "stem", "expand", "depthwise", "project", "se", "conv", "residual", "head": where in a block it stands.
     """
 
@@ -110,7 +110,7 @@ def _lower_mbconv(block: BlockSpec) -> Iterable[Op]:
         yield Op("pool", mid_chs, mid_chs, out_size, 1, held_elements=held, role="se")
         yield Op("conv", mid_chs, block.se_chs, 1, 1, act=block.se_act, bias=True, held_elements=held + scaled, role="se")
         yield Op("conv", block.se_chs, mid_chs, 1, 1, act=block.se_gate, bias=True, held_elements=held + scaled, role="se")
-        yield Op("mul", mid_chs, mid_chs, out_size, out_size, held_elements=held, role="se")
+        yield Op("mul", mid_chs, mid_chs, out_size, out_size, held_elements=held + mid_chs, role="se")
     yield Op("conv", mid_chs, out_chs, out_size, out_size, groups=block.groups, batch_norm=True, held_elements=held, role="project")
     if block.residual:
         yield Op("add", out_chs, out_chs, out_size, out_size, held_elements=held, role="residual")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import NasError, StoppedError, StudyError
 from nas.events import Event, Listener
+from nas.files import locked
 from nas.hardware.calibrate import measure_model
 from nas.metrics import Candidate, Metric
 from nas.models.weights import load_weights, save_weights
+from nas.opening import STORAGE, begin_studies, open_studies, own_storage, shared_storage
 from nas.preparation import HOST, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
@@ -23,7 +25,6 @@ from nas.search import engine, storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.finalists import Finalist, FinalistMaker
-from nas.search.sampler import UniqueSampler, sampler
 from nas.training.loop import TrainProgress
 from nas.training.oneshot import build_supernet, supernet_key, train_supernet
 
@@ -32,8 +33,8 @@ __all__ = ["Result", "make_finalist", "rebuild", "run"]
 Made = tuple[dict[str, Finalist], dict[str, str]]
 """Finalists and, of those that failed, why: by candidate id."""
 
-FALLBACK = 1000
-"""Feasible architectures that the sampler may fall back on."""
+LOCK = ".lock"
+"""File of a study's folder: whoever holds it is the study's one driver."""
 RESERVE_S = 10.0
 """Of a time budget: for plots and MLflow."""
 
@@ -68,59 +69,80 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
     """
     started = time.monotonic()
     folder = runs / config.study
-    if not resume and folder.exists():
+    if not resume and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise StudyError(f"study {config.study!r} exists already in {runs}: go on with --resume {config.study}, or choose another --study")
     prepared = prepare(config, runs, on_event, stop)
     if resume and load_config(folder)[1] != prepared.data.fingerprint:
         raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: start a new study")
-    save_config(folder, config, prepared)
-    recorder = Recorder(folder, prepared, on_event)
-    recorder.start(runs)
-    status = "FAILED"
-    try:
-        context = _supernet(prepared, recorder.listen, stop)
-        deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * config.time_budget_s if config.time_budget_s else None
-        studies, done = _search(prepared, context, folder, recorder.listen, stop, deadline)
-        selections = [select(prepared, evaluated) for evaluated in done]
-        until = started + config.time_budget_s - RESERVE_S if config.time_budget_s else None
-        made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-        seconds = time.monotonic() - started
-        fronts = _record(prepared, recorder, done, selections, made, seconds)
-        status = "FINISHED"
-    except (StoppedError, KeyboardInterrupt):
-        status = "KILLED"
-        raise
-    finally:
-        recorder.finish("FINISHED" if status == "FINISHED" else "KILLED" if status == "KILLED" else "FAILED")
-    recorder.listen(Event("done", f"{config.study}: done in {seconds:.0f} s", fields={"seconds": seconds}))
+    shared = shared_storage(prepared, resume=resume)
+    with locked(folder / LOCK, f"study {config.study} is being searched by another process: wait until it ends, or stop it"):
+        save_config(folder, config, prepared)
+        studies = begin_studies(prepared, shared or own_storage(folder))
+        recorder = Recorder(folder, prepared, on_event)
+        recorder.start(runs)
+        status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+        try:
+            fronts = _searched(prepared, studies, recorder, folder, stop, started)
+            status = "FINISHED"
+        except (StoppedError, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            took = time.monotonic() - started
+            seconds = storage.spend(studies[0], took)
+            recorder.finish(status)
+    in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
+    recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view_path)
 
 
+def _searched(
+    prepared: Prepared, studies: Sequence[storage.Study], recorder: Recorder, folder: Path, stop: Callable[[], bool], started: float
+) -> tuple[FrontRecord, ...]:
+    """Trained, searched, selected, made, recorded."""
+    budget_s = prepared.config.time_budget_s
+    context = _supernet(prepared, recorder.listen, stop, announce=True)
+    deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    done = _search(prepared, context, studies, recorder.listen, stop, deadline)
+    selections = [select(prepared, evaluated) for evaluated in done]
+    until = started + budget_s - RESERVE_S if budget_s else None
+    made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
+    return _record(prepared, recorder, done, selections, made, storage.spent(studies[0]) + time.monotonic() - started)
+
+
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
-    """Derives files, pictures and MLflow runs of a study from its storage again; trains and evaluates nothing."""
-    started = time.monotonic()
-    prepared = prepare(config, runs, on_event, lambda: False)
+    """Derives files, pictures and MLflow runs of a study from its storage again; trains and evaluates nothing.
+
+    Raises:
+        StudyError: the storage has nothing of the study.
+    """
     folder = runs / config.study
-    store = _open_storage(config, folder)
-    studies = [_open_study(prepared, device, store) for device in prepared.devices]
+    empty = StudyError(f"the storage has no candidate of study {config.study}: go on with nas search --resume {config.study}")
+    if config.storage is None and not (folder / STORAGE).is_file():
+        raise empty
+    prepared = prepare(config, runs, on_event, lambda: False)
+    studies = open_studies(prepared, shared_storage(prepared, resume=True) or own_storage(folder))
     done = [storage.evaluated(study) for study in studies]
+    if not all(done):
+        raise empty
     selections = [select(prepared, evaluated) for evaluated in done]
     made: list[Made] = []
     for study, selection in zip(studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
-        made.append(({name: found for name, found in kept.items() if found is not None}, {}))
+        made.append(({name: _with_files(found, folder) for name, found in kept.items() if found is not None}, {}))
+    seconds = storage.spent(studies[0])
     recorder = Recorder(folder, prepared, on_event)
     recorder.start(runs)
-    fronts = _record(prepared, recorder, done, selections, made, time.monotonic() - started)
+    fronts = _record(prepared, recorder, done, selections, made, seconds)
     recorder.finish("FINISHED")
-    return Result(folder, fronts, time.monotonic() - started, recorder.view_path)
+    return Result(folder, fronts, seconds, recorder.view_path)
 
 
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
     """Fine-tunes, tests and exports a candidate of a study that is no finalist yet."""
     config, _ = load_config(folder)
     prepared = prepare(config, folder.parent, on_event, stop)
-    context = _supernet(prepared, on_event, stop)
+    context = _supernet(prepared, on_event, stop, announce=False)
     return FinalistMaker(context, config.recipe, folder, None).make(candidate, None, _telling(on_event, candidate.id), stop)
 
 
@@ -137,21 +159,22 @@ def _record(
     return tuple(fronts)
 
 
-def _open_storage(config: SearchConfig, folder: Path) -> storage.BaseStorage:
-    return storage.open_storage(config.storage or f"sqlite:///{(folder / 'study.db').resolve()}")
+def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:
+    """Trains the supernet, or finds it trained: one serves every search with the same space, data, recipe and seed.
 
-
-def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool]) -> EvaluatorContext:
-    """Trains the supernet, or finds it trained: one serves every search with the same space, data, recipe and seed."""
+    Args:
+        announce: whether to tell first what the whole search will take.
+    """
     config, recipe = prepared.config, prepared.config.recipe
     budget_s = TRAIN_SHARE * config.time_budget_s if config.time_budget_s else None
     home = prepared.cache / "supernets" / supernet_key(prepared.space, prepared.data, recipe, config.seed, budget_s)
     weights, checkpoint = home / "weights.safetensors", home / "checkpoint.safetensors"
     supernet = build_supernet(prepared.space, config.seed)
-    guess = estimate(prepared, supernet, trained=weights.is_file())
-    parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in guess.seconds.items())
-    text = f"about {max(guess.total_s, 1) / 60:.1f} minutes ({parts}) and {guess.disk_bytes / 2**20:.0f} MiB of disk"
-    on_event(Event("info", f"This will take {text}", fields={"estimate_s": guess.total_s, "disk_bytes": guess.disk_bytes}))
+    if announce:
+        guess = estimate(prepared, supernet, trained=weights.is_file())
+        parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in guess.seconds.items())
+        text = f"about {max(guess.total_s, 6) / 60:.1f} minutes ({parts}) and {guess.disk_bytes / 2**20:.0f} MiB of disk"
+        on_event(Event("info", f"This will take {text}", fields={"estimate_s": guess.total_s, "disk_bytes": guess.disk_bytes}))
     if weights.is_file():
         _, state = load_weights(weights)
         on_event(Event("info", f"supernet found trained ({state['steps']} steps, {state['seconds']:.0f} s): not trained again"))
@@ -165,53 +188,36 @@ def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool]) 
         save_weights(weights, tensors, {"schema": 1, "steps": result.steps, "epochs": result.epochs, "seconds": result.seconds})
         checkpoint.unlink(missing_ok=True)
         on_event(Event("info", f"supernet trained: {result.epochs} epochs, {result.steps} steps, {result.seconds:.0f} s"))
-    threads = max(1, (os.cpu_count() or 1) // config.workers)
-    return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights, threads)
+    return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 
 
 def _search(
-    prepared: Prepared, context: EvaluatorContext, folder: Path, on_event: Listener, stop: Callable[[], bool], deadline_s: float | None
-) -> tuple[list[storage.Study], list[list[storage.Evaluated]]]:
+    prepared: Prepared, context: EvaluatorContext, studies: Sequence[storage.Study], on_event: Listener, stop: Callable[[], bool],
+    deadline_s: float | None,
+) -> list[list[storage.Evaluated]]:  # fmt: skip
     """Searches device after device; accuracies are shared, so the second device evaluates only what is new."""
     config = prepared.config
-    store = _open_storage(config, folder)
     executor = open_executor(config.evaluator, context, config.workers)
     accuracies: dict[Architecture, Evaluation] = {}
-    studies, found = [], []
+    found = []
     try:
-        for device in prepared.devices:
+        for device, study in zip(prepared.devices, studies, strict=True):
             shown = f"{device.feasible.share:.0%} of {device.feasible.scored} scored are feasible"
             on_event(Event("phase", f"Searching for {device.target.key}: {shown}", fields={"phase": "search"}))
-            study = _open_study(prepared, device, store)
             problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, config.trials)
-            studies.append(study)
             found.append(engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s))
     finally:
         executor.close()
-    return studies, found
+    return found
 
 
-def _open_study(prepared: Prepared, device: Device, store: storage.BaseStorage) -> storage.Study:
-    config, space, scorer = prepared.config, prepared.space, device.scorer
-
-    def accept(arch: Architecture) -> bool:
-        return bool(scorer.meets(space.encode([arch]), config.constraints)[0])
-
-    rows = device.feasible.rows
-    fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
-    base = sampler(config.sampler, config.seed, config.trials)
-    facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
-    unique = UniqueSampler(base, space, accept, fallback, config.seed)
-    study = storage.open_study(store, f"{config.study}/{device.target.device}", prepared.objectives, unique, facts)
-    if not study.get_trials(deepcopy=False):
-        for arch in dict.fromkeys((space.largest, space.smallest)):  # the ends of the front, most likely
-            if accept(arch):
-                study.enqueue_trial(unique.filled(arch))
-    return study
+def _with_files(made: Finalist, folder: Path) -> Finalist:
+    """A finalist with those of its files that are still there."""
+    return replace(made, artifacts={kind: path for kind, path in made.artifacts.items() if (folder / path).is_file()})
 
 
 def _finalists(
-    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: list[storage.Study], selections: list[Selection],
+    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], selections: list[Selection],
     on_event: Listener, stop: Callable[[], bool], until_s: float | None,
 ) -> list[Made]:  # fmt: skip
     """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
@@ -229,6 +235,8 @@ def _finalists(
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
             kept = storage.finalist(study, candidate)
+            if kept is not None and _with_files(kept, folder) != kept:
+                kept = None  # its files were deleted
             number += 1
             budget_s = max(1.0, (until_s - time.monotonic()) / (total - number + 1)) if until_s else None
             try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
 from nas.cost import count
-from nas.errors import ModelFileError, SpaceError, UnknownNameError
+from nas.errors import InputError, ModelFileError, SpaceError, UnknownNameError
 from nas.hardware.energy import modelled_energy
 from nas.hardware.profile import load_profile
 from nas.metrics import Metric
@@ -106,9 +106,12 @@ def _from_json(path: Path) -> tuple[BlockSpec, ...]:
         raise ModelFileError(f'{path}: an architecture is {{"space": NAME, "genes": {{...}}}}, got {type(data).__name__}')
     if "blocks" in data:
         return _blocks(str(path), json.dumps(data["blocks"]))
-    arch = Architecture.from_dict(data)
-    space = load_space(arch.space)
-    return space.decode(space.canonical(dict(arch.genes)))
+    try:
+        arch = Architecture.from_dict(data)
+        space = load_space(arch.space)
+        return space.decode(space.canonical(dict(arch.genes)))
+    except InputError as exc:
+        raise ModelFileError(f"{path}: {exc}") from exc
 
 
 def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from nas.config import SearchConfig
 from nas.cost import count
-from nas.errors import StoppedError
+from nas.errors import InputError, StoppedError
 from nas.events import Event, Listener
 from nas.hardware.calibrate import calibrate, choose
 from nas.hardware.export import export_blocks
@@ -74,7 +75,13 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     space = load_space(config.space)
     cache = runs / ".cache"
     profiles = [load_profile(name) for name in config.devices]
+    for number, profile in enumerate(profiles):
+        for other, before in zip(config.devices, profiles[:number], strict=False):
+            if profile.name == before.name:
+                raise InputError(f"{other} and {config.devices[number]} are one device, {profile.name}: name it once")
     targets = [profile.target(config.runtime, config.precision, config.threads) for profile in profiles]
+    _check_writable(cache, runs)
+    _check_going_on(stop)
 
     def decoding(done: int, total: int) -> None:
         on_event(Event("progress", f"reading {total} images", share=done / max(1, total)))
@@ -86,6 +93,7 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         on_event(Event("warning", f"{data.duplicates} test or validation images occur in the training set too: accuracies flatter"))
     space = space.with_data(data.in_chs, data.num_classes)
     objectives = tuple(OBJECTIVES[name] for name in config.objectives)
+    _check_going_on(stop)
     devices = []
     for profile, target in zip(profiles, targets, strict=True):
         predictor = profile.predictor(target)
@@ -96,6 +104,21 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         worst = tuple(1 / data.num_classes if o.metric == "accuracy_search" else feasible.ranges[o.metric][1] for o in objectives)
         devices.append(Device(scorer, feasible, worst))
     return Prepared(config, space, data, objectives, tuple(devices), cache)
+
+
+def _check_writable(cache: Path, runs: Path) -> None:
+    """Before anything is read or measured."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as exc:
+        raise InputError(f"{runs} cannot be written to ({exc.strerror or exc}): choose another folder with --runs") from exc
+
+
+def _check_going_on(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise StoppedError("stopped before anything was trained")
 
 
 def _knows(predictor: LatencyPredictor, space: SearchSpace) -> bool:

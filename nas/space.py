@@ -56,7 +56,7 @@ class _Position:
 
 
 class SearchSpace:
-    """A space for images of `in_chs` channels and `num_classes` classes. Immutable.
+    """A space for images of `in_chs` channels and `num_classes` classes. Immutable; equal where file and images are.
 
     Raises:
         SpaceError: channel numbers that do not fit together, with the key and the value.
@@ -72,6 +72,14 @@ class SearchSpace:
         self._column = {gene.name: column for column, gene in enumerate(self.genes)}
         self._n_choices = np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
         self._positions, self.blocks = self._fold()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SearchSpace):
+            return NotImplemented
+        return (self._file, self.in_chs, self.num_classes) == (other._file, other.in_chs, other.num_classes)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.in_chs, self.num_classes))
 
     def with_data(self, in_chs: int, num_classes: int) -> SearchSpace:
         """The same space for other images."""
@@ -118,8 +126,10 @@ class SearchSpace:
         """Raises SpaceError unless `arch` is a canonical architecture of this space."""
         if arch.space != self.name:
             raise SpaceError(f"the architecture is of space {arch.space!r}, not of {self.name!r}")
-        if self.canonical(dict(arch.genes)) != arch:
-            raise SpaceError(f"the architecture has genes that do not exist at its depths: {arch.to_json()}")
+        canonical = self.canonical(dict(arch.genes))
+        if canonical != arch:
+            what = "its genes in another order" if len(canonical.genes) == len(arch.genes) else "genes that do not exist at its depths"
+            raise SpaceError(f"the architecture has {what}: {arch.to_json()}")
 
     def contains(self, arch: Architecture) -> bool:
         """Whether `arch` is a canonical architecture of this space."""

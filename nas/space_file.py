@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +34,7 @@ class _Strict(BaseModel):
 
 def _as_list(value: object) -> object:
     """A single value stands for a list of one."""
-    return value if isinstance(value, list | tuple) else [value]
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _distinct(value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -157,11 +158,13 @@ class SpaceFile(_Strict):
     expand_always: bool = False
     ops: dict[str, OpChoice] = {}
     stem: StemFile
-    stages: tuple[StageFile, ...] = Field(min_length=1)
+    stages: tuple[StageFile, ...]
     head: tuple[HeadFile, ...]
 
     @model_validator(mode="after")
     def _fits(self) -> SpaceFile:
+        if not self.stages:
+            raise ValueError("stages: needs at least one stage")
         if [item.kind for item in self.head].count("pool") != 1:
             raise ValueError("the head needs exactly one item of kind pool")
         kinds = [item.kind for item in self.head]
@@ -198,7 +201,8 @@ def parse_space(data: Mapping[str, Any], where: str) -> SpaceFile:
         SpaceError: one line naming `where`, the key, what is wrong and the value given.
     """
     try:
-        return SpaceFile.model_validate(dict(data))
+        # As JSON, where strict means: no word or truth value for a number, but lists for tuples.
+        return SpaceFile.model_validate_json(json.dumps(dict(data), default=str), strict=True)
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -206,9 +210,11 @@ def parse_space(data: Mapping[str, Any], where: str) -> SpaceFile:
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(first["loc"][-1]), _keys_at(first["loc"]), n=2)
             text = f"unknown key{': did you mean ' + ' or '.join(near) + '?' if near else ''}"
-        shown = repr(first.get("input"))
+        if first["type"] not in ("missing", "value_error") or not isinstance(first["input"], Mapping):  # else the text names the value
+            shown = repr(first["input"])
+            text += f", got {shown if len(shown) <= 80 else shown[:77] + '...'}"
         more = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
-        raise SpaceError(f"{where}: {key or 'top level'}: {text}, got {shown if len(shown) <= 80 else shown[:77] + '...'}{more}") from exc
+        raise SpaceError(": ".join(filter(None, (where, key, text))) + more) from exc
 
 
 def _keys_at(loc: tuple[int | str, ...]) -> list[str]:

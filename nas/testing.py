@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from nas.errors import InputError, ModelFileError
+from nas.architecture import Architecture
+from nas.errors import InputError, ModelFileError, NasError
 from nas.hardware.runtimes import Runtime
+from nas.metrics import UNITS
 from nas.target import PRECISIONS
 
-__all__ = ["RuntimeContract"]
+if TYPE_CHECKING:  # a device that tests a runtime has no torch
+    from nas.search.evaluators import Evaluator
+
+__all__ = ["EvaluatorContract", "RuntimeContract"]
 
 
 class RuntimeContract:
@@ -57,3 +63,42 @@ class RuntimeContract:
     def test_no_threads_are_refused(self, runtime: Runtime, model_path: Path) -> None:
         with pytest.raises(InputError, match="threads"), runtime.open(model_path, 0):
             pass
+
+
+class EvaluatorContract:
+    """What every accuracy evaluator keeps. Override `evaluator` and `archs`."""
+
+    @pytest.fixture
+    def evaluator(self) -> Evaluator:
+        """The evaluator under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def archs(self) -> list[Architecture]:
+        """At least three different architectures that it can evaluate."""
+        raise NotImplementedError
+
+    def test_gives_each_architecture_its_accuracy(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
+        found = evaluator.evaluate(archs)
+        assert len(found) == len(archs) >= 3
+        for metrics in found:
+            accuracy = metrics["accuracy_search"]
+            assert 0 <= accuracy.value <= 1
+            assert accuracy.std is not None
+            assert accuracy.std > 0
+            assert accuracy.source != "measured"
+            assert all(metric.unit == UNITS[name] for name, metric in metrics.items())
+
+    def test_says_the_same_again_in_any_order_and_company(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
+        together = evaluator.evaluate(archs)
+        assert evaluator.evaluate(archs) == together
+        assert evaluator.evaluate(archs[::-1]) == together[::-1]
+        assert [evaluator.evaluate([arch])[0] for arch in archs] == together
+
+    def test_nothing_is_evaluated_where_nothing_is_asked(self, evaluator: Evaluator) -> None:
+        assert evaluator.evaluate([]) == []
+
+    def test_an_architecture_of_another_space_is_refused(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
+        with pytest.raises(NasError):
+            evaluator.evaluate([Architecture("of_nobody", archs[0].genes)])
+        assert len(evaluator.evaluate(archs[:1])) == 1

@@ -14,7 +14,7 @@ FLOORS = (
     "compress hardware.export training",
     "search",
     "report",
-    "bench diagnosis exporting pipeline prediction preparation recording testing",
+    "bench diagnosis exporting opening pipeline prediction preparation recording testing",
     "__main__ cli service",
 )
 HOMES = {

@@ -46,30 +46,31 @@ def list_devices(as_json: JsonOption = False) -> None:
 
     Example: nas devices list --json
     """
-    from rich.table import Table
-
-    from nas.cli.show import print_table
+    from nas.cli.show import Column, print_table
     from nas.hardware.profile import profile_names
 
     found = [_calibration(name) for name in profile_names()]
     if as_json:
         emit({"schema": 1, "devices": found})
         return
-    table = Table(caption="band: 90 % of latencies lie within the prediction x/÷ this factor", caption_justify="left")
-    for column in ("device", "what", "default target", "band", "measurements", "predictor from"):
-        table.add_column(column)
+    columns = [
+        Column("device"), Column("what", wraps=True), Column("default target", wraps=True), Column("band", right=True),
+        Column("measured", right=True), Column("predictor from", wraps=True, rank=1),
+    ]  # fmt: skip
+    rows = []
     for each in found:
         target = each["target"]
         assert isinstance(target, dict)
         shown = f"{target['runtime']} {target['precision']} {target['threads']} thread(s)"
-        table.add_row(
-            str(each["device"]), str(each["title"]), shown, f"x/÷ {each['band_factor']}", str(each["measurements"]), str(each["source"])
-        )  # fmt: skip
-    print_table(table)
+        cells = (each["device"], each["title"], shown, f"x/÷ {each['band_factor']:.3g}", each["measurements"], each["source"])
+        rows.append([str(cell) for cell in cells])
+    print_table(columns, rows, caption="band: 90 % of latencies lie within the prediction x/÷ this factor", all_of_it="nas devices show")
 
 
 @devices.command("show")
-def show_device(device: Annotated[str, typer.Argument(help="Name, alias or folder.")], as_json: JsonOption = False) -> None:
+def show_device(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Name, alias or folder.")], as_json: JsonOption = False
+) -> None:
     """Facts of a device with their sources, and what is not known.
 
     Example: nas devices show raspberrypi4
@@ -128,18 +129,18 @@ def list_spaces(as_json: JsonOption = False) -> None:
 
     Example: nas spaces list --json
     """
-    from rich.table import Table
-
-    from nas.cli.show import print_table
+    from nas.cli.show import Column, print_table
     from nas.space import space_names
 
     found = [_space_facts(name) for name in space_names()]
     if as_json:
         emit({"schema": 1, "spaces": found})
         return
-    table = Table()
-    for column in ("space", "size", "decisions", "pixels", "MACs, M", "params, M", "source"):
-        table.add_column(column, no_wrap=column != "source")
+    columns = [
+        Column("space"), Column("size", right=True), Column("decisions", right=True, rank=1), Column("pixels"), Column("MACs M"),
+        Column("params M"), Column("source", wraps=True, rank=2),
+    ]  # fmt: skip
+    rows = []
     for each in found:
         macs, params, sizes = each["macs"], each["params"], each["resolutions"]
         assert isinstance(macs, list)
@@ -147,12 +148,12 @@ def list_spaces(as_json: JsonOption = False) -> None:
         assert isinstance(sizes, list)
         pixels = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
         spans = (f"{low / 1e6:.3g} to {high / 1e6:.3g}" for low, high in (macs, params))
-        table.add_row(str(each["space"]), f"{float(str(each['size'])):.2g}", str(each["decisions"]), pixels, *spans, str(each["source"]))
-    print_table(table)
+        rows.append([str(each["space"]), f"{float(str(each['size'])):.2g}", str(each["decisions"]), pixels, *spans, str(each["source"])])
+    print_table(columns, rows, all_of_it="nas spaces show")
 
 
 @spaces.command("show")
-def show_space(space: Annotated[str, typer.Argument(help="Name or YAML file.")], as_json: JsonOption = False) -> None:
+def show_space(space: Annotated[str, typer.Argument(metavar="SPACE", help="Name or YAML file.")], as_json: JsonOption = False) -> None:
     """Every decision of a space and its choices.
 
     Example: nas spaces show mobilenet_tiny
@@ -167,20 +168,20 @@ def show_space(space: Annotated[str, typer.Argument(help="Name or YAML file.")],
         return
     for key, value in facts.items():
         if key != "genes":
-            typer.echo(f"{key:<12} {value}")
+            typer.echo(f"{key:<12} {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for name, choices in genes.items():
         typer.echo(f"  {name:<20} {', '.join(map(str, choices))}")
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="Reference name, architecture .json, or .onnx that nas exported.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Reference name, architecture .json, or .onnx that nas exported.")],
     device: DeviceOption,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Latency and energy of a network on a device, with bands, block by block.
+    """Latency and energy of a network on a device, block by block.
 
     Example: nas predict mobilenet_v2 --device raspberrypi4 --threads 4
     """
@@ -196,7 +197,7 @@ def predict(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """What works on this machine: cores, clock, runtimes, extras, energy meters, storage.
+    """What works on this machine: runtimes, extras, energy meters.
 
     Example: nas doctor
     """

@@ -4,29 +4,56 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["DeviceOption", "JsonOption", "PrecisionOption", "RunsOption", "RuntimeOption", "StudyArgument", "ThreadsOption", "emit"]
+__all__ = [
+    "DeviceOption",
+    "JsonOption",
+    "PrecisionOption",
+    "RunsOption",
+    "RuntimeOption",
+    "StudyArgument",
+    "ThreadsOption",
+    "command_line",
+    "emit",
+]
+
+RUNS = "runs"
 
 
 def _runs() -> Path:
-    return Path(os.environ.get("NAS_RUNS", "runs"))
+    return Path(os.environ.get("NAS_RUNS") or RUNS)
 
 
 RunsOption = Annotated[
-    Path, typer.Option("--runs", help="Folder of all studies (or NAS_RUNS).", default_factory=_runs, show_default="runs")
+    Path,
+    typer.Option("--runs", metavar="FOLDER", help="Folder of all studies (or NAS_RUNS).", default_factory=_runs, show_default=RUNS),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of a study; the newest one if left out.", show_default=False)]
-DeviceOption = Annotated[str, typer.Option("--device", "-d", help="Name, alias or profile folder of a device.", show_default=False)]
-RuntimeOption = Annotated[str | None, typer.Option("--runtime", help="Inference runtime; the profile's default.", show_default=False)]
-PrecisionOption = Annotated[str | None, typer.Option("--precision", help="Precision; the profile's default.", show_default=False)]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", help="Threads; the profile's default.", show_default=False, min=1)]
+StudyArgument = Annotated[
+    str | None, typer.Argument(metavar="STUDY", help="Name of a study; the newest one if left out.", show_default=False)
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", "-d", metavar="DEVICE", help="Name, alias or profile folder of a device.", show_default=False)
+]
+RuntimeOption = Annotated[
+    str | None, typer.Option("--runtime", metavar="NAME", help="Inference runtime; the profile's default.", show_default=False)
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", metavar="NAME", help="Precision; the profile's default.", show_default=False)
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads; the profile's default.", show_default=False)]
 
 
 def emit(data: object) -> None:
     """Prints JSON to standard output."""
     typer.echo(json.dumps(data, indent=1, allow_nan=False))
+
+
+def command_line(command: str, study: str, runs: Path) -> str:
+    """What to type for a study, e.g. "nas ui photos --runs 'my runs'"."""
+    return shlex.join([*command.split(), study, *([] if runs == _runs() else ["--runs", str(runs)])])

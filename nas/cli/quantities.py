@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -30,11 +30,13 @@ def parse(text: str, kind: str, option: str) -> float:
         InputError: not a number with one of the units of its kind; names the option and the units.
     """
     units = UNITS[kind]
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ%]*)\s*", text)
-    if match is None or match[2] not in units:
-        shown = ", ".join(unit or "(none)" for unit in units)
-        raise InputError(f"{option} takes a number with a unit of {shown}, got {text!r}")
-    value = float(match[1]) * units[match[2]]
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"{option} must be more than zero, got {text!r}")
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*([A-Za-zµμ%]*)\s*", text)
+    unit = "" if match is None else match[3].replace("μ", "µ")  # Greek mu to the micro sign: both are typed
+    if match is None or unit not in units:
+        shown = ", ".join(unit or "none" for unit in units)
+        raise InputError(f"{option} takes a positive number with a unit ({shown}), got {text!r}")
+    value = float(match[1] + (match[2] or "")) * units[unit]
+    if not 0 < value <= (1.0 if kind == "share" else sys.float_info.max):
+        limit = " and at most 1 (100 %)" if kind == "share" else " and finite"
+        raise InputError(f"{option} must be more than zero{limit}, got {text!r}")
     return value

@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from nas.cli.options import JsonOption, RunsOption, StudyArgument, emit
+from nas.cli.options import JsonOption, RunsOption, StudyArgument, command_line, emit
 from nas.cli.quantities import parse
 from nas.errors import InfeasibleError, InputError, UnknownNameError
 from nas.report.front import CandidateRecord, FrontRecord
 
 __all__ = ["register"]
 
-DeviceChoice = Annotated[str | None, typer.Option("--device", "-d", help="One of the study's devices; its first.", show_default=False)]
+DeviceChoice = Annotated[
+    str | None, typer.Option("--device", "-d", metavar="DEVICE", help="One of the study's devices; its first.", show_default=False)
+]
 
 
 def front(
@@ -22,17 +24,19 @@ def front(
     study: StudyArgument = None,
     device: DeviceChoice = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every candidate.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture: .html or .png.", show_default=False)] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture: .html or .png.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The Pareto front of a study.
 
     Example: nas front --plot front.html
     """
-    from nas.cli.show import front_table, print_table
+    from nas.cli.show import print_front
     from nas.files import write_atomic
     from nas.report.record import front_csv, read_front, study_folder
 
+    if csv and as_json:
+        raise InputError("choose one of --csv and --json")
     record = read_front(study_folder(runs, study), device)
     if plot is not None:
         from nas.report.plots import front_html, front_png
@@ -45,7 +49,7 @@ def front(
     elif csv:
         typer.echo(front_csv(record), nl=False)
     else:
-        print_table(front_table(record))
+        print_front(record)
         if plot is not None:
             typer.echo(f"picture   {plot}")
 
@@ -58,7 +62,7 @@ def _find(record: FrontRecord, name: str) -> CandidateRecord:
         return (exact or found)[0]
     if found:
         raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
-    raise UnknownNameError("candidate", name, [each.id for each in record.candidates], hint="nas front lists them")
+    raise UnknownNameError("candidate", name, [each.id for each in record.candidates], hint="(nas front --csv lists them)")
 
 
 def _choose(
@@ -66,10 +70,13 @@ def _choose(
 ) -> CandidateRecord:
     """The candidate that the options mean: an id, or the most accurate, the knee or the fastest of the front within the bounds."""
     from nas.cli.search import BOUNDS
+    from nas.report.units import describe
 
     if sum([candidate is not None, knee, fastest, most_accurate]) > 1:
         raise InputError("choose one of --pick, --knee, --fastest and --most-accurate")
     if candidate is not None:
+        if given := [option for option, text in bounds.items() if text is not None]:
+            raise InputError(f"--pick names one candidate: leave out {', '.join(given)}")
         return _find(record, candidate)
     able = list(record.front)
     for option, text in bounds.items():
@@ -80,9 +87,10 @@ def _choose(
         values = [each.value(metric) for each in able]
         kept = [e for e, v in zip(able, values, strict=True) if v is not None and (v <= bound if side == "max" else v >= bound)]
         if not kept:
-            best = (min if side == "max" else max)(v for v in values if v is not None)
+            best = (min if side == "max" else max)((e for e in able if e.value(metric) is not None), key=lambda e: e.value(metric) or 0.0)
+            figure = describe(metric, best.candidate.metrics[metric])
             raise InfeasibleError(
-                f"no member of the front meets {option} {text}: the nearest has {metric} {best:.4g}", len(able), {metric: best}
+                f"no member of the front meets {option} {text}: the nearest has {figure}", len(able), {metric: best.value(metric) or 0.0}
             )
         able = kept
     if fastest:
@@ -97,11 +105,11 @@ def _choose(
     return max(able, key=lambda each: (each.value("accuracy_search") or 0.0, -(each.value("latency_s") or 0.0)))
 
 
-MaxLatency = Annotated[str | None, typer.Option(help="e.g. 20ms", show_default=False)]
-MaxEnergy = Annotated[str | None, typer.Option(help="e.g. 40mJ", show_default=False)]
-MaxParams = Annotated[str | None, typer.Option(help="e.g. 3M", show_default=False)]
-MaxSize = Annotated[str | None, typer.Option(help="e.g. 4MiB", show_default=False)]
-MinAccuracy = Annotated[str | None, typer.Option(help="e.g. 0.9 or 90%", show_default=False)]
+MaxLatency = Annotated[str | None, typer.Option(metavar="LATENCY", help="e.g. 20ms", show_default=False)]
+MaxEnergy = Annotated[str | None, typer.Option(metavar="ENERGY", help="e.g. 40mJ", show_default=False)]
+MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="e.g. 3M", show_default=False)]
+MaxSize = Annotated[str | None, typer.Option(metavar="BYTES", help="e.g. 4MiB", show_default=False)]
+MinAccuracy = Annotated[str | None, typer.Option(metavar="SHARE", help="e.g. 0.9 or 90%", show_default=False)]
 Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front.")]
 Fastest = Annotated[bool, typer.Option("--fastest", help="The fastest.")]
 MostAccurate = Annotated[bool, typer.Option("--most-accurate", help="The most accurate (the default).")]
@@ -111,7 +119,7 @@ def pick(
     runs: RunsOption,
     study: StudyArgument = None,
     device: DeviceChoice = None,
-    candidate: Annotated[str | None, typer.Option("--pick", "--id", help="Id, or its beginning.", show_default=False)] = None,
+    candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
     max_latency: MaxLatency = None,
     max_energy: MaxEnergy = None,
     max_params: MaxParams = None,
@@ -122,7 +130,9 @@ def pick(
     most_accurate: MostAccurate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """One candidate of the front with its figures: the most accurate within the bounds, by search accuracy.
+    """One candidate of the front within bounds, with its figures.
+
+    The most accurate one by search accuracy, where no other is asked for.
 
     Example: nas pick --max-latency 20ms
     """
@@ -142,22 +152,25 @@ def pick(
     for line in candidate_lines(chosen):
         typer.echo(line)
     if not chosen.artifacts:
-        typer.echo(f"not exported yet: nas export {record.study} --pick {chosen.id}")
+        typer.echo(f"not exported yet: {command_line('nas export', record.study, runs)} --pick {chosen.id}")
 
 
 def export(
     runs: RunsOption,
     study: StudyArgument = None,
     device: DeviceChoice = None,
-    candidate: Annotated[str | None, typer.Option("--pick", "--id", help="Id, or its beginning.", show_default=False)] = None,
+    candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
     max_latency: MaxLatency = None,
     knee: Knee = False,
     fastest: Fastest = False,
     most_accurate: MostAccurate = False,
     form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Of the model.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="Folder.", show_default="exports/<study>-<id>")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="exports/<study>-<id>")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Deployable files of a candidate and a model card; a candidate that is no finalist is fine-tuned, tested and checked first.
+    """Deployable files of a candidate, and a model card.
+
+    A candidate that is no finalist is fine-tuned, tested and checked first.
 
     Example: nas export --knee --format openvino
     """
@@ -172,6 +185,9 @@ def export(
         from nas.exporting import export as write
 
         written = write(folder, chosen, form, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
+    if as_json:
+        emit({"schema": 1, "study": record.study, "id": chosen.id, "format": form, "files": [str(path) for path in written]})
+        return
     for path in written:
         typer.echo(f"wrote {path}")
 
@@ -179,9 +195,11 @@ def export(
 def ui(
     runs: RunsOption,
     study: StudyArgument = None,
-    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 5000,
+    port: Annotated[int, typer.Option(metavar="N", help="0 picks a free one.", min=0, max=65535)] = 5000,
 ) -> None:
-    """Starts the MLflow UI on the local store and prints the address of the study's Pareto view. Ctrl-C stops it.
+    """Starts the MLflow UI, opened at the study's Pareto view.
+
+    It shows the local store and prints the view's address. Ctrl-C stops it.
 
     Example: nas ui --port 0
     """
@@ -192,8 +210,13 @@ def ui(
 
     name = study_folder(runs, study).name
     config, _ = load_config(runs / name)
-    if config.tracking_uri and config.tracking_uri.startswith("http"):
-        typer.echo(f"study {name} is on a server: {config.tracking_uri.rstrip('/')}{Tracker(runs, config.tracking_uri).find_view(name)}")
+    if config.tracking_uri:
+        view = Tracker(runs, config.tracking_uri).find_view(name)
+        if config.tracking_uri.startswith("http"):
+            typer.echo(f"study {name} is on a server: {config.tracking_uri.rstrip('/')}{view}")
+        else:
+            typer.echo(f"study {name} is in a store of its own: mlflow ui --backend-store-uri {config.tracking_uri}")
+            typer.echo(f"then  http://127.0.0.1:5000{view}")
         return
     typer.echo("starting the MLflow UI ...", err=True)
     serve_ui(runs, name, port, lambda address: typer.echo(f"{address}\nCtrl-C stops it", color=None))

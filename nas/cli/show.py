@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -15,17 +21,61 @@ from nas.events import Event
 from nas.metrics import Metric
 from nas.report.front import CandidateRecord, FrontRecord
 
-__all__ = ["Display", "candidate_lines", "front_table", "print_table", "seconds_text"]
+__all__ = ["Column", "Display", "candidate_lines", "print_front", "print_table", "seconds_text"]
 
 WIDTH = 150
-"""Columns where standard output is not a terminal."""
+"""Columns where standard output is not a terminal and nobody says how wide it is."""
 PLAIN_INTERVAL_S = 15.0
 
 
-def print_table(table: Table) -> None:
-    """A table as wide as the terminal, or wide enough for everything in a file."""
-    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    console.print(table)
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Of a table.
+
+    Attributes:
+        wraps: its cells may take several lines.
+        rank: where all do not fit, columns of the highest rank are left out first; those of rank 0 never are.
+    """
+
+    header: str
+    right: bool = False
+    wraps: bool = False
+    rank: int = 0
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "", caption: str = "", all_of_it: str = "") -> None:
+    """A table that fits the terminal: nothing is cut off, but columns may be left out, which is said.
+
+    Args:
+        all_of_it: the command that shows what is left out.
+    """
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH, highlight=False)
+    kept = list(range(len(columns)))
+    while True:
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for i in kept:
+            whole = max(cell_len(line) for text in (columns[i].header, *(row[i] for row in rows)) for line in text.split("\n"))
+            table.add_column(
+                columns[i].header, justify="right" if columns[i].right else "left", overflow="fold",
+                min_width=None if columns[i].wraps else whole,
+            )  # fmt: skip
+        for row in rows:
+            table.add_row(*(escape(row[i]) for i in kept))
+        needed = console.measure(table, options=console.options.update(width=10_000)).minimum
+        last = max(kept, key=lambda i: columns[i].rank)
+        if needed <= console.width or not columns[last].rank:
+            break
+        kept.remove(last)
+    left_out = [column.header.splitlines()[0] for i, column in enumerate(columns) if i not in kept]
+    hint = f"not shown for want of width: {', '.join(left_out)} ({all_of_it} has them)" if left_out else ""
+    console.width = max(console.width, needed)
+    with console.capture() as captured:
+        if title:
+            console.print(escape(title), style="bold", soft_wrap=True)
+        console.print(table)
+        for line in filter(None, (*caption.splitlines(), hint)):
+            console.print(escape(line), style="dim", soft_wrap=True)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -41,14 +91,15 @@ def seconds_text(seconds: float | None) -> str:
 class Display:
     """Shows events as they come: a progress bar with the best so far and the time left, or lines where there is no terminal."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
-        self._live = self._console.is_terminal and not quiet
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = self._console.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"), console=self._console, transient=True,
         )  # fmt: skip
         self._task: TaskID | None = None
+        self._trial: Event | None = None
         self._shown = 0.0
 
     def __enter__(self) -> Display:
@@ -61,13 +112,17 @@ class Display:
             self._progress.stop()
 
     def __call__(self, event: Event) -> None:
-        if event.kind in ("progress", "trial", "finalist") and event.share is not None:
+        if event.kind in ("progress", "trial") and event.share is not None:
+            self._trial = event if event.kind == "trial" else None
             self._advance(event)
             return
         self._end_task()
         style = {"phase": "bold", "warning": "yellow"}.get(event.kind, "")
-        prefix = "warning: " if event.kind == "warning" else ""
-        self._console.print(f"{prefix}{escape(event.text)}", style=style or None, soft_wrap=True)
+        prefix = {"warning": "warning: ", "finalist": "  "}.get(event.kind, "")
+        self._print(f"{prefix}{escape(event.text)}", style)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style or None, soft_wrap=True)
 
     def _advance(self, event: Event) -> None:
         left = f"{seconds_text(event.seconds_left)} left" if event.seconds_left is not None else ""
@@ -75,14 +130,19 @@ class Display:
             if self._task is None:
                 self._task = self._progress.add_task(event.text, total=1.0, left=left)
             self._progress.update(self._task, description=escape(event.text), completed=event.share, left=left)
-        elif time.monotonic() - self._shown > PLAIN_INTERVAL_S or event.share == 1.0:
+        elif time.monotonic() - self._shown > PLAIN_INTERVAL_S and event.share != 1.0:
             self._shown = time.monotonic()
-            self._console.print(f"  {event.share or 0:4.0%}  {escape(event.text)}  {left}".rstrip(), soft_wrap=True)
+            self._print(f"  {event.share or 0:4.0%}  {escape(event.text)}  {left}".rstrip())
 
     def _end_task(self) -> None:
+        """What a search has found stays on the screen; a bar does not."""
         if self._task is not None:
             self._progress.remove_task(self._task)
+            self._progress.refresh()
             self._task = None
+        if self._trial is not None:
+            self._print(f"  {escape(self._trial.text)}")
+            self._trial = None
 
 
 def _accuracy(metric: Metric | None) -> str:
@@ -96,42 +156,41 @@ def _scaled(metric: Metric | None, factor: float) -> str:
         return "-"
     text = f"{metric.value * factor:.3g}"
     if metric.low is not None and metric.high is not None:
-        text += f" ({metric.low * factor:.3g} to {metric.high * factor:.3g})"
+        text += f" ({metric.low * factor:.3g}–{metric.high * factor:.3g})"
     return text
 
 
 COLUMNS = (
-    ("accuracy_search", "search accuracy", None),
-    ("accuracy_test", "test accuracy", None),
-    ("latency_s", "latency ms", 1e3),
-    ("latency_measured_s", "measured ms", 1e3),
-    ("energy_j", "energy mJ", 1e3),
-    ("params", "params k", 1e-3),
-    ("size_bytes", "size MiB", 2**-20),
+    # metric, header, factor (None for shares), rank
+    ("accuracy_search", "search accuracy", None, 0),
+    ("accuracy_test", "test accuracy", None, 0),
+    ("latency_s", "latency ms", 1e3, 0),
+    ("latency_measured_s", "measured ms", 1e3, 1),
+    ("energy_j", "energy mJ", 1e3, 2),
+    ("params", "params k", 1e-3, 3),
+    ("size_bytes", "size MiB", 2**-20, 4),
 )
 
 
-def front_table(record: FrontRecord) -> Table:
+def print_front(record: FrontRecord) -> None:
     """The front, fastest first. Each column's header names the source of its numbers."""
     members = record.front
     target = members[0].candidate.target.key if members else record.device
-    table = Table(
-        title=f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
-        caption="≈ its gain in accuracy over a faster member may be chance   ★ finalist: fine-tuned, tested, exported\n"
-        "± one standard error, in points   (low to high) 90 % band   test accuracy is never used to select",
-        title_justify="left", caption_justify="left",
-    )  # fmt: skip
-    table.add_column("id", no_wrap=True)
-    table.add_column("")
     shown = [column for column in COLUMNS if any(column[0] in each.candidate.metrics for each in members)]
-    for name, label, _ in shown:
+    columns = [Column("id"), Column("")]
+    for name, label, _, rank in shown:
         sources = sorted({each.candidate.metrics[name].source for each in members if name in each.candidate.metrics})
-        table.add_column(f"{label}\n{', '.join(sources)}", justify="right", no_wrap=True)
+        columns.append(Column(f"{label}\n{', '.join(sources)}", right=True, rank=rank))
+    rows = []
     for each in members:
         metrics = each.candidate.metrics
-        cells = [_accuracy(metrics.get(name)) if factor is None else _scaled(metrics.get(name), factor) for name, _, factor in shown]
-        table.add_row(each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else " "), *cells)
-    return table
+        cells = [_accuracy(metrics.get(name)) if factor is None else _scaled(metrics.get(name), factor) for name, _, factor, _ in shown]
+        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else " "), *cells])
+    print_table(
+        columns, rows, f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
+        "★ finalist: fine-tuned, tested, exported   ≈ its gain in accuracy over a faster member may be chance\n"
+        "± one standard error, in points   (low–high) 90 % band   test accuracy is never used to select", "nas front --json",
+    )  # fmt: skip
 
 
 def candidate_lines(each: CandidateRecord) -> list[str]:

@@ -47,7 +47,7 @@ class Supernet(nn.Module):
             SpaceError: a block that this supernet does not hold.
         """
         for block in blocks:
-            x = functional_call(self._template(block), self._slices(block), (x,))
+            x = functional_call(self._template(block, self.training), self._slices(block, self.training), (x,))
         return x
 
     def extract(self, blocks: Sequence[BlockSpec]) -> Network:
@@ -56,35 +56,34 @@ class Supernet(nn.Module):
         with torch.no_grad():
             for block, module in zip(blocks, network.body, strict=True):
                 own = dict(module.named_parameters()) | dict(module.named_buffers())
-                for name, tensor in self._slices(block, running_stats=True).items():
+                for name, tensor in self._slices(block, training=False).items():
                     own[name].copy_(tensor)
         return network.eval()
 
-    def _template(self, block: BlockSpec) -> nn.Module:
-        key = (block, self.training)
+    def _template(self, block: BlockSpec, training: bool) -> nn.Module:
+        key = (block, training)
         if key not in self._templates:
             with torch.device("meta"):
                 module = build_block(block)
-            if self.training:
+            if training:
                 for layer in module.modules():
                     if isinstance(layer, nn.BatchNorm2d):  # without running statistics it uses and keeps none
                         layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-            self._templates[key] = module.train(self.training)
+            self._templates[key] = module.train(training)
         return self._templates[key]
 
-    def _slices(self, block: BlockSpec, running_stats: bool = False) -> dict[str, Tensor]:
+    def _slices(self, block: BlockSpec, training: bool) -> dict[str, Tensor]:
         """Views of the shared tensors in the shapes that `block` needs, by the names of its module."""
         key = _key(block)
         if key not in self.shared:
             raise SpaceError(f"the supernet has no {block.kind} at {block.name!r}: it was built for another space")
-        shared = self.shared[key]
-        template = self._template(block)
-        slices = {name: _slice(shared.get_parameter(name), like.shape) for name, like in template.named_parameters()}
-        if running_stats or not self.training:
-            for name, like in template.named_buffers():
-                if like.dim():
-                    slices[name] = _slice(shared.get_buffer(name), like.shape)
-        return slices
+        template = self._template(block, training)
+        shared = dict(self.shared[key].named_parameters()) | dict(self.shared[key].named_buffers())
+        wanted = dict(template.named_parameters()) | {name: like for name, like in template.named_buffers() if like.dim()}
+        missing = wanted.keys() - shared.keys()
+        if missing:
+            raise SpaceError(f"the supernet has no {min(missing)} at {block.name!r}: it was built for another space")
+        return {name: _slice(shared[name], like.shape) for name, like in wanted.items()}
 
 
 def _key(block: BlockSpec) -> str:

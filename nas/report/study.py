@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nas.config import SearchConfig
+from nas.config import SearchConfig, check_config
 from nas.errors import StudyError
 from nas.report.record import read_front
 
 __all__ = ["load_config", "summarise"]
+
+SCHEMA = 1
+"""Version of config.json."""
 
 
 def load_config(folder: Path) -> tuple[SearchConfig, str]:
@@ -21,13 +24,19 @@ def load_config(folder: Path) -> tuple[SearchConfig, str]:
     path = folder / "config.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["schema"] > 1:
-            raise StudyError(f"{path}: written by a newer hwnas (schema {facts['schema']}): upgrade this one")
-        return SearchConfig.model_validate_json(json.dumps(facts["config"])), str(facts["data"]["fingerprint"])
-    except StudyError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise StudyError(f"{path}: cannot be read: {str(exc).splitlines()[0]}") from exc
+    except (OSError, ValueError) as exc:
+        raise StudyError(f"{path}: cannot be read: {exc}") from exc
+    schema = facts.get("schema") if isinstance(facts, dict) else None
+    if schema != SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        advice = "written by a newer hwnas: upgrade this one" if newer else "it was edited or is damaged"
+        raise StudyError(f"{path}: schema {schema!r} cannot be read, this version reads {SCHEMA} ({advice})")
+    try:
+        return check_config(facts["config"]), str(facts["data"]["fingerprint"])
+    except KeyError as exc:
+        raise StudyError(f"{path}: {exc} is missing") from exc
+    except (ValueError, TypeError) as exc:  # InputError is a ValueError
+        raise StudyError(f"{path}: {exc}") from exc
 
 
 def summarise(folder: Path) -> dict[str, str | int]:
@@ -35,10 +44,10 @@ def summarise(folder: Path) -> dict[str, str | int]:
     try:
         config, _ = load_config(folder)
     except StudyError:
-        return {"study": folder.name, "devices": "?", "space": "?", "data": "?", "trials": 0, "front": 0, "state": "config.json is broken"}
+        return {"study": folder.name, "devices": "?", "space": "?", "data": "?", "trials": 0, "front": 0, "state": "config.json broken"}
     known = {"study": folder.name, "devices": ", ".join(config.devices), "space": config.space, "data": config.data}
     try:
         front = read_front(folder)
     except StudyError:
-        return {**known, "trials": config.trials, "front": 0, "state": "unfinished: nas search --resume " + folder.name}
+        return {**known, "trials": config.trials, "front": 0, "state": "unfinished"}
     return {**known, "trials": int(front.search.get("trials", config.trials)), "front": len(front.front), "state": "done"}

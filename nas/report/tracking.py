@@ -275,7 +275,8 @@ class Tracker:
                 yield self._client
             except (MlflowException, SQLAlchemyError, CommandError, OSError) as exc:
                 reason = str(exc).strip().splitlines() or [type(exc).__name__]
-                raise TrackingError(f"tracking to {_shown(self.uri)} failed: {_shown(reason[0])[:300]}") from exc
+                cause = re.split(r" with url| \(Caused by", _shown(reason[0]))[0]  # requests repeats the address there
+                raise TrackingError(f"tracking to {_shown(self.uri)} failed: {cause[:300]}") from exc
 
 
 def _shown(text: str) -> str:

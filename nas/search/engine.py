@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,7 @@ def run(
     done = storage.evaluated(study)
     reaped = storage.reap(study)
     if reaped:
-        on_event(Event("info", f"{reaped} evaluation(s) that were cut off are asked for again"))
+        on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
     accuracies.update({e.candidate.arch: Evaluation(_accuracy_only(e.candidate), e.seconds) for e in done})
     pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
     failures, exhausted = 0, ""
@@ -94,10 +94,9 @@ def run(
                     break
                 arch = problem.scorer.space.canonical(trial.params)
                 pending[_known(accuracies, arch) or executor.submit(arch)] = (trial, arch)
-            if stop():
-                raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
             if not pending:
                 break
+            # Also after `stop`: what is under way is evaluated to its end by any executor, so it is told and not lost.
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 trial, arch = pending.pop(future)
                 try:
@@ -116,6 +115,12 @@ def run(
                 done.append(storage.Evaluated(candidate, evaluation.seconds))
                 pace = (time.monotonic() - started) / (len(done) - first)
                 on_event(_told(problem, done, pace, deadline_s))
+        if stop() and not is_over():
+            raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
+    except BrokenExecutor as exc:
+        raise NasError(
+            "a worker process ended by itself, most likely out of memory: try fewer --workers, all candidates are saved"
+        ) from exc
     finally:
         storage.reap(study)
     if exhausted:

@@ -11,6 +11,7 @@ import torch
 
 from nas import plugins
 from nas.architecture import Architecture
+from nas.errors import ModelFileError
 from nas.metrics import Metric
 from nas.models.network import Network, recalibrate
 from nas.models.supernet import Supernet
@@ -22,7 +23,7 @@ from nas.training.evaluate import accuracy, accuracy_metric
 from nas.training.finetune import calibration_images
 from nas.training.oneshot import fit_size
 
-__all__ = ["Evaluator", "EvaluatorContext", "SupernetEvaluator", "open_evaluator"]
+__all__ = ["Evaluator", "EvaluatorContext", "SupernetEvaluator", "open_evaluator", "threads_each"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class EvaluatorContext:
         data, data_seed: name or path of the images, and the seed of their split.
         cache: folder of decoded images.
         weights: of the supernet.
-        threads: that one evaluation may use.
+        threads: that one evaluation may use; None for torch's own count, which OMP_NUM_THREADS decides.
     """
 
     space: SearchSpace
@@ -41,11 +42,14 @@ class EvaluatorContext:
     data_seed: int
     cache: Path
     weights: Path
-    threads: int
+    threads: int | None = None
 
 
 class Evaluator(Protocol):
-    """Gives accuracy. Made from an `EvaluatorContext`; the only method may be called any number of times."""
+    """Gives accuracy. Made from an `EvaluatorContext`; the only method may be called any number of times.
+
+    Registered as an entry point of the group `nas.evaluators`; `nas.testing.EvaluatorContract` tests it.
+    """
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[dict[str, Metric]]:
         """`accuracy_search` of each architecture, with its standard error and source.
@@ -60,12 +64,16 @@ class SupernetEvaluator:
     """Extracts the network, recalibrates its batch norm on training images, tests it on search-validation."""
 
     def __init__(self, context: EvaluatorContext) -> None:
-        torch.set_num_threads(context.threads)
+        if context.threads is not None:
+            torch.set_num_threads(context.threads)
         self._space = context.space
         self._data = load_data(context.data, context.space.resolutions[-1], context.data_seed, context.cache)
         self._supernet = Supernet(context.space.blocks)
         weights, _ = load_weights(context.weights)
-        self._supernet.load_state_dict({k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")})
+        try:
+            self._supernet.load_state_dict({k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")})
+        except RuntimeError as exc:
+            raise ModelFileError(f"{context.weights}: holds the weights of another space than {context.space.name}") from exc
         self._supernet.eval()
         self._calibration = calibration_images(self._data)
         self._validation = list(tensors(self._data.search_validation, self._data.mean, self._data.std, 512))
@@ -86,6 +94,11 @@ class SupernetEvaluator:
             correct, total = accuracy(network, ((fit_size(images, size), labels) for images, labels in self._validation))
             found.append({"accuracy_search": accuracy_metric(correct, total, "supernet")})
         return found
+
+
+def threads_each(workers: int) -> int:
+    """Threads of each of `workers` processes, so that together they use what one process would."""
+    return max(1, torch.get_num_threads() // workers)
 
 
 def open_evaluator(name: str, context: EvaluatorContext) -> Evaluator:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Protocol
 
 from nas.architecture import Architecture
 from nas.metrics import Metric
-from nas.search.evaluators import Evaluator, EvaluatorContext, open_evaluator
+from nas.search.evaluators import Evaluator, EvaluatorContext, open_evaluator, threads_each
 
 __all__ = ["Evaluation", "Executor", "InProcess", "LocalPool", "open_executor"]
 
@@ -70,9 +72,18 @@ def _evaluate_in_worker(name: str, context: EvaluatorContext, arch: Architecture
     return _timed(_worker_evaluator(name, context), arch)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; only the driver acts on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start_worker() -> None:
+    """Ctrl-C and SIGTERM reach the whole process group: only the driver acts on them. A worker ends when its driver is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, daemon=True).start()
+
+
+def _end_with_driver() -> None:
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 class LocalPool:
@@ -80,9 +91,9 @@ class LocalPool:
 
     def __init__(self, name: str, context: EvaluatorContext, workers: int) -> None:
         self.capacity = workers
-        self._name, self._context = name, context
+        self._name, self._context = name, replace(context, threads=threads_each(workers))
         # Spawn, not fork: torch's threads do not survive a fork.
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupts)
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
 
     def submit(self, arch: Architecture) -> Future[Evaluation]:
         return self._pool.submit(_evaluate_in_worker, self._name, self._context, arch)

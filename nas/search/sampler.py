@@ -82,9 +82,11 @@ class UniqueSampler(BaseSampler):
         Raises:
             SpaceExhaustedError: nothing new and acceptable was found.
         """
-        seen = {self._space.canonical(t.params) for t in study.get_trials(deepcopy=False) if t.number != trial.number and _counts(t)}
+        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number and _counts(t))
+        # A trial that has not got its values yet has no architecture.
+        seen = {self._space.canonical(t.params) for t in others if t.params.keys() >= self._distributions.keys()}
         if len(seen) >= self._space.size:
-            raise SpaceExhaustedError(f"all {self._space.size} architectures of space {self._space.name} have been evaluated")
+            raise SpaceExhaustedError(f"all {self._space.size} architectures of space {self._space.name} have been tried")
         last: Architecture | None = None
         for _ in range(BASE_TRIES):
             last = self._space.canonical(self._ask_base(study, trial, search_space))
@@ -94,13 +96,15 @@ class UniqueSampler(BaseSampler):
         for arch in self._others(last, rng, seen):
             if arch not in seen and self._accept(arch):
                 return self.filled(arch)
-        raise SpaceExhaustedError(f"no new architecture of space {self._space.name} meets the constraints: {len(seen)} have been evaluated")
+        raise SpaceExhaustedError(f"no new architecture of space {self._space.name} meets the constraints: {len(seen)} have been tried")
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         return self._base.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._base.before_trial(study, trial)
+        if not self._space.genes:
+            self.sample_relative(study, trial, {})  # Optuna asks for values only where there are some to choose from
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._base.after_trial(study, trial, state, values)
@@ -130,6 +134,4 @@ class UniqueSampler(BaseSampler):
 
 def _counts(trial: FrozenTrial) -> bool:
     """Whether a trial's architecture must not be asked for again: it is being evaluated, has been, or has failed on its own account."""
-    if trial.state in (TrialState.COMPLETE, TrialState.RUNNING):
-        return bool(trial.params)
-    return trial.state == TrialState.FAIL and "reason" in trial.user_attrs
+    return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)

@@ -31,6 +31,9 @@ __all__ = [
     "open_study",
     "reap",
     "record",
+    "refuse_existing",
+    "spend",
+    "spent",
 ]
 
 
@@ -54,6 +57,29 @@ def open_storage(url: str) -> BaseStorage:
         return RDBStorage(url, engine_kwargs=options)
     except Exception as exc:  # SQLAlchemy's and every driver's own errors
         raise StudyError(f"storage {url.split('@')[-1]} cannot be opened: {str(exc).splitlines()[0]}") from exc
+
+
+def refuse_existing(storage: BaseStorage, names: Collection[str]) -> None:
+    """For a new search in a storage that others use too.
+
+    Raises:
+        StudyError: it has a study of one of these names already.
+    """
+    for found in optuna.get_all_study_names(storage):
+        if found in names:
+            raise StudyError(f"the storage has a study {found} already: choose another --study")
+
+
+def spent(study: Study) -> float:
+    """Seconds that runs of this study took, as far as they came to an end."""
+    return float(study.user_attrs.get("seconds", 0.0))
+
+
+def spend(study: Study, seconds: float) -> float:
+    """Adds to `spent`; returns all of it."""
+    total = spent(study) + seconds
+    study.set_user_attr("seconds", total)
+    return total
 
 
 def finalist(study: Study, candidate: Candidate) -> Finalist | None:
@@ -80,7 +106,7 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective],
         storage=storage, study_name=name, directions=[objective.direction for objective in objectives], sampler=sampler, load_if_exists=True
     )
     found = study.user_attrs
-    for key, value in facts.items():
+    for key, value in {**facts, "objectives": [objective.metric for objective in objectives]}.items():
         plain = json.loads(json.dumps(value))
         if key not in found:
             study.set_user_attr(key, plain)

@@ -23,11 +23,15 @@ CALIBRATION_BATCHES, CALIBRATION_BATCH_SIZE = 8, 256
 
 
 def calibration_images(data: ImageData) -> list[Tensor]:
-    """Training images as they are, spread over the classes, (at most 256, chs, size, size) each."""
+    """Training images as they are, spread over the classes, (at most 256, chs, size, size) each; no batch is a small rest.
+
+    The statistics are averages over batches: a rest of one image would weigh as much as 256 others.
+    """
     count = min(len(data.train), CALIBRATION_BATCHES * CALIBRATION_BATCH_SIZE)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:count].numpy()
     images = type(data.train)(data.train.images[order], data.train.labels[order])
-    return [batch for batch, _ in tensors(images, data.mean, data.std, CALIBRATION_BATCH_SIZE)]
+    batches = -(-count // CALIBRATION_BATCH_SIZE)
+    return [batch for batch, _ in tensors(images, data.mean, data.std, -(-count // batches))]
 
 
 def finetune(

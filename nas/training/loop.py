@@ -76,7 +76,7 @@ def train(
         stop: asked after every step.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss or its gradient is not finite.
         StoppedError: `stop` said so; the checkpoint is written.
     """
     decayed = [p for p in model.parameters() if p.dim() > 1]
@@ -106,7 +106,9 @@ def train(
             loss = step(images, labels, done)
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss is {loss} in step {done} at learning rate {lr:g}: try a smaller one")
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip).item()
+            if not math.isfinite(norm):  # the loss may be that of one network, and another's has diverged
+                raise TrainingError(f"the gradient is {norm} in step {done} at learning rate {lr:g}: try a smaller one")
             optimizer.step()
             losses.append(loss)
             done += 1

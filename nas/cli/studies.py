@@ -1,0 +1,122 @@
+"""nas studies: what is in runs/."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import JsonOption, RunsOption, StudyArgument, command_line, emit
+
+__all__ = ["register"]
+
+studies = typer.Typer(help="What is in runs/: list, show, rm, rebuild.\n\nExample: nas studies show", invoke_without_command=True)
+
+
+@studies.callback()
+def _studies(context: typer.Context, runs: RunsOption, as_json: JsonOption = False) -> None:
+    if context.invoked_subcommand is None:
+        list_(runs, as_json)
+
+
+@studies.command("list")
+def list_(runs: RunsOption, as_json: JsonOption = False) -> None:
+    """Studies, newest first.
+
+    Example: nas studies list --json
+    """
+    from nas.cli.show import Column, print_table
+    from nas.report.record import list_studies
+    from nas.report.study import summarise
+
+    found = [summarise(folder) for folder in list_studies(runs)]
+    if as_json:
+        emit({"schema": 1, "studies": found})
+        return
+    if not found:
+        typer.echo(f"no study in {runs} yet: start one with nas search --device raspberrypi4")
+        return
+    columns = [
+        Column("study"), Column("devices", wraps=True, rank=1), Column("space", rank=3), Column("data", wraps=True, rank=2),
+        Column("trials", right=True), Column("front", right=True), Column("state"),
+    ]  # fmt: skip
+    keys = ("study", "devices", "space", "data", "trials", "front", "state")
+    unfinished = [str(each["study"]) for each in found if each["state"] == "unfinished"]
+    hint = f"go on with: {command_line('nas search --resume', unfinished[0], runs)}" if unfinished else ""
+    rows = [[str(each[key]) if key not in ("space", "data") else Path(str(each[key])).name for key in keys] for each in found]
+    print_table(columns, rows, caption=hint, all_of_it="nas studies show")
+
+
+@studies.command()
+def show(runs: RunsOption, study: StudyArgument = None, as_json: JsonOption = False) -> None:
+    """Configuration and state of a study.
+
+    Example: nas studies show raspberrypi4-digits-20260101-120000
+    """
+    from nas.report.record import study_folder
+    from nas.report.study import load_config, summarise
+
+    folder = study_folder(runs, study)
+    config, fingerprint = load_config(folder)
+    summary, stored = summarise(folder), config.model_dump(mode="json")
+    if as_json:
+        emit({"schema": 1, **summary, "data_fingerprint": fingerprint, "config": stored})
+        return
+    for name, value in {**stored, **summary, "data_fingerprint": fingerprint}.items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for part, item in parts:
+            shown = ", ".join(map(str, item)) if isinstance(item, list) else item
+            if shown not in (None, ""):
+                typer.echo(f"{f'{name}.{part}' if part else name:<24} {shown}")
+
+
+@studies.command()
+def rm(
+    runs: RunsOption,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Deletes a study's folder; its MLflow runs stay.
+
+    Example: nas studies rm old-study --yes
+    """
+    from nas.errors import StudyError
+    from nas.report.record import study_folder
+
+    folder = study_folder(runs, study)
+    if not yes:
+        typer.confirm(f"delete {folder} and everything in it?", abort=True, err=True)
+    try:
+        shutil.rmtree(folder)
+    except OSError as exc:
+        raise StudyError(f"cannot delete {exc.filename}: {exc.strerror}") from exc
+    if as_json:
+        emit({"schema": 1, "deleted": str(folder)})
+    else:
+        typer.echo(f"deleted {folder}")
+
+
+@studies.command()
+def rebuild(runs: RunsOption, study: StudyArgument = None, as_json: JsonOption = False) -> None:
+    """Derives files, pictures and MLflow runs from the storage again.
+
+    Example: nas studies rebuild
+    """
+    from nas.cli.search import report
+    from nas.cli.show import Display
+    from nas.pipeline import rebuild as derive
+    from nas.report.record import study_folder
+    from nas.report.study import load_config
+
+    folder = study_folder(runs, study)
+    with Display() as display:
+        result = derive(load_config(folder)[0], runs, display)
+    report(result, runs, as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(studies, name="studies")

@@ -1,0 +1,76 @@
+"""Opens the studies of a search in their storage, one a device, each with its sampler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.architecture import Architecture
+from nas.preparation import Device, Prepared
+from nas.search import storage
+from nas.search.sampler import UniqueSampler, sampler
+
+__all__ = ["STORAGE", "begin_studies", "open_studies", "own_storage", "shared_storage"]
+
+STORAGE = "study.db"
+"""File of a study's folder, unless the configuration names a storage."""
+FALLBACK = 1000
+"""Feasible architectures that the sampler may fall back on."""
+
+
+def own_storage(folder: Path) -> storage.BaseStorage:
+    """The storage in a study's folder."""
+    return storage.open_storage(f"sqlite:///{(folder / STORAGE).resolve()}")
+
+
+def shared_storage(prepared: Prepared, *, resume: bool) -> storage.BaseStorage | None:
+    """The storage that the configuration names, where it names one.
+
+    Raises:
+        StudyError: it cannot be opened, or has a study of that name already though it is no resume.
+    """
+    if prepared.config.storage is None:
+        return None
+    found = storage.open_storage(prepared.config.storage)
+    if not resume:
+        storage.refuse_existing(found, {_name(prepared, device) for device in prepared.devices})
+    return found
+
+
+def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
+    """The study of each device.
+
+    Raises:
+        StudyError: one that is there is of another space, data or target.
+    """
+    return [_open(prepared, device, store)[0] for device in prepared.devices]
+
+
+def begin_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
+    """As `open_studies`; a new study begins with the ends of the front, most likely: the largest and the smallest network."""
+    studies = []
+    for device in prepared.devices:
+        study, unique = _open(prepared, device, store)
+        if not study.get_trials(deepcopy=False):
+            for arch in dict.fromkeys((prepared.space.largest, prepared.space.smallest)):
+                if _accepts(prepared, device, arch):
+                    study.enqueue_trial(unique.filled(arch))
+        studies.append(study)
+    return studies
+
+
+def _name(prepared: Prepared, device: Device) -> str:
+    return f"{prepared.config.study}/{device.target.device}"
+
+
+def _accepts(prepared: Prepared, device: Device, arch: Architecture) -> bool:
+    return bool(device.scorer.meets(prepared.space.encode([arch]), prepared.config.constraints)[0])
+
+
+def _open(prepared: Prepared, device: Device, store: storage.BaseStorage) -> tuple[storage.Study, UniqueSampler]:
+    config, space = prepared.config, prepared.space
+    rows = device.feasible.rows
+    fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
+    base = sampler(config.sampler, config.seed, config.trials)
+    unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
+    facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
+    return storage.open_study(store, _name(prepared, device), prepared.objectives, unique, facts), unique

@@ -1,0 +1,52 @@
+"""Where evaluations run must not change what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.errors import ModelFileError, NasError
+from nas.search.evaluators import EvaluatorContext
+from nas.search.executors import InProcess, LocalPool, _worker_evaluator, open_executor
+
+
+def test_a_local_pool_gives_what_this_process_gives(context: EvaluatorContext) -> None:
+    space = context.space
+    archs = [space.smallest, space.largest, *(space.sample(seed) for seed in range(4))]
+    here, pool = open_executor("supernet", context, 1), open_executor("supernet", context, 2)
+    assert isinstance(here, InProcess)
+    assert isinstance(pool, LocalPool)
+    assert (here.capacity, pool.capacity) == (1, 2)
+    try:
+        futures = [pool.submit(arch) for arch in archs]
+        stranger = pool.submit(Architecture("of_nobody", ()))
+        one_by_one = [here.submit(arch).result() for arch in archs]
+        assert [future.result(timeout=120).metrics for future in futures] == [evaluation.metrics for evaluation in one_by_one]
+        assert all(evaluation.seconds > 0 for evaluation in one_by_one)
+        # Errors arrive as what they are: the trial fails, the search goes on.
+        with pytest.raises(NasError, match="of_nobody"):
+            stranger.result(timeout=120)
+    finally:
+        pool.close()
+        here.close()
+
+
+def test_an_error_in_this_process_is_that_of_the_evaluation(context: EvaluatorContext) -> None:
+    future = InProcess("supernet", context).submit(Architecture("of_nobody", ()))
+    with pytest.raises(NasError, match="of_nobody"):
+        future.result()
+
+
+def test_a_worker_opens_its_evaluator_once(context: EvaluatorContext) -> None:
+    """Every task brings its own copy of the context."""
+    first, second = (_worker_evaluator("supernet", pickle.loads(pickle.dumps(context))) for _ in range(2))
+    assert first is second
+
+
+def test_weights_that_cannot_be_read_are_said_at_once(context: EvaluatorContext, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"absent\.safetensors"):
+        open_executor("supernet", dataclasses.replace(context, weights=tmp_path / "absent.safetensors"), 1)

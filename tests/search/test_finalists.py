@@ -1,0 +1,185 @@
+"""A member of the front becomes a model that ships: files that say and do what the study says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from nas.architecture import Architecture, BlockSpec
+from nas.config import TrainRecipe
+from nas.errors import StoppedError, TrainingError
+from nas.hardware.runtimes.onnxruntime import read_metadata
+from nas.metrics import Candidate, Metric
+from nas.models.network import Network
+from nas.models.weights import load_weights
+from nas.search.evaluators import EvaluatorContext
+from nas.search.finalists import Finalist, FinalistMaker, card, pixels
+from nas.search.scoring import Scorer
+from nas.training.data import ImageData, load_data
+from tests.search.conftest import save_supernet
+from tests.spaces import make_space
+
+RECIPE = TrainRecipe(batch_size=64, finetune_epochs=3, finetune_lr=0.2, distill_weight=0.2, flip=False, augment=False)
+MEASURED = Metric(0.002, "s", "measured", low=0.0019, high=0.0022)
+
+
+def candidate_of(scorer: Scorer, arch: Architecture) -> Candidate:
+    metrics = {"accuracy_search": Metric(0.1, "1", "supernet", std=0.02), **scorer.metrics(arch)}
+    return Candidate(arch, scorer.target, metrics, trial=3)
+
+
+def make(maker: FinalistMaker, candidate: Candidate) -> Finalist:
+    return maker.make(candidate, None, lambda progress: None, lambda: False)
+
+
+def independent_accuracy(path: Path, images: np.ndarray, labels: np.ndarray) -> float:
+    """As somebody with the file, ONNX Runtime and NumPy would count it: pixels / 255, NCHW, one image after another."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    right = 0
+    for image, label in zip(images, labels, strict=True):
+        (logits,) = session.run(None, {"images": (image.transpose(2, 0, 1)[None] / 255).astype(np.float32)})
+        right += int(logits[0].argmax() == label)
+    return right / len(labels)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> EvaluatorContext:
+    """An untrained supernet of networks that learn digits in a second."""
+    stage = {"out_chs": 16, "depth": [1, 2], "kernel_size": 3, "expand_ratio": 2, "stride": 2}
+    folder, space = tmp_path_factory.mktemp("supernet"), make_space(resolution=[8, 12], stages=[stage])
+    save_supernet(space, folder / "weights.safetensors")
+    return EvaluatorContext(space, "digits", 0, folder / "cache", folder / "weights.safetensors", threads=1)
+
+
+@pytest.fixture(scope="module")
+def study(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Candidate, Finalist]:
+    """One finalist at 8 x 8, fine-tuned by the largest network at 12 x 12."""
+    folder, space = tmp_path_factory.mktemp("study"), context.space
+    arch = space.canonical({**dict(space.largest.genes), "resolution": 8})
+    candidate = candidate_of(scorer_of(space), arch)
+    return folder, candidate, make(FinalistMaker(context, RECIPE, folder, lambda path: MEASURED), candidate)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", 8, 0)
+
+
+def test_all_files_are_there(study: tuple[Path, Candidate, Finalist]) -> None:
+    folder, candidate, finalist = study
+    assert set(finalist.artifacts) == {"onnx", "weights", "architecture", "card"}
+    assert {path.name for path in (folder / "models" / candidate.id).iterdir()} == {Path(path).name for path in finalist.artifacts.values()}
+    assert all((folder / path).is_file() and path.startswith(f"models/{candidate.id}/") for path in finalist.artifacts.values())
+
+
+def test_the_file_classifies_with_the_accuracy_that_is_told(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    folder, _, finalist = study
+    accuracy = finalist.candidate.metrics["accuracy_test"]
+    assert independent_accuracy(folder / finalist.artifacts["onnx"], digits.test.images, digits.test.labels) == accuracy.value
+    assert accuracy.source == "trained"
+    assert accuracy.std is not None
+    assert accuracy.value > 0.2  # chance is .1
+
+
+def test_metrics_of_the_search_are_kept(study: tuple[Path, Candidate, Finalist]) -> None:
+    _, candidate, finalist = study
+    assert (finalist.candidate.id, finalist.candidate.trial) == (candidate.id, 3)
+    assert {**candidate.metrics, "latency_measured_s": MEASURED}.items() <= finalist.candidate.metrics.items()
+    assert set(finalist.candidate.metrics) - set(candidate.metrics) == {"accuracy_test", "latency_measured_s"}
+    assert finalist.note.startswith("fine-tuned for 3 epochs")
+
+
+def test_weights_and_architecture_make_the_same_network(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    folder, candidate, finalist = study
+    described = json.loads((folder / finalist.artifacts["architecture"]).read_text())
+    assert Architecture.from_dict(described["architecture"]) == candidate.arch
+    network = Network([BlockSpec.from_dict(block) for block in described["blocks"]])
+    tensors, state = load_weights(folder / finalist.artifacts["weights"])
+    network.load_state_dict(tensors)
+    assert state == {"schema": 1, "architecture": candidate.arch.to_dict(), "note": finalist.note}
+    images = (torch.from_numpy(digits.test.images[:50].astype(np.float32) / 255).permute(0, 3, 1, 2) - digits.mean[0]) / digits.std[0]
+    with torch.no_grad():
+        expected = network.eval()(images).numpy()
+    session = onnxruntime.InferenceSession(str(folder / finalist.artifacts["onnx"]), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"images": (digits.test.images[:50].transpose(0, 3, 1, 2) / 255).astype(np.float32)})[0]
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_the_file_says_what_it_is(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    folder, candidate, finalist = study
+    said = read_metadata(folder / finalist.artifacts["onnx"])
+    assert said["architecture"] == candidate.arch.to_json()
+    assert json.loads(said["classes"]) == [str(digit) for digit in range(10)]
+    assert json.loads(said["preprocessing"])["folded_mean"] == list(digits.mean)
+    text = (folder / finalist.artifacts["card"]).read_text()
+    assert text.startswith(f"# {candidate.id}\n")
+    for name, metric in finalist.candidate.metrics.items():
+        assert f"| {name} | {metric.value:.6g} |" in text
+        assert metric.source in text
+    assert "[batch, 1, 8, 8]" in text
+    assert digits.fingerprint in text
+    assert "raspberrypi4/onnxruntime/fp32/1" in text
+
+
+def test_the_network_of_another_device_is_not_trained_again(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist]
+) -> None:
+    folder, candidate, finalist = study
+    other = candidate_of(scorer_of(context.space, "pixel3"), candidate.arch)
+    unfit = RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30})  # training anew would fail
+    again = make(FinalistMaker(context, unfit, folder, None), other)
+    assert again.note == finalist.note
+    assert again.candidate.metrics["accuracy_test"] == finalist.candidate.metrics["accuracy_test"]
+    assert "latency_measured_s" not in again.candidate.metrics
+    assert again.candidate.id != candidate.id
+    tensors = [load_weights(folder / each.artifacts["weights"])[0] for each in (finalist, again)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_what_cannot_be_trained_leaves_nothing(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
+    candidate = candidate_of(scorer_of(context.space), context.space.smallest)
+    maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30}), tmp_path, None)
+    with pytest.raises(TrainingError, match="try a smaller one"):
+        make(maker, candidate)
+    with pytest.raises(StoppedError):
+        maker.make(candidate, None, lambda progress: None, lambda: True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path
+) -> None:
+    maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, None)
+    finalist = make(maker, candidate_of(scorer_of(context.space), context.space.largest))
+    assert "inherited from the supernet" in finalist.note
+    inherited, _ = load_weights(context.weights)
+    kept, _ = load_weights(tmp_path / finalist.artifacts["weights"])
+    assert torch.equal(kept["body.stem.conv.weight"], inherited["model.shared.stem-conv.conv.weight"])
+
+
+def test_pixels_are_test_images_from_0_to_1(digits: ImageData) -> None:
+    batches = pixels(digits)
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert torch.equal(labels, torch.from_numpy(np.array(digits.test.labels)))
+    np.testing.assert_allclose(images.numpy(), digits.test.images.transpose(0, 3, 1, 2) / 255, atol=1e-7)
+    assert max(len(part) for _, part in batches) <= 256
+
+
+def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    from nas.hardware.export import Parity
+
+    _, candidate, _ = study
+    plain = dataclasses.replace(candidate, metrics={"macs": Metric(1e6, "MAC", "counted"), "latency_s": MEASURED})
+    text = card(plain, "8px", digits, Parity(1.5e-6, 0.9975, 350, 360), "as it is")
+    assert "| macs | 1e+06 |  | MAC | counted |" in text
+    assert "| latency_s | 0.002 | 0.0019 to 0.0022 | s | measured |" in text
+    assert "360 test images: largest difference of a logit 1.5e-06, same class on 99.75%" in text

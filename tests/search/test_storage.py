@@ -1,0 +1,120 @@
+"""The study's storage: what was told is read back, by another process too, and a study stays what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas.errors import StudyError
+from nas.metrics import OBJECTIVES, Candidate, Metric
+from nas.search import storage
+from nas.search.finalists import Finalist
+from nas.search.sampler import distributions
+from nas.target import Target
+from tests.spaces import rich_space
+
+SPACE = rich_space()
+OBJECTIVE_PAIR = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])
+TARGET = Target("raspberrypi4", "onnxruntime", "unknown", "fp32", 1)
+FACTS = {"space": "tiny", "data": "0123", "space_size": str(10**30)}
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def open_it(folder: Path, objectives: Any = OBJECTIVE_PAIR, **facts: Any) -> storage.Study:
+    """Opened anew each time, as a resume does."""
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    return storage.open_study(storage.open_storage(url(folder)), "digits/raspberrypi4", objectives, sampler, {**FACTS, **facts})
+
+
+def tell(study: storage.Study, accuracy: float) -> Candidate:
+    trial = study.ask(distributions(SPACE))
+    metrics = {
+        "accuracy_search": Metric(accuracy, "1", "supernet", std=0.01),
+        "latency_s": Metric(0.1 / 3, "s", "predicted", low=0.03, high=0.04),
+        "energy_j": Metric(0.1, "J", "modelled", scope="board"),
+    }
+    candidate = Candidate(SPACE.canonical(trial.params), TARGET, metrics, trial.number)
+    storage.record(study, trial, candidate, OBJECTIVE_PAIR, 1.5)
+    return candidate
+
+
+def test_what_was_told_is_read_back(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    told = [tell(study, 0.9), tell(study, 0.8)]
+    found = storage.evaluated(open_it(tmp_path))
+    assert [each.candidate for each in found] == told
+    assert [each.candidate.id for each in found] == [each.id for each in told]
+    assert [each.seconds for each in found] == [1.5, 1.5]
+    trials = open_it(tmp_path).get_trials()
+    assert [trial.values for trial in trials] == [[0.9, 0.1 / 3], [0.8, 0.1 / 3]]
+    assert [SPACE.canonical(trial.params) for trial in trials] == [each.arch for each in told]
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+def test_failures_keep_their_reason(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    storage.fail(study, study.ask(distributions(SPACE)), "the loss is nan")
+    (trial,) = open_it(tmp_path).get_trials()
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "the loss is nan")
+    assert storage.evaluated(study) == []
+
+
+def test_what_was_cut_off_is_reaped(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    tell(study, 0.9)
+    study.enqueue_trial({})
+    running = [study.ask(distributions(SPACE)) for _ in range(3)]
+    study.enqueue_trial({})
+    again = open_it(tmp_path)
+    assert storage.reap(again, keep=[running[1].number]) == 2
+    states = [trial.state for trial in again.get_trials(deepcopy=False)]
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
+    assert storage.reap(again) == 1
+    assert storage.reap(again) == 0
+    assert not any("reason" in trial.user_attrs for trial in again.get_trials())
+
+
+def test_finalists_are_kept_with_the_study(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    candidate, other = tell(study, 0.9), tell(study, 0.8)
+    metrics = {**candidate.metrics, "accuracy_test": Metric(0.95, "1", "trained", std=0.01)}
+    made = Finalist(Candidate(candidate.arch, TARGET, metrics, candidate.trial), {"onnx": "models/x/model.onnx"}, "fine-tuned")
+    storage.keep_finalist(study, made)
+    again = open_it(tmp_path)
+    assert storage.finalist(again, storage.evaluated(again)[0].candidate) == made
+    assert storage.finalist(again, other) is None
+
+
+def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
+    open_it(tmp_path)
+    store = storage.open_storage(url(tmp_path))
+    accuracy, latency = OBJECTIVE_PAIR
+
+    def reopen(objectives: Any = OBJECTIVE_PAIR, **facts: str) -> storage.Study:
+        return storage.open_study(store, "digits/raspberrypi4", objectives, optuna.samplers.RandomSampler(), {**FACTS, **facts})
+
+    with pytest.raises(StudyError, match="study digits/raspberrypi4 has space 'tiny', not 'mobilenet_tiny': choose another name"):
+        reopen(space="mobilenet_tiny")
+    with pytest.raises(StudyError, match="has data '0123', not '4567'"):
+        reopen(data="4567")
+    with pytest.raises(StudyError, match="has space_size '1000"):
+        reopen(space_size="5")
+    for others in ((accuracy, OBJECTIVES["macs"]), (*OBJECTIVE_PAIR, OBJECTIVES["macs"]), (latency, accuracy)):
+        with pytest.raises(StudyError, match=r"has objectives \['accuracy_search', 'latency_s'\], not \['"):
+            reopen(others)
+    assert reopen().user_attrs == {**FACTS, "objectives": ["accuracy_search", "latency_s"]}
+
+
+@pytest.mark.parametrize("address", ["sqlite:////nowhere/at/all/study.db", "nonsense", "postgresql://me:secret@localhost:1/none"])
+def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(address: str) -> None:
+    with pytest.raises(StudyError, match="cannot be opened: ") as refused:
+        storage.open_storage(address)
+    assert "secret" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1

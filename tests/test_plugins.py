@@ -1,0 +1,33 @@
+"""Plug-ins by entry point: loaded by name, and by nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from nas import plugins
+from nas.errors import UnknownNameError
+
+
+def test_the_built_ins_use_the_same_door() -> None:
+    assert {kind: plugins.names(kind) for kind in ("evaluators", "runtimes", "samplers")} == {
+        "evaluators": ["supernet"],
+        "runtimes": ["onnxruntime"],
+        "samplers": ["nsga2", "random"],
+    }
+    for kind in ("evaluators", "runtimes", "samplers"):
+        assert all(callable(plugins.load(kind, name)) for name in plugins.names(kind))
+
+
+def test_unknown_names_list_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown runtime 'onnx-runtime': did you mean onnxruntime\?"):
+        plugins.load("runtimes", "onnx-runtime")
+    with pytest.raises(UnknownNameError, match="unknown meter 'usb': there is no meter yet"):
+        plugins.load("meters", "usb")
+
+
+def test_names_are_listed_without_loading_what_they_name() -> None:
+    code = "import sys; from nas import plugins; plugins.names('evaluators'); sys.exit('nas.search' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -1,0 +1,152 @@
+"""Training of the supernet: the sandwich step against plain loops, and trainings that repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nas.config import TrainRecipe
+from nas.errors import StoppedError
+from nas.models.supernet import Supernet
+from nas.training.batches import tensors
+from nas.training.data import ImageData
+from nas.training.oneshot import (
+    build_supernet,
+    fit_size,
+    sandwich_step,
+    soft_cross_entropy,
+    supernet_key,
+    time_step,
+    train_supernet,
+)
+from tests.spaces import make_space, rich_space
+
+SPACE = rich_space()
+RECIPE = TrainRecipe(epochs=2, batch_size=32, lr=0.1, flip=False)
+
+
+def same(one: Supernet, other: Supernet) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 5), st.integers(2, 8), st.integers(0, 99))
+def test_soft_cross_entropy_is_that_of_torch(count: int, classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, teacher = torch.randn(2, count, classes, generator=generator)
+    assert soft_cross_entropy(logits, teacher.softmax(1)).item() == pytest.approx(
+        F.cross_entropy(logits, teacher.softmax(1)).item(), rel=1e-5
+    )
+
+
+def test_images_are_resized_where_they_must_be() -> None:
+    images = torch.rand(2, 1, 8, 8)
+    assert fit_size(images, 8) is images
+    assert fit_size(images, 12).shape == (2, 1, 12, 12)
+    grey = fit_size(torch.full((1, 1, 8, 8), 0.3), 5)
+    torch.testing.assert_close(grey, torch.full((1, 1, 5, 5), 0.3))
+
+
+def test_a_sandwich_step_is_what_its_rule_says(digits: ImageData) -> None:
+    """The largest learns from labels, all others from labels and the largest's outputs, which pass no gradient back."""
+    supernet = build_supernet(SPACE, 0).train()
+    images, labels = next(iter(tensors(digits.train, digits.mean, digits.std, 16)))
+    recipe = RECIPE.model_copy(update={"distill_weight": 0.6, "label_smoothing": 0.1})
+    networks = [SPACE.decode(arch) for arch in (SPACE.largest, SPACE.smallest, SPACE.sample(0), SPACE.sample(1))]
+    assert len({blocks[0].in_size for blocks in networks}) == 2
+    found = sandwich_step(supernet, networks, images, labels, recipe)
+    gradients = {name: parameter.grad.clone() for name, parameter in supernet.named_parameters() if parameter.grad is not None}
+    supernet.zero_grad()
+
+    def logits(number: int) -> Tensor:
+        size = networks[number][0].in_size
+        resized = images if size == 8 else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+        out: Tensor = supernet(resized, networks[number])
+        return out
+
+    one_hot = F.one_hot(labels, 10).float() * 0.9 + 0.1 / 10
+    largest = logits(0)
+    loss = -(one_hot * largest.log_softmax(1)).sum(1).mean()
+    assert found == pytest.approx(loss.item(), rel=1e-5)
+    for number in (1, 2, 3):
+        log_probabilities = logits(number).log_softmax(1)
+        hard = -(one_hot * log_probabilities).sum(1).mean()
+        soft = -(largest.detach().softmax(1) * log_probabilities).sum(1).mean()
+        loss = loss + 0.4 * hard + 0.6 * soft
+    loss.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in supernet.named_parameters():
+        if parameter.grad is None:
+            assert name not in gradients
+        else:
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_is_touched() -> None:
+    state = torch.random.get_rng_state()
+    one, again, other = (build_supernet(SPACE, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same(one, again)
+    assert not same(one, other)
+
+
+def test_keys_differ_where_trainings_do(digits: ImageData, few_digits: ImageData) -> None:
+    def key(space: Any = SPACE, data: ImageData = digits, seed: int = 0, budget_s: float | None = None, **changes: Any) -> str:
+        return supernet_key(space, data, RECIPE.model_copy(update=changes), seed, budget_s)
+
+    assert key() == key(space=rich_space())
+    # What finalists do with the weights does not change them.
+    assert key(finetune_epochs=99, finetune_lr=1.0) == key()
+    others = [key(space=make_space()), key(seed=1), key(budget_s=60.0), key(lr=0.01), key(epochs=3), key(augment=False)]
+    assert len({key(), *others}) == 7
+    assert len(key()) == 16
+
+
+def train(supernet: Supernet, data: ImageData, seed: int = 0, **options: Any) -> Any:
+    return train_supernet(supernet, SPACE, data, RECIPE, seed, **options)
+
+
+def test_a_stopped_training_goes_on_exactly(few_digits: ImageData, tmp_path: Path) -> None:
+    whole = build_supernet(SPACE, 0)
+    result = train(whole, few_digits)
+    assert (result.steps, result.epochs) == (8, 2)
+    assert result.loss < 2.4
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 3
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StoppedError, match="epoch 1 of 2"):
+        train(build_supernet(SPACE, 0), few_digits, checkpoint=checkpoint, stop=stop)
+    # Resumed from the file alone: another seed for the weights does not matter.
+    resumed = build_supernet(SPACE, 5)
+    assert train(resumed, few_digits, checkpoint=checkpoint).steps == 8
+    assert same(resumed, whole)
+    assert not same(resumed, build_supernet(SPACE, 0))
+
+
+def test_the_seed_decides_which_networks_are_trained(few_digits: ImageData) -> None:
+    weights = [build_supernet(SPACE, 0) for _ in range(3)]
+    for supernet, seed in zip(weights, (0, 0, 1), strict=True):
+        train_supernet(supernet, SPACE, few_digits, RECIPE.model_copy(update={"epochs": 1}), seed)
+    assert same(weights[0], weights[1])
+    assert not same(weights[0], weights[2])
+
+
+def test_timing_a_step_changes_nothing(few_digits: ImageData) -> None:
+    supernet = build_supernet(SPACE, 0).eval()
+    step_s, forward_s = time_step(supernet, SPACE, few_digits, RECIPE, 0)
+    assert step_s > 0
+    assert 0 < forward_s < step_s
+    assert same(supernet, build_supernet(SPACE, 0))
+    assert all(parameter.grad is None for parameter in supernet.parameters())
+    assert not supernet.training
