@@ -79,9 +79,11 @@ def _libraries() -> list[Check]:
 def _storage() -> Check:
     connection = sqlite3.connect(":memory:")
     connection.close()
-    writable = os.access(Path.cwd(), os.W_OK)
-    text = f"SQLite {sqlite3.sqlite_version}, {Path.cwd() / 'runs'} can be written"
-    return Check("storage", writable, text if writable else f"{Path.cwd()} cannot be written: use --runs with another folder")
+    runs = Path.cwd() / "runs"
+    place = runs if runs.exists() else runs.parent
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        return Check("storage", False, f"{place} cannot be written to: use --runs with another folder")
+    return Check("storage", True, f"SQLite {sqlite3.sqlite_version}, {runs} can be written to")
 
 
 def _governor() -> Check:

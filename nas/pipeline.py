@@ -10,7 +10,7 @@ from typing import Literal
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
-from nas.errors import NasError, StoppedError, StudyError
+from nas.errors import ModelFileError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
@@ -176,7 +176,10 @@ def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], 
         text = f"about {max(guess.total_s, 6) / 60:.1f} minutes ({parts}) and {guess.disk_bytes / 2**20:.0f} MiB of disk"
         on_event(Event("info", f"This will take {text}", fields={"estimate_s": guess.total_s, "disk_bytes": guess.disk_bytes}))
     if weights.is_file():
-        _, state = load_weights(weights)
+        try:
+            _, state = load_weights(weights)
+        except ModelFileError as exc:
+            raise ModelFileError(f"{exc}: delete it and the supernet is trained again") from exc
         on_event(Event("info", f"supernet found trained ({state['steps']} steps, {state['seconds']:.0f} s): not trained again"))
     else:
         on_event(Event("phase", f"Training the supernet of {prepared.space.name} on {prepared.data.name}", fields={"phase": "supernet"}))
@@ -223,7 +226,9 @@ def _finalists(
     """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
     config = prepared.config
     total = sum(len(selection.finalists) for selection in selections)
-    on_event(Event("phase", f"Fine-tuning, testing and exporting {total} finalists", fields={"phase": "finalists"}))
+    on_event(
+        Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
+    )
     made, number = [], 0
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
 

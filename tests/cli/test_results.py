@@ -1,0 +1,178 @@
+"""What can be asked of a study: front, pick, export, studies; and what is known without one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nas.report.record import read_front
+from nas.space import reference_names
+from tests.command import Nas
+
+
+def test_json_is_all_there_is_on_standard_output(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    for command in (
+        ("front", "--runs", runs),
+        ("pick", "--runs", runs),
+        ("export", "--runs", runs, "--out", tmp_path),
+        ("studies", "--runs", runs),
+        ("studies", "list", "--runs", runs),
+        ("studies", "list", "--runs", tmp_path / "nothing"),
+        ("studies", "show", "--runs", runs),
+        ("devices",),
+        ("devices", "list"),
+        ("devices", "show", "pi4"),
+        ("spaces",),
+        ("spaces", "show", "mobilenet_tiny"),
+        ("predict", "mobilenet_v2", "-d", "pi4"),
+        ("doctor",),
+    ):
+        ended = nas(*command, "--json")
+        assert (ended.code, ended.err) == (0, ""), command
+        assert ended.json["schema"] == 1, command
+
+
+def test_front(nas: Nas, runs: Path) -> None:
+    shown = nas("front", "--runs", runs).out
+    record = read_front(runs / "digits-1")
+    assert all(member.id in shown for member in record.front)
+    assert shown.count("★") == len(record.finalists) + 1  # and the legend
+    assert all(source in shown for source in ("supernet", "trained", "predicted", "modelled", "counted"))
+    assert nas("front", "--runs", runs, "--json").json == record.to_dict()
+    assert nas("front", "digits-1", "-d", "pixel3", "--runs", runs, "--json").json["device"] == "pixel3"
+    rows = list(csv.DictReader(io.StringIO(nas("front", "--runs", runs, "--csv").out)))
+    assert [row["id"] for row in rows if row["on_front"] == "True"] == [member.id for member in record.front]
+    assert len(rows) == len(record.candidates)
+
+
+def test_tables_lose_columns_and_never_characters(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (("front", "--runs", runs), ("studies", "--runs", runs), ("devices",), ("spaces",)):
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = nas(*command).out
+        table = narrow.split("not shown")[0]
+        assert "…" not in table
+        monkeypatch.setenv("COLUMNS", "300")
+        assert "not shown" not in nas(*command).out
+    monkeypatch.setenv("COLUMNS", "80")
+    front = nas("front", "--runs", runs).out
+    assert "not shown for want of width: energy mJ, params k, size MiB (nas front --json has them)" in front
+    assert all(member.id in front for member in read_front(runs / "digits-1").front)
+
+
+@pytest.mark.parametrize("name", ["front.html", "a b/front.png"])
+def test_pictures(name: str, nas: Nas, runs: Path, tmp_path: Path) -> None:
+    ended = nas("front", "--runs", runs, "--plot", tmp_path / name)
+    assert ended.code == 0
+    assert (tmp_path / name).stat().st_size > 10_000
+    assert nas("front", "--runs", runs, "--plot", "front.pdf").code == 2
+
+
+def test_pick(nas: Nas, runs: Path) -> None:
+    members = read_front(runs / "digits-1").front  # fastest first, and so least accurate first
+    picked = {
+        option: nas("pick", "--runs", runs, option, "--json").json["candidate"]["id"]
+        for option in ("--fastest", "--most-accurate", "--knee")
+    }
+    assert picked["--fastest"] == members[0].id
+    assert picked["--most-accurate"] == members[-1].id
+    assert picked["--knee"] in {member.id for member in members[1:-1]}
+    latency_s = members[3].value("latency_s")
+    assert latency_s is not None
+    within = nas("pick", "--runs", runs, "--max-latency", f"{latency_s * 1e3 + 1e-6}ms", "--json").json["candidate"]
+    assert within["id"] == members[3].id
+    assert nas("pick", "--runs", runs, "--pick", members[2].id[:10], "--json").json["candidate"]["id"] == members[2].id
+    text = nas("pick", "--runs", runs, "--fastest").out
+    assert members[0].id in text
+    assert "ms" in text
+    assert "predicted" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--max-latency", "1us"), 3, ("--max-latency 1us", "2.1 ms", "predicted")),
+        (("--min-accuracy", "100%"), 3, ("--min-accuracy 100%", "%, supernet")),
+        (("--pick", "zzz"), 2, ("'zzz'", "nas front --csv")),
+        (("--pick", ""), 2, ("begins",)),
+        (("--pick", "a", "--knee"), 2, ("choose one of",)),
+        (("--pick", "a", "--max-latency", "3ms"), 2, ("leave out --max-latency",)),
+        (("--device", "pixl3"), 2, ("did you mean pixel3",)),
+    ],
+)
+def test_what_cannot_be_picked(options: tuple[str, ...], code: int, words: tuple[str, ...], nas: Nas, runs: Path) -> None:
+    for command in ("pick", "export") if options[0] not in ("--min-accuracy",) else ("pick",):
+        ended = nas(command, "digits-1", "--runs", runs, *options)
+        assert ended.code == code, ended.err
+        assert not ended.out
+        assert all(word in ended.err for word in words), ended.err
+
+
+def test_export_of_a_finalist_copies_its_files(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finalist = read_front(runs / "digits-1").finalists[0]
+    ended = nas("export", "--runs", runs, "--pick", finalist.id, "--json")
+    assert ended.code == 0, ended.err
+    home = Path("exports") / f"digits-1-{finalist.id}"
+    assert ended.json["files"] == [str(home / name) for name in ("model.onnx", "card.md", "architecture.json")]
+    assert (home / "model.onnx").read_text(encoding="utf-8") == f"model.onnx of {finalist.id}"
+
+
+def test_export_says_first_where_it_cannot_write(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    dominated = read_front(runs / "digits-1").candidates[-1]
+    ended = nas("export", "--runs", runs, "--pick", dominated.id, "--out", tmp_path / "file" / "x")
+    assert ended.code == 2
+    assert "choose another --out" in ended.err
+
+
+def test_studies(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    found = {each["study"]: each for each in nas("studies", "--runs", runs, "--json").json["studies"]}
+    assert found["cut"]["state"] == "unfinished"
+    assert (found["digits-1"]["state"], found["digits-1"]["front"]) == ("done", 12)
+    shown = nas("studies", "--runs", runs)
+    assert f"nas search --resume cut --runs '{runs}'" in shown.out
+    assert nas("studies", "show", "digits-1", "--runs", runs, "--json").json["config"]["devices"] == ["raspberrypi4", "pixel3"]
+    assert "recipe.epochs" in nas("studies", "show", "digits-1", "--runs", runs).out
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    assert nas("studies", "rm", "cut", "--runs", tmp_path, "--yes").code == 0
+    assert not (tmp_path / "cut").exists()
+
+
+def test_a_study_is_kept_where_nobody_says_yes(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    ended = nas("studies", "rm", "cut", "--runs", runs)
+    assert ended.code == 130
+    assert not ended.out.strip()
+    assert (runs / "cut" / "config.json").is_file()
+
+
+def test_the_runs_folder_may_be_named_by_the_environment(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_RUNS", str(runs))
+    assert nas("pick", "digits-1", "--json").code == 0
+    monkeypatch.setenv("NAS_RUNS", "")
+    assert "runs yet" in nas("pick").err
+
+
+@pytest.mark.parametrize("name", reference_names())
+def test_predict_a_reference(name: str, nas: Nas) -> None:
+    found = nas("predict", name, "-d", "raspberrypi4", "--json").json
+    latency = found["metrics"]["latency_s"]
+    assert latency["low"] < latency["value"] < latency["high"]
+    assert all(metric["source"] for metric in found["metrics"].values())
+    assert found["target"]["device"] == "raspberrypi4"
+    assert sum(block["macs"] for block in found["blocks"]) == found["metrics"]["macs"]["value"]
+    text = nas("predict", name, "-d", "raspberrypi4").out
+    assert "[predicted]" in text
+    assert "[modelled, board]" in text
+
+
+def test_a_terminal_without_stars_gets_question_marks(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", stream)
+    assert nas("front", "--runs", runs).code == 0
+    stream.flush()
+    assert b"?" in stream.buffer.getvalue()  # type: ignore[attr-defined]
