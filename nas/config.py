@@ -24,15 +24,23 @@ class MeasureProtocol(_Frozen):
         windows: separated windows per network.
         window_s: length of a window, seconds of running.
         min_runs, max_runs: runs in a window, whatever its length.
-        warmup_runs: runs before the first window that are not counted.
+        warmup_runs: runs of a batch before the first window; batches end when the fastest of one is like that of the one before.
+        max_warmup_s: after which windows begin all the same.
+        max_drift: how much slower the anchor may be on one side of a window than on the other.
+        max_repeats: disturbed windows of a network that are repeated.
+        cool_down_s: pause after a throttled window.
         threads: threads of the runtime.
     """
 
-    windows: int = Field(3, ge=2, le=100)
+    windows: int = Field(5, ge=2, le=100)
     window_s: float = Field(0.12, gt=0, le=60)
     min_runs: int = Field(5, ge=2)
     max_runs: int = Field(2000, ge=2)
     warmup_runs: int = Field(5, ge=1)
+    max_warmup_s: float = Field(2.0, gt=0, le=600)
+    max_drift: float = Field(0.3, gt=0)
+    max_repeats: int = Field(10, ge=0, le=100)
+    cool_down_s: float = Field(10.0, ge=0, le=600)
     threads: int = Field(1, ge=1)
 
 
@@ -105,6 +113,8 @@ class SearchConfig(_Frozen):
         constraints: bounds in SI units; they prune before accuracy is evaluated.
         finalists: how many of the front are fine-tuned, tested and exported.
         workers: processes that evaluate; 1 evaluates in this one and is repeatable.
+        verify: whether networks near the front are measured during the search, and the predictor refitted.
+        via: how the device is reached for that; None for this machine.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -122,6 +132,8 @@ class SearchConfig(_Frozen):
     sampler: str = "nsga2"
     finalists: int = Field(5, ge=1, le=50)
     workers: int = Field(1, ge=1, le=256)
+    verify: bool = False
+    via: str | None = None
     seed: int = Field(0, ge=0, lt=2**32)  # NumPy's older generators take no more
     storage: str | None = None
     tracking_uri: str | None = None
@@ -152,4 +164,12 @@ class SearchConfig(_Frozen):
     def _devices_differ(self) -> SearchConfig:
         if len(set(self.devices)) != len(self.devices):
             raise ValueError(f"a device is named twice: {', '.join(self.devices)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_one_device(self) -> SearchConfig:
+        if self.via is not None and not self.verify:
+            raise ValueError(f"via says how the device is reached for verify, and nothing is to be measured: got {self.via!r} alone")
+        if self.via is not None and len(self.devices) > 1:
+            raise ValueError(f"via leads to one device, not to {len(self.devices)}: {', '.join(self.devices)}")
         return self

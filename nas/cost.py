@@ -6,7 +6,7 @@ trained ones (batch norm's scale and shift included). MobileNetV2 at 224 has 300
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from nas.errors import InputError
 from nas.metrics import UNITS, Metric
 from nas.ops import Op, lower_block
 
-__all__ = ["Cost", "count", "count_block", "count_rows"]
+__all__ = ["Cost", "count", "count_block", "count_ops", "count_rows"]
 
 BYTES_PER_ELEMENT = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
@@ -56,21 +56,30 @@ def _weight_bytes(op: Op, precision: str) -> int:
     return op.weight_elements * BYTES_PER_ELEMENT[precision] + op.out_chs * per_channel
 
 
-def count_block(block: BlockSpec, precision: str = "fp32") -> Cost:
-    """Counts of one block.
+def count_ops(ops: Sequence[Op], precision: str = "fp32") -> Cost:
+    """Counts of operators that run one after another.
 
     Raises:
         InputError: for a precision that is not fp32, fp16, bf16 or int8.
     """
     if precision not in BYTES_PER_ELEMENT:
         raise InputError(f"precision must be one of {', '.join(BYTES_PER_ELEMENT)}, got {precision!r}")
-    ops = lower_block(block)
     return Cost(
         macs=sum(op.macs for op in ops),
         params=sum(op.params for op in ops),
         weight_bytes=sum(_weight_bytes(op, precision) for op in ops),
-        peak_activation_bytes=BYTES_PER_ELEMENT[precision] * max(op.in_elements + op.out_elements + op.held_elements for op in ops),
+        peak_activation_bytes=BYTES_PER_ELEMENT[precision]
+        * max((op.in_elements + op.out_elements + op.held_elements for op in ops), default=0),
     )
+
+
+def count_block(block: BlockSpec, precision: str = "fp32") -> Cost:
+    """Counts of one block.
+
+    Raises:
+        InputError: for a precision that is not fp32, fp16, bf16 or int8.
+    """
+    return count_ops(lower_block(block), precision)
 
 
 def count(blocks: Iterable[BlockSpec], precision: str = "fp32") -> Cost:

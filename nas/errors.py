@@ -11,6 +11,8 @@ NasError                        5  something is wrong inside (a bug, or a librar
 │   └── MissingExtraError         2  an optional part of the installation is absent
 ├── InfeasibleError               3  nothing meets the constraints; carries the tightest values that can be reached
 ├── TargetError                   4  the device, its runtime or its clock did not do what was asked
+│   ├── DisturbedError            4  the device was too busy, hot or asleep for a measurement that counts
+│   └── LinkLostError             4  the connection to the device broke: it can be made again
 ├── TrainingError                 5  the loss is not finite, or training cannot go on
 └── StoppedError                130  the user asked to stop; all that is done is saved
 
@@ -25,8 +27,10 @@ from typing import ClassVar
 
 __all__ = [
     "DataError",
+    "DisturbedError",
     "InfeasibleError",
     "InputError",
+    "LinkLostError",
     "MissingExtraError",
     "ModelFileError",
     "NasError",
@@ -127,6 +131,14 @@ class TargetError(NasError):
     """The device, its runtime or its clock did not do what was asked."""
 
     exit_code = 4
+
+
+class DisturbedError(TargetError):
+    """The device was too busy, hot or asleep for a measurement that counts."""
+
+
+class LinkLostError(TargetError):
+    """The connection to the device broke: it can be made again."""
 
 
 class TrainingError(NasError):

@@ -9,7 +9,7 @@ from nas.preparation import Device, Prepared
 from nas.search import storage
 from nas.search.sampler import UniqueSampler, sampler
 
-__all__ = ["STORAGE", "begin_studies", "open_studies", "own_storage", "shared_storage"]
+__all__ = ["STORAGE", "begin_studies", "clock", "open_round", "open_studies", "own_storage", "shared_storage", "study_name"]
 
 STORAGE = "study.db"
 """File of a study's folder, unless the configuration names a storage."""
@@ -32,12 +32,12 @@ def shared_storage(prepared: Prepared, *, resume: bool) -> storage.BaseStorage |
         return None
     found = storage.open_storage(prepared.config.storage)
     if not resume:
-        storage.refuse_existing(found, {_name(prepared, device) for device in prepared.devices})
+        storage.refuse_existing(found, {study_name(prepared, device) for device in prepared.devices})
     return found
 
 
 def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
-    """The study of each device.
+    """The study of each device: the last one where measuring has made more (`nas.rounds`).
 
     Raises:
         StudyError: one that is there is of another space, data or target.
@@ -58,19 +58,32 @@ def begin_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storag
     return studies
 
 
-def _name(prepared: Prepared, device: Device) -> str:
+def clock(prepared: Prepared, store: storage.BaseStorage) -> storage.Study:
+    """The study that keeps how long the search took: the first device's first."""
+    return open_round(prepared, prepared.devices[0], store, 1)
+
+
+def study_name(prepared: Prepared, device: Device) -> str:
+    """Of a device's first study; later ones add the number of their round."""
     return f"{prepared.config.study}/{device.target.device}"
+
+
+def open_round(prepared: Prepared, device: Device, store: storage.BaseStorage, number: int) -> storage.Study:
+    """A device's study of that round."""
+    return _open(prepared, device, store, number)[0]
 
 
 def _accepts(prepared: Prepared, device: Device, arch: Architecture) -> bool:
     return bool(device.scorer.meets(prepared.space.encode([arch]), prepared.config.constraints)[0])
 
 
-def _open(prepared: Prepared, device: Device, store: storage.BaseStorage) -> tuple[storage.Study, UniqueSampler]:
+def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number: int | None = None) -> tuple[storage.Study, UniqueSampler]:
     config, space = prepared.config, prepared.space
     rows = device.feasible.rows
     fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
     base = sampler(config.sampler, config.seed, config.trials)
     unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
     facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
-    return storage.open_study(store, _name(prepared, device), prepared.objectives, unique, facts), unique
+    name = study_name(prepared, device)
+    found = storage.latest_round(store, name)[1] if number is None else storage.round_name(name, number)
+    return storage.open_study(store, found, prepared.objectives, unique, facts), unique

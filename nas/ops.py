@@ -12,9 +12,9 @@ from typing import Literal
 
 from nas.architecture import BlockSpec
 
-__all__ = ["Op", "lower", "lower_block"]
+__all__ = ["Op", "OpKind", "lower", "lower_block"]
 
-OpKind = Literal["conv", "linear", "pool", "add", "mul", "shuffle"]
+OpKind = Literal["conv", "linear", "pool", "add", "mul", "shuffle", "copy", "resize", "elementwise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,18 @@ class Op:
     """One operator, batch 1.
 
     Attributes:
-        kind: conv (any groups; depthwise where groups == in_chs == out_chs), linear, pool (global average), add (residual),
-            mul (squeeze-excite scale), shuffle (channel shuffle).
-        in_size, out_size: height and width, pixels (1 for vectors).
+        kind: conv (any groups; depthwise where groups == in_chs == out_chs), linear, pool (global where kernel_size is 1), add (of two
+            tensors), mul (of a tensor and a vector over its channels: squeeze-excite's scale), shuffle (channel shuffle and other
+            transpositions). From graphs of others too: copy (concat, split, pad), resize, elementwise (an activation, a normalisation
+            or arithmetic with a constant that stays an operator of its own).
+        in_size, out_size: height and width, pixels (1 for vectors); the height alone where a width is given.
+        in_width, out_width, kernel_width: 0 where it is the height's.
         act: activation that follows; part of this operator where a runtime fuses it.
         batch_norm: a batch norm was trained here (two parameters a channel); deployment folds it into weights and bias.
         bias: trained with a bias of its own.
         held_elements: elements of other tensors that must stay in memory meanwhile (the input of a residual, the scales of a mul).
-        role: "stem", "expand", "depthwise", "project", "se", "conv", "residual", "head": where in a block it stands.
+        role: "stem", "expand", "depthwise", "project", "se", "conv", "residual", "head": where in a block it stands. Only "se" changes
+            what an operator counts as.
     """
 
     kind: OpKind
@@ -45,6 +49,21 @@ class Op:
     bias: bool = False
     held_elements: int = 0
     role: str = "conv"
+    in_width: int = 0
+    out_width: int = 0
+    kernel_width: int = 0
+
+    @property
+    def in_pixels(self) -> int:
+        return self.in_size * (self.in_width or self.in_size)
+
+    @property
+    def out_pixels(self) -> int:
+        return self.out_size * (self.out_width or self.out_size)
+
+    @property
+    def kernel_pixels(self) -> int:
+        return self.kernel_size * (self.kernel_width or self.kernel_size)
 
     @property
     def is_depthwise(self) -> bool:
@@ -55,12 +74,12 @@ class Op:
         """Weights without bias."""
         if self.kind not in ("conv", "linear"):
             return 0
-        return self.kernel_size**2 * (self.in_chs // self.groups) * self.out_chs
+        return self.kernel_pixels * (self.in_chs // self.groups) * self.out_chs
 
     @property
     def macs(self) -> int:
         """Multiply-adds of convolutions and linear layers; 0 for all else."""
-        return self.weight_elements * self.out_size**2
+        return self.weight_elements * self.out_pixels
 
     @property
     def params(self) -> int:
@@ -69,11 +88,11 @@ class Op:
 
     @property
     def in_elements(self) -> int:
-        return self.in_chs * self.in_size**2
+        return self.in_chs * self.in_pixels
 
     @property
     def out_elements(self) -> int:
-        return self.out_chs * self.out_size**2
+        return self.out_chs * self.out_pixels
 
 
 def lower_block(block: BlockSpec) -> tuple[Op, ...]:

@@ -14,14 +14,16 @@ from nas.errors import ModelFileError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
+from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.models.weights import load_weights, save_weights
-from nas.opening import STORAGE, begin_studies, open_studies, own_storage, shared_storage
-from nas.preparation import HOST, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
+from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
+from nas.preparation import SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
 from nas.report.study import load_config
-from nas.search import engine, storage
+from nas.rounds import Searched, search_device
+from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.finalists import Finalist, FinalistMaker
@@ -77,19 +79,20 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
     shared = shared_storage(prepared, resume=resume)
     with locked(folder / LOCK, f"study {config.study} is being searched by another process: wait until it ends, or stop it"):
         save_config(folder, config, prepared)
-        studies = begin_studies(prepared, shared or own_storage(folder))
+        store = shared or own_storage(folder)
+        studies = begin_studies(prepared, store)
         recorder = Recorder(folder, prepared, on_event)
         recorder.start(runs)
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
         try:
-            fronts = _searched(prepared, studies, recorder, folder, stop, started)
+            fronts = _searched(prepared, studies, store, recorder, folder, stop, started)
             status = "FINISHED"
         except (StoppedError, KeyboardInterrupt):
             status = "KILLED"
             raise
         finally:
             took = time.monotonic() - started
-            seconds = storage.spend(studies[0], took)
+            seconds = storage.spend(clock(prepared, store), took)
             recorder.finish(status)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
@@ -97,17 +100,21 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
 
 
 def _searched(
-    prepared: Prepared, studies: Sequence[storage.Study], recorder: Recorder, folder: Path, stop: Callable[[], bool], started: float
-) -> tuple[FrontRecord, ...]:
+    prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
+    stop: Callable[[], bool], started: float,
+) -> tuple[FrontRecord, ...]:  # fmt: skip
     """Trained, searched, selected, made, recorded."""
     budget_s = prepared.config.time_budget_s
     context = _supernet(prepared, recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
-    done = _search(prepared, context, studies, recorder.listen, stop, deadline)
+    searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
+    prepared = replace(prepared, devices=tuple(each.device for each in searched))
+    studies, done = [each.study for each in searched], [each.done for each in searched]
     selections = [select(prepared, evaluated) for evaluated in done]
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-    return _record(prepared, recorder, done, selections, made, storage.spent(studies[0]) + time.monotonic() - started)
+    spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
+    return _record(prepared, recorder, done, selections, made, spent)
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
@@ -121,7 +128,8 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     if config.storage is None and not (folder / STORAGE).is_file():
         raise empty
     prepared = prepare(config, runs, on_event, lambda: False)
-    studies = open_studies(prepared, shared_storage(prepared, resume=True) or own_storage(folder))
+    store = shared_storage(prepared, resume=True) or own_storage(folder)
+    studies = open_studies(prepared, store)
     done = [storage.evaluated(study) for study in studies]
     if not all(done):
         raise empty
@@ -130,7 +138,7 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     for study, selection in zip(studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
         made.append(({name: _with_files(found, folder) for name, found in kept.items() if found is not None}, {}))
-    seconds = storage.spent(studies[0])
+    seconds = storage.spent(clock(prepared, store))
     recorder = Recorder(folder, prepared, on_event)
     recorder.start(runs)
     fronts = _record(prepared, recorder, done, selections, made, seconds)
@@ -195,9 +203,9 @@ def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], 
 
 
 def _search(
-    prepared: Prepared, context: EvaluatorContext, studies: Sequence[storage.Study], on_event: Listener, stop: Callable[[], bool],
-    deadline_s: float | None,
-) -> list[list[storage.Evaluated]]:  # fmt: skip
+    prepared: Prepared, context: EvaluatorContext, studies: Sequence[storage.Study], store: storage.BaseStorage, on_event: Listener,
+    stop: Callable[[], bool], deadline_s: float | None,
+) -> list[Searched]:  # fmt: skip
     """Searches device after device; accuracies are shared, so the second device evaluates only what is new."""
     config = prepared.config
     executor = open_executor(config.evaluator, context, config.workers)
@@ -207,8 +215,7 @@ def _search(
         for device, study in zip(prepared.devices, studies, strict=True):
             shown = f"{device.feasible.share:.0%} of {device.feasible.scored} scored are feasible"
             on_event(Event("phase", f"Searching for {device.target.key}: {shown}", fields={"phase": "search"}))
-            problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, config.trials)
-            found.append(engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s))
+            found.append(search_device(prepared, device, study, store, executor, accuracies, on_event, stop, deadline_s))
     finally:
         executor.close()
     return found

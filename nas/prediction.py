@@ -8,15 +8,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
-from nas.cost import count
-from nas.errors import InputError, ModelFileError, SpaceError, UnknownNameError
+from nas.cost import count_ops
+from nas.errors import InputError, MissingExtraError, ModelFileError, SpaceError, UnknownNameError
 from nas.hardware.energy import modelled_energy
+from nas.hardware.predictor import Part
 from nas.hardware.profile import load_profile
 from nas.metrics import Metric
+from nas.ops import Op, lower_block
 from nas.space import load_space, reference_blocks, reference_names
 from nas.target import Target
 
-__all__ = ["Prediction", "network_of", "predict_network"]
+__all__ = ["NamedNetwork", "Prediction", "network_of", "predict_network"]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNetwork:
+    """A network and what it is called.
+
+    Attributes:
+        model: what the user called it.
+        parts: its blocks, or the operators of a graph that is not of our making, in order.
+        names: of the parts.
+        unknown: operators that no cost is known for.
+        notes: what to say beside the prediction.
+    """
+
+    model: str
+    parts: tuple[Part, ...]
+    names: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_blocks(cls, model: str, blocks: Sequence[BlockSpec]) -> NamedNetwork:
+        return cls(model, tuple(blocks), tuple(block.name for block in blocks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +51,7 @@ class Prediction:
     Attributes:
         in_range: whether the network is like those that the predictor was fitted on.
         blocks: (name, MACs, seconds) in order; seconds are the predictor's without the cost of a run as such.
+        notes: what else to know, one sentence each.
     """
 
     model: str
@@ -33,6 +59,7 @@ class Prediction:
     in_range: bool
     metrics: dict[str, Metric]
     blocks: tuple[tuple[str, int, float], ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The form of `nas predict --json`."""
@@ -61,8 +88,10 @@ class Prediction:
         ]
         if not self.in_range:
             shown.append("outside the range of what was measured: the band is widened")
+        shown += self.notes
         total = sum(seconds for _, _, seconds in self.blocks) or 1.0
-        return shown + [f"  {name:<12} {macs / 1e6:8.2f} M {s * 1e3:8.3f} ms {s / total:5.0%}" for name, macs, s in self.blocks]
+        width = max(12, *(len(name) for name, _, _ in self.blocks))
+        return shown + [f"  {name:<{width}} {macs / 1e6:8.2f} M {s * 1e3:8.3f} ms {s / total:5.0%}" for name, macs, s in self.blocks]
 
 
 def _band(metric: Metric, unit: str) -> str:
@@ -71,30 +100,51 @@ def _band(metric: Metric, unit: str) -> str:
     return f"{metric.value * 1e3:.3g} {unit}{band}"
 
 
-def network_of(model: str) -> tuple[BlockSpec, ...]:
-    """Blocks of a reference architecture, an architecture's JSON file, or an ONNX file that we exported.
+def network_of(model: str, allow_unknown: bool = False) -> NamedNetwork:
+    """A reference architecture, an architecture's JSON file, or an ONNX file of anyone's.
+
+    Args:
+        allow_unknown: operators of a graph that no cost is known for count as a pass over their tensors, instead of being refused.
 
     Raises:
         UnknownNameError: neither a reference nor a file.
-        ModelFileError: a file that is not ours or cannot be read.
+        ModelFileError: a file that cannot be read, or with operators that no cost is known for.
     """
     path = Path(model)
     if path.suffix == ".onnx" and path.is_file():
-        from nas.hardware.runtimes.onnxruntime import read_metadata
-
-        text = read_metadata(path).get("blocks")
-        if text is None:
-            raise ModelFileError(
-                f"{model}: was not exported by nas, and ONNX files of others cannot be read yet: give an architecture .json"
-            )
-        return _blocks(model, text)
+        return _from_onnx(path, allow_unknown)
     if path.suffix == ".json" and path.is_file():
-        return _from_json(path)
+        return NamedNetwork.of_blocks(model, _from_json(path))
     if path.suffix in (".onnx", ".json"):
         raise ModelFileError(f"{model}: there is no such file")
     if model not in reference_names():
         raise UnknownNameError("model", model, reference_names(), hint="(a path to an .onnx or .json file works too)")
-    return reference_blocks(model)
+    return NamedNetwork.of_blocks(model, reference_blocks(model))
+
+
+def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
+    """Our own exports say what their blocks are; the graphs of others are read, which needs `onnx`."""
+    from nas.hardware.onnx_file import read_onnx
+    from nas.hardware.onnx_graph import lower_graph
+
+    try:
+        file = read_onnx(path)
+    except MissingExtraError:
+        from nas.hardware.runtimes.onnxruntime import read_metadata
+
+        text = read_metadata(path).get("blocks")
+        if text is None:
+            raise
+        return NamedNetwork.of_blocks(str(path), _blocks(str(path), text))
+    if "blocks" in file.metadata:
+        return NamedNetwork.of_blocks(str(path), _blocks(str(path), file.metadata["blocks"]))
+    graph = lower_graph(file, str(path), allow_unknown)
+    notes = []
+    if graph.left_out:
+        notes.append(f"left out as normalisation of the input: {', '.join(graph.left_out)}")
+    if graph.unknown:
+        notes.append(f"no cost is known for {', '.join(graph.unknown)}: counted as a pass over their tensors")
+    return NamedNetwork(str(path), graph.ops, graph.names, graph.unknown, tuple(notes))
 
 
 def _from_json(path: Path) -> tuple[BlockSpec, ...]:
@@ -126,9 +176,7 @@ def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:
         raise ModelFileError(f"{where}: {exc}") from exc
 
 
-def predict_network(
-    blocks: Sequence[BlockSpec], model: str, device: str, runtime: str | None, precision: str | None, threads: int | None
-) -> Prediction:
+def predict_network(network: NamedNetwork, device: str, runtime: str | None, precision: str | None, threads: int | None) -> Prediction:
     """Counts, predicted latency and modelled energy.
 
     Raises:
@@ -137,8 +185,15 @@ def predict_network(
     profile = load_profile(device)
     target = profile.target(runtime, precision, threads)
     predictor = profile.predictor(target)
-    latency = predictor.predict(blocks, target.threads)
-    metrics = {"latency_s": latency, "energy_j": modelled_energy(latency, profile.power, target.threads)}
-    seconds = predictor.predict_blocks(blocks, target.threads)
-    parts = tuple((block.name, count([block]).macs, s) for block, s in zip(blocks, seconds, strict=True))
-    return Prediction(model, target, predictor.in_range(blocks), {**metrics, **count(blocks, target.precision).metrics()}, parts)
+    latency = predictor.predict(network.parts, target.threads)
+    ops = [_ops(part) for part in network.parts]
+    cost = count_ops([op for each in ops for op in each], target.precision)
+    metrics = {"latency_s": latency, "energy_j": modelled_energy(latency, profile.power, target.threads), **cost.metrics()}
+    seconds = predictor.predict_blocks(network.parts, target.threads)
+    parts = tuple((name, sum(op.macs for op in each), part_s) for name, each, part_s in zip(network.names, ops, seconds, strict=True))
+    in_range = predictor.in_range(network.parts) and not network.unknown
+    return Prediction(network.model, target, in_range, metrics, parts, network.notes)
+
+
+def _ops(part: Part) -> tuple[Op, ...]:
+    return (part,) if isinstance(part, Op) else lower_block(part)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nas.config import SearchConfig
 from nas.cost import count
 from nas.errors import InputError, StoppedError
 from nas.events import Event, Listener
-from nas.hardware.calibrate import calibrate, choose
-from nas.hardware.export import export_blocks
-from nas.hardware.features import network_features
 from nas.hardware.predictor import LatencyPredictor
-from nas.hardware.profile import DeviceProfile, load_profile
+from nas.hardware.profile import load_profile
+from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
 from nas.search.scoring import Feasible, Scorer
@@ -27,9 +22,8 @@ from nas.target import Target
 from nas.training.data import ImageData, load_data
 from nas.training.oneshot import time_step
 
-__all__ = ["Device", "Estimate", "Prepared", "estimate", "prepare"]
+__all__ = ["Device", "Estimate", "Prepared", "estimate", "prepare", "scored"]
 
-HOST = "host"
 HOST_NETWORKS = 20
 """Networks that the first search on this machine measures."""
 TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
@@ -80,6 +74,9 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
             if profile.name == before.name:
                 raise InputError(f"{other} and {config.devices[number]} are one device, {profile.name}: name it once")
     targets = [profile.target(config.runtime, config.precision, config.threads) for profile in profiles]
+    away = [target.device for target in targets if target.device != HOST]
+    if config.verify and away and config.via is None:
+        raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
     _check_writable(cache, runs)
     _check_going_on(stop)
 
@@ -98,12 +95,21 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     for profile, target in zip(profiles, targets, strict=True):
         predictor = profile.predictor(target)
         if target.device == HOST and not _knows(predictor, space):
-            predictor = _measure_host(profile, target, space, config, on_event, stop)
-        scorer = Scorer(space, target, predictor, profile.power)
-        feasible = scorer.explore(config.constraints, config.seed)
-        worst = tuple(1 / data.num_classes if o.metric == "accuracy_search" else feasible.ranges[o.metric][1] for o in objectives)
-        devices.append(Device(scorer, feasible, worst))
+            predictor = _measure_host(target, space, config, on_event, stop)
+        devices.append(scored(Scorer(space, target, predictor, profile.power), config, data.num_classes))
     return Prepared(config, space, data, objectives, tuple(devices), cache)
+
+
+def scored(scorer: Scorer, config: SearchConfig, num_classes: int) -> Device:
+    """A device by its scorer: what a pool of architectures tells.
+
+    Raises:
+        InfeasibleError: nothing meets the constraints.
+    """
+    feasible = scorer.explore(config.constraints, config.seed)
+    metrics = [OBJECTIVES[name].metric for name in config.objectives]
+    worst = tuple(1 / num_classes if metric == "accuracy_search" else feasible.ranges[metric][1] for metric in metrics)
+    return Device(scorer, feasible, worst)
 
 
 def _check_writable(cache: Path, runs: Path) -> None:
@@ -128,24 +134,14 @@ def _knows(predictor: LatencyPredictor, space: SearchSpace) -> bool:
 
 
 def _measure_host(
-    profile: DeviceProfile, target: Target, space: SearchSpace, config: SearchConfig, on_event: Listener, stop: Callable[[], bool]
+    target: Target, space: SearchSpace, config: SearchConfig, on_event: Listener, stop: Callable[[], bool]
 ) -> LatencyPredictor:
     """Measures networks of the space on this machine and fits: the smallest, the largest and those that tell most."""
-    pool = [space.smallest, space.largest, *space.decode_rows(space.sample_rows(300, config.seed))]
-    candidates = [space.decode(arch) for arch in dict.fromkeys(pool)]
-    picks = choose(np.array([network_features(blocks) for blocks in candidates]), min(HOST_NETWORKS, len(candidates)))
-    on_event(Event("phase", f"Measuring {len(picks)} networks on this machine, {target.key}", fields={"phase": "measure"}))
-
-    def progress(done: int, total: int, what: str) -> None:
-        if stop():
-            raise StoppedError(f"stopped after {done} of {total} measurements: all of them are saved")
-        on_event(Event("progress", f"{done} of {total} networks measured ({what})", share=done / total))
-
-    protocol = config.measure.model_copy(update={"threads": target.threads})
-    networks = [candidates[pick] for pick in picks]
-    fitted = calibrate(profile.folder, target, networks, export_blocks, protocol, profile.predictor(target), progress)
-    width = math.exp(fitted.half_width)
-    on_event(Event("info", f"latency model of this machine: {fitted.measurements} networks measured, 90 % band x/÷ {width:.2f}"))
+    profile, address = reach(HOST, None, lambda text: on_event(Event("info", text)))
+    networks = choose_networks(space, profile, HOST_NETWORKS, config.seed)
+    on_event(Event("phase", f"Measuring {len(networks)} networks on this machine, {target.key}", fields={"phase": "measure"}))
+    fitted = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
+    on_event(Event("info", f"latency model of this machine: {fitted.measurements} networks measured, {quality_text(fitted)}"))
     return fitted
 
 

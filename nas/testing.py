@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nas.architecture import Architecture
-from nas.errors import InputError, ModelFileError, NasError
+from nas.errors import InputError, LinkLostError, ModelFileError, NasError
+from nas.hardware.jobs import PROTOCOL
+from nas.hardware.measurement import Measurement
 from nas.hardware.runtimes import Runtime
+from nas.hardware.transports import Transport
 from nas.metrics import UNITS
 from nas.target import PRECISIONS
 
 if TYPE_CHECKING:  # a device that tests a runtime has no torch
     from nas.search.evaluators import Evaluator
 
-__all__ = ["EvaluatorContract", "RuntimeContract"]
+__all__ = ["EvaluatorContract", "RuntimeContract", "TransportContract"]
 
 
 class RuntimeContract:
-    """What every runtime keeps. Override `runtime` and `model_path`."""
+    """What every runtime keeps. Override `runtime`, `model_path`, and what of the others it can give."""
 
     @pytest.fixture
     def runtime(self) -> Runtime:
@@ -29,8 +33,28 @@ class RuntimeContract:
 
     @pytest.fixture
     def model_path(self, tmp_path: Path) -> Path:
-        """A small model file that the runtime can run."""
+        """A small fp32 model file with an open batch that the runtime can run."""
         raise NotImplementedError
+
+    @pytest.fixture
+    def int8_path(self) -> Path:
+        """The same in int8; skips by default."""
+        pytest.skip("no int8 model is given")
+
+    @pytest.fixture
+    def unknown_op_path(self) -> Path:
+        """A model with an operator that does not exist; skips by default."""
+        pytest.skip("no model with an unknown operator is given")
+
+    @pytest.fixture
+    def open_size_path(self) -> Path:
+        """A model with an open image size; skips by default."""
+        pytest.skip("no model with an open image size is given")
+
+    @pytest.fixture
+    def external_data_path(self) -> Path:
+        """A model whose external weights are missing; skips by default."""
+        pytest.skip("no model with external data is given")
 
     def test_says_what_it_is(self, runtime: Runtime) -> None:
         assert runtime.name
@@ -50,14 +74,48 @@ class RuntimeContract:
             second()
             first()
 
+    def test_says_what_it_will_do_with_a_model(self, runtime: Runtime, model_path: Path) -> None:
+        found = runtime.inspect(model_path, 1)
+        assert found.precision == "fp32"
+        assert found.ops
+        assert all(count > 0 for _, count in found.ops)
+        assert all(isinstance(each, str) for each in found.foreign)
+
+    def test_says_that_int8_is_int8(self, runtime: Runtime, int8_path: Path) -> None:
+        if "int8" not in runtime.precisions():
+            pytest.skip(f"{runtime.name} has no int8 here")
+        assert runtime.inspect(int8_path, 1).precision == "int8"
+        with runtime.open(int8_path, 1) as run:
+            run()
+
     def test_a_file_that_is_no_model_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
         broken = tmp_path / "broken.onnx"
         broken.write_bytes(b"no model")
         with pytest.raises(ModelFileError, match="broken"), runtime.open(broken, 1):
             pass
+        with pytest.raises(ModelFileError, match="broken"):
+            runtime.inspect(broken, 1)
+
+    def test_a_truncated_file_is_refused(self, runtime: Runtime, model_path: Path) -> None:
+        cut = model_path.with_name(f"cut{model_path.suffix}")
+        cut.write_bytes(model_path.read_bytes()[: model_path.stat().st_size // 2])
+        with pytest.raises(ModelFileError, match="cut"), runtime.open(cut, 1):
+            pass
 
     def test_an_absent_file_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
         with pytest.raises(ModelFileError, match="absent"), runtime.open(tmp_path / "absent.onnx", 1):
+            pass
+
+    def test_an_unknown_operator_is_refused(self, runtime: Runtime, unknown_op_path: Path) -> None:
+        with pytest.raises(ModelFileError, match=unknown_op_path.name), runtime.open(unknown_op_path, 1):
+            pass
+
+    def test_an_open_image_size_is_refused(self, runtime: Runtime, open_size_path: Path) -> None:
+        with pytest.raises(ModelFileError, match="fixed image size"), runtime.open(open_size_path, 1):
+            pass
+
+    def test_missing_external_data_are_refused(self, runtime: Runtime, external_data_path: Path) -> None:
+        with pytest.raises(ModelFileError, match=external_data_path.name), runtime.open(external_data_path, 1):
             pass
 
     def test_no_threads_are_refused(self, runtime: Runtime, model_path: Path) -> None:
@@ -102,3 +160,69 @@ class EvaluatorContract:
         with pytest.raises(NasError):
             evaluator.evaluate([Architecture("of_nobody", archs[0].genes)])
         assert len(evaluator.evaluate(archs[:1])) == 1
+
+
+class TransportContract:
+    """What every transport keeps. Override `transport` and `model_path`; the device must have ONNX Runtime."""
+
+    @pytest.fixture
+    def transport(self) -> Iterator[Transport]:
+        """The transport under test; not connected."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def model_path(self, tmp_path: Path) -> Path:
+        """A small fp32 ONNX file."""
+        raise NotImplementedError
+
+    def test_says_what_is_there(self, transport: Transport) -> None:
+        hello = transport.connect()
+        assert hello["protocol"] == PROTOCOL
+        assert "fp32" in hello["runtimes"]["onnxruntime"]["precisions"]
+        facts = transport.ask({"id": "1", "op": "facts"}, 60)
+        assert facts["ok"]
+        assert facts["facts"]["chip"]["cores"]["value"] >= 1
+
+    def test_measures_what_was_put_there_once(self, transport: Transport, model_path: Path) -> None:
+        from nas.config import MeasureProtocol
+
+        transport.connect()
+        transport.put(model_path, "model.onnx")
+        transport.put(model_path, "model.onnx")
+        protocol = MeasureProtocol(windows=2, window_s=0.01, max_repeats=50).model_dump(mode="json")
+        job = {"id": "a b/c", "op": "measure", "runtime": "onnxruntime", "model": "model.onnx", "anchor": "model.onnx", "threads": 1}
+        answer = transport.ask({**job, "protocol": protocol}, 60)
+        assert answer["ok"], answer
+        assert answer["precision"] == "fp32"
+        assert Measurement.from_dict(answer["measurement"]).latency_s() > 0
+        again = transport.ask({**job, "protocol": protocol}, 60)
+        assert again["kept"]
+        assert again["measurement"] == answer["measurement"]
+        assert transport.ask({"id": "f", "op": "forget", "ids": ["a b/c"], "models": ["model.onnx"]}, 60)["ok"]
+        assert transport.ask({**job, "protocol": protocol}, 60)["kind"] == "model"
+
+    def test_a_job_that_is_none_is_answered(self, transport: Transport) -> None:
+        transport.connect()
+        for job in (
+            {"op": "dance"},
+            {"op": "measure"},
+            {"op": "inspect", "model": "../runner.pyz", "runtime": "onnxruntime", "threads": 1},
+        ):
+            answer = transport.ask({"id": "x", **job}, 60)
+            assert not answer["ok"]
+            assert answer["kind"] == "input"
+            assert answer["message"]
+
+    def test_connecting_again_keeps_what_is_there(self, transport: Transport, model_path: Path) -> None:
+        transport.connect()
+        transport.put(model_path, "model.onnx")
+        transport.connect()
+        job = {"id": "i", "op": "inspect", "runtime": "onnxruntime", "model": "model.onnx", "threads": 1}
+        assert transport.ask(job, 60)["ok"]
+
+    def test_it_closes_twice_and_is_gone(self, transport: Transport) -> None:
+        transport.connect()
+        transport.close()
+        transport.close()
+        with pytest.raises(LinkLostError):
+            transport.ask({"id": "1", "op": "facts"}, 60)

@@ -110,7 +110,6 @@ def test_profiles(path: Path) -> None:
     assert all(fact["source"] for fact in facts.values())
     assert profile.power.source
     assert profile.unknown
-    assert profile.predictors
     for runtime, entry in profile.runtimes.items():
         for precision in entry.precisions:
             predictor = profile.predictor(profile.target(runtime, precision))

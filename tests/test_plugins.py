@@ -12,10 +12,11 @@ from nas.errors import UnknownNameError
 
 
 def test_the_built_ins_use_the_same_door() -> None:
-    assert {kind: plugins.names(kind) for kind in ("evaluators", "runtimes", "samplers")} == {
+    assert {kind: plugins.names(kind) for kind in ("evaluators", "runtimes", "samplers", "transports")} == {
         "evaluators": ["supernet"],
-        "runtimes": ["onnxruntime"],
+        "runtimes": ["onnxruntime", "openvino"],
         "samplers": ["nsga2", "random"],
+        "transports": ["local", "ssh"],
     }
     for kind in ("evaluators", "runtimes", "samplers"):
         assert all(callable(plugins.load(kind, name)) for name in plugins.names(kind))

@@ -9,12 +9,12 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from nas.cli import bench, inspect, results, search, studies
+from nas.cli import bench, inspect, measure, predictor, results, search, studies
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
 
-ORDER = ("search", "studies", "front", "pick", "export", "ui", "predict", "devices", "spaces", "doctor", "bench")
+ORDER = ("search", "studies", "front", "pick", "export", "ui", "predict", "measure", "predictor", "devices", "spaces", "doctor", "bench")
 """Of the commands in the help: as a user needs them."""
 
 
@@ -54,6 +54,8 @@ def _root(
 search.register(app)
 studies.register(app)
 inspect.register(app)
+measure.register(app)
+predictor.register(app)
 results.register(app)
 bench.register(app)
 

@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import JsonOption, emit
-from nas.errors import UnknownNameError
+from nas.errors import InputError, UnknownNameError
 
 __all__ = ["register"]
 
-NAMES = ("priors",)
+NAMES = ("predictor", "priors", "scoring")
+HOST_NAMES = ("predictor",)
+"""Benchmarks that can measure on this machine too."""
 DATA = Path("../shared/data")
+PROFILES = Path("hw_profiles")
 
 
 def bench(
@@ -24,6 +27,10 @@ def bench(
         Path | None, typer.Option(help="Write the result as JSON, e.g. docs/benchmarks/priors.json.", show_default=False)
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="In seconds, for CI: checks that it runs, not how good it is.")] = False,
+    host: Annotated[bool, typer.Option("--host", help="Measure on this machine too: minutes, and it should be quiet (predictor).")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Fit the shipped priors anew and write them into hw_profiles/ first (priors).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Runs a benchmark and prints its marks.
@@ -39,9 +46,19 @@ def bench(
         return
     if name not in NAMES:
         raise UnknownNameError("benchmark", name, (*NAMES, "report"))
-    outcome = import_module(f"nas.bench.{name}").run(data, smoke)
+    if host and name not in HOST_NAMES:
+        raise InputError(f"--host is for {', '.join(HOST_NAMES)}: {name} measures nothing")
+    if write:
+        if name != "priors":
+            raise InputError(f"--write is for priors: {name} makes no files of the project")
+        from nas.bench.blocks import write_priors
+
+        for path in write_priors(data, PROFILES):
+            typer.echo(f"wrote {path}", err=True)
+    module = import_module(f"nas.bench.{name}")
+    outcome = module.run(data, smoke, host) if name in HOST_NAMES else module.run(data, smoke)
     if out is not None:
-        save(out, name, f"nas bench {name}{' --smoke' if smoke else ''}", outcome)
+        save(out, name, f"nas bench {name}{' --smoke' if smoke else ''}{' --host' if host else ''}", outcome)
     if as_json:
         emit({"schema": 1, "bench": name, "marks": [{"id": m.id, "value": m.value, "mark": m.mark, "met": m.met} for m in outcome.marks]})
         return

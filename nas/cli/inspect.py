@@ -174,21 +174,30 @@ def show_space(space: Annotated[str, typer.Argument(metavar="SPACE", help="Name 
 
 
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Reference name, architecture .json, or .onnx that nas exported.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Reference name, architecture .json, or .onnx of any convolutional network.")
+    ],
     device: DeviceOption,
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Operators without a known cost count as a pass over their tensors, and are named.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Latency and energy of a network on a device, block by block.
+    """Latency and energy of a network on a device.
+
+    With bands, block by block; ONNX files of others operator by operator.
 
     Example: nas predict mobilenet_v2 --device raspberrypi4 --threads 4
     """
     from nas.prediction import network_of, predict_network
 
-    found = predict_network(network_of(model), model, device, runtime, precision, threads)
+    found = predict_network(network_of(model, allow_unknown), device, runtime, precision, threads)
     if as_json:
+        for note in found.notes:
+            typer.echo(note, err=True)
         emit(found.to_dict())
         return
     typer.echo(f"{model} on {found.target.key}")

@@ -77,6 +77,10 @@ def search(
     sampler: Annotated[str, typer.Option(metavar="NAME", help="How architectures are proposed: nsga2, random.")] = "nsga2",
     finalists: Annotated[int, typer.Option(metavar="N", help="Members of the front to fine-tune, test and export.")] = 5,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the supernet.", show_default="by data")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Measure networks near the front on the way, and refit the latency predictor with them.")
+    ] = False,
+    via: Annotated[str | None, _option("ADDRESS", "How --verify reaches a device other than host: ssh://user@host.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that evaluate; 1 is repeatable.")] = 1,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="Of the study's storage.", show_default="SQLite in the study's folder")
@@ -112,7 +116,8 @@ def search(
             "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "space": space, "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
-            "threads": threads, "evaluator": evaluator, "sampler": sampler, "finalists": finalists, "workers": workers, "seed": seed,
+            "threads": threads, "evaluator": evaluator, "sampler": sampler, "finalists": finalists, "verify": verify, "via": via,
+            "workers": workers, "seed": seed,
             "storage": storage, "tracking_uri": tracking_uri,
         }  # fmt: skip
         config = _new(values, epochs)

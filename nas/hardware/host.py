@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,20 @@ def _power(cores: int, arm: bool) -> dict[str, object]:
     }
 
 
+def _runtimes() -> dict[str, str]:
+    """Installed runtimes of this package and their versions, nothing of them loaded."""
+    found = {}
+    for name in ("onnxruntime", "openvino"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def detect_host(root: Path | None = None) -> DeviceProfile:
     """The profile of this machine.
 
-    Its measurements and predictors live in `root`/host/<fingerprint>: those of another machine, core count or ONNX Runtime are never
-    taken for this one's.
+    Its measurements and predictors live in `root`/host/<fingerprint>: those of another machine, core count or version of a runtime are
+    never taken for this one's. Its runtimes are those that are installed; int8 is offered once it has been measured.
 
     Args:
         root: ./hw_profiles by default.
@@ -105,9 +115,10 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
     arm = platform.machine().lower() in ("aarch64", "arm64", "armv7l")
     macs_per_cycle, simd = next(((macs, words) for needed, macs, words in _SIMD if flags.issuperset(needed)), (4, "unknown"))
     clock_hz, clock_source = _clock(fields)
-    cores, version = _cores(), metadata.version("onnxruntime")
+    cores, versions = _cores(), _runtimes()
     # Clocks move with load and are left out: the fingerprint must not.
-    fingerprint = hashlib.sha256(f"{model}|{cores}|{simd}|onnxruntime {version}".encode()).hexdigest()[:8]
+    installed = "|".join(f"{name} {version}" for name, version in versions.items())
+    fingerprint = hashlib.sha256(f"{model}|{cores}|{simd}|{installed}".encode()).hexdigest()[:8]
     data: dict[str, Any] = {
         "schema": 1,
         "name": HOST,
@@ -123,7 +134,7 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
             "memory_bytes": {"value": psutil.virtual_memory().total, "source": "psutil"},
             **_caches(),
         },
-        "runtimes": {"onnxruntime": {"version": version, "precisions": ["fp32"]}},
+        "runtimes": {name: {"version": version, "precisions": ["fp32"]} for name, version in versions.items()},
         "default": {"runtime": "onnxruntime", "precision": "fp32", "threads": 1},
         "power": _power(cores, arm),
         "unknown": [

@@ -1,143 +1,161 @@
-"""The clock. Everything that says how long something took on this machine is measured here.
+"""The clock. Everything that says how long something took is measured here, on this machine or, by the same file, on the device.
 
 A network's windows stand apart, each between two windows of an anchor network: the ratio to the anchor cancels the machine's drift,
 which is common to both (FINDINGS 5: repeatability 2.8 % against 4.8 % of raw medians, about 1.7 % with three windows).
+A window in which the device throttled, slept, lost its clock, or after which the anchor runs quite differently, is repeated.
+
+This file also runs on the device, without the rest of the package: Python 3.9 and numpy (see `transports.bundle`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.config import MeasureProtocol
-from nas.errors import TargetError
-from nas.hardware.runtimes.base import Runtime
-from nas.metrics import Metric
+from nas.errors import DisturbedError
+from nas.hardware.device_state import DeviceState, disturbance, pinned, read_state
+from nas.hardware.measurement import Measurement, Rejected
 
-__all__ = ["Measurement", "measure", "measure_models"]
+if TYPE_CHECKING:
+    from nas.config import MeasureProtocol
+    from nas.hardware.runtimes.base import Runtime
+    from nas.metrics import Metric
 
-_MAX_RELATIVE_IQR = 0.10  # as torch.utils.benchmark: beyond it the system fluctuates
+__all__ = ["Machine", "Measurement", "measure", "measure_models"]
+
 _ANCHOR_WINDOW_SHARE = 0.5  # of a window's time: two anchor windows stand beside each
+_MIN_WINDOWS = 2
+_MAX_ASLEEP_NS = 1_000_000  # two clocks are read one after the other: they may differ by less
+_STABLE_SHARE = 0.03  # of the fastest run of a batch to the one before: warm
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What was measured of one network.
+class Machine:
+    """The machine that measures: its clocks and its state. Tests give another one."""
 
-    Attributes:
-        windows_s: seconds of every run, by window.
-        anchors_s: median seconds of the anchor's run before and after each window; empty without an anchor.
-    """
+    def now_ns(self) -> int:
+        """A clock that only runs while the machine does, nanoseconds."""
+        return time.perf_counter_ns()
 
-    windows_s: tuple[tuple[float, ...], ...]
-    anchors_s: tuple[tuple[float, float], ...] = ()
+    def asleep_ns(self) -> int:
+        """How long the machine has been suspended since boot, nanoseconds; 0 where it does not tell (Linux only)."""
+        if not hasattr(time, "CLOCK_BOOTTIME"):
+            return 0
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
-    def __post_init__(self) -> None:
-        if not self.windows_s or any(len(window) < 2 for window in self.windows_s):
-            raise TargetError(f"a measurement needs at least 2 runs in every window, got {[len(window) for window in self.windows_s]}")
-        if self.anchors_s and len(self.anchors_s) != len(self.windows_s):
-            raise TargetError(f"{len(self.windows_s)} windows need as many pairs of anchors, got {len(self.anchors_s)}")
-        if any(not (math.isfinite(value) and value > 0) for value in (*self.samples_s, *(a for pair in self.anchors_s for a in pair))):
-            raise TargetError("the clock gave a run that took no time: the model is too small for it, or the clock stands still")
+    def state(self) -> DeviceState:
+        return read_state()
 
-    @property
-    def samples_s(self) -> tuple[float, ...]:
-        """Seconds of every run."""
-        return tuple(value for window in self.windows_s for value in window)
-
-    @property
-    def median_s(self) -> float:
-        return float(np.median(self.samples_s))
-
-    @property
-    def iqr_s(self) -> float:
-        """Distance of the quartiles, seconds."""
-        low, high = np.percentile(self.samples_s, (25, 75))
-        return float(high - low)
-
-    @property
-    def p90_s(self) -> float:
-        return float(np.percentile(self.samples_s, 90))
-
-    @property
-    def p99_s(self) -> float:
-        return float(np.percentile(self.samples_s, 99))
-
-    @property
-    def anchor_s(self) -> float | None:
-        """Median of the anchor's windows, seconds; None without an anchor."""
-        return float(np.median(self.anchors_s)) if self.anchors_s else None
-
-    def labels_s(self, anchor_s: float | None = None) -> tuple[float, ...]:
-        """Latency by window, seconds: its median over the anchor's beside it, times the anchor's over the whole session.
-
-        Args:
-            anchor_s: the anchor's median over the session; this measurement's own by default. Raw medians without an anchor.
-        """
-        medians = [float(np.median(window)) for window in self.windows_s]
-        if not self.anchors_s:
-            return tuple(medians)
-        scale = self.anchor_s if anchor_s is None else anchor_s
-        return tuple(median / ((a + b) / 2) * float(scale or 0.0) for median, (a, b) in zip(medians, self.anchors_s, strict=True))
-
-    def latency_s(self, anchor_s: float | None = None) -> float:
-        """The label: median over `labels_s`."""
-        return float(np.median(self.labels_s(anchor_s)))
-
-    @property
-    def warning(self) -> str:
-        """What is wrong with it; empty where nothing is."""
-        share = self.iqr_s / self.median_s
-        return f"IQR is {share:.0%} of the median: the machine was busy" if share > _MAX_RELATIVE_IQR else ""
+    def wait(self, seconds: float) -> None:
+        """Lets the device cool down."""
+        time.sleep(seconds)
 
 
-def measure(run: Callable[[], None], protocol: MeasureProtocol, anchor: Callable[[], None] | None = None) -> Measurement:
+def measure(
+    run: Callable[[], None], protocol: MeasureProtocol, anchor: Callable[[], None] | None = None, machine: Machine | None = None
+) -> Measurement:
     """Measures `run`, in windows bracketed by windows of `anchor`.
 
     Args:
         run: runs the network once.
-        protocol: windows, their length, warm-up.
+        protocol: windows, their length, warm-up, what counts as disturbed.
         anchor: runs the anchor network once; None for raw medians.
+        machine: whose clocks; this one's by default.
+
+    Raises:
+        DisturbedError: fewer than two windows could be kept; says why.
     """
-    for _ in range(protocol.warmup_runs):
-        run()
-        if anchor is not None:
-            anchor()
+    machine = machine or Machine()
+    if anchor is not None:
+        anchor()
+    stable = _warm_up(run, protocol, machine)
     windows: list[tuple[float, ...]] = []
     anchors: list[tuple[float, float]] = []
-    before = _anchor_s(anchor, protocol)
-    for _ in range(protocol.windows):
-        windows.append(_window(run, protocol, protocol.window_s))
-        after = _anchor_s(anchor, protocol)
-        if before is not None and after is not None:
-            anchors.append((before, after))
-        before = after
-    return Measurement(tuple(windows), tuple(anchors))
+    anchor_windows: list[tuple[float, ...]] = []
+    rejected: list[Rejected] = []
+
+    def anchor_s() -> float | None:
+        if anchor is None:
+            return None
+        anchor_windows.append(_window(anchor, protocol, _ANCHOR_WINDOW_SHARE * protocol.window_s, machine))
+        return float(np.median(anchor_windows[-1]))
+
+    first = state = machine.state()
+    before = anchor_s()
+    while len(windows) < protocol.windows and len(rejected) <= protocol.max_repeats:
+        asleep_ns = machine.asleep_ns()
+        window = _window(run, protocol, protocol.window_s, machine)
+        after, later = anchor_s(), machine.state()
+        reason = _suspended(machine.asleep_ns() - asleep_ns) or _backwards(window, before, after)
+        reason = reason or disturbance(state, later) or _drift(before, after, protocol.max_drift)
+        if reason:
+            rejected.append(Rejected(reason, window))
+            if later.throttled:
+                machine.wait(protocol.cool_down_s)
+                later, after = machine.state(), anchor_s()
+        else:
+            windows.append(window)
+            if before is not None and after is not None:
+                anchors.append((before, after))
+        before, state = after, later
+    if len(windows) < _MIN_WINDOWS:
+        reasons = "; ".join(dict.fromkeys(each.reason for each in rejected))
+        raise DisturbedError(f"{len(rejected)} windows were disturbed and {len(windows)} were not: {reasons}")
+    return Measurement(tuple(windows), tuple(anchors), tuple(anchor_windows), tuple(rejected), (first, state), stable)
 
 
-def _anchor_s(anchor: Callable[[], None] | None, protocol: MeasureProtocol) -> float | None:
-    return None if anchor is None else float(np.median(_window(anchor, protocol, _ANCHOR_WINDOW_SHARE * protocol.window_s)))
+def _warm_up(run: Callable[[], None], protocol: MeasureProtocol, machine: Machine) -> bool:
+    """Runs batches until the fastest run of one is like that of the batch before; whether that came before the limit."""
+    end = machine.now_ns() + round(protocol.max_warmup_s * 1e9)
+    previous = 0
+    while True:
+        best = 0
+        for _ in range(protocol.warmup_runs):
+            start = machine.now_ns()
+            run()
+            took = machine.now_ns() - start
+            best = took if best == 0 else min(best, took)
+        if abs(best - previous) <= _STABLE_SHARE * best:
+            return True
+        if machine.now_ns() >= end:
+            return False
+        previous = best
 
 
-def _window(run: Callable[[], None], protocol: MeasureProtocol, window_s: float) -> tuple[float, ...]:
+def _window(run: Callable[[], None], protocol: MeasureProtocol, window_s: float, machine: Machine) -> tuple[float, ...]:
     """Seconds of each run until the window's time is used up."""
     run()  # caches and clocks after another network: not counted
     samples: list[float] = []
-    end = time.perf_counter_ns() + round(window_s * 1e9)
+    end = machine.now_ns() + round(window_s * 1e9)
     while len(samples) < protocol.max_runs:
-        start = time.perf_counter_ns()
+        start = machine.now_ns()
         run()
-        stop = time.perf_counter_ns()
+        stop = machine.now_ns()
         samples.append((stop - start) * 1e-9)
         if stop >= end and len(samples) >= protocol.min_runs:
             break
     return tuple(samples)
+
+
+def _suspended(asleep_ns: int) -> str:
+    return f"the machine slept for {asleep_ns * 1e-9:.3g} s" if asleep_ns > _MAX_ASLEEP_NS else ""
+
+
+def _backwards(window: Sequence[float], *anchors: float | None) -> str:
+    worst = min([*window, *(value for value in anchors if value is not None)])
+    if worst < 0:
+        return f"the clock went backwards by {-worst:.3g} s"
+    return "the clock stood still during a run" if worst == 0 else ""
+
+
+def _drift(before: float | None, after: float | None, limit: float) -> str:
+    if before is None or after is None or max(before, after) <= (1 + limit) * min(before, after):
+        return ""
+    return f"the anchor went from {before * 1e3:.3g} to {after * 1e3:.3g} ms: something else was running"
 
 
 def measure_models(
@@ -156,9 +174,12 @@ def measure_models(
         protocol: how.
         on_progress: called before each model with its number, how many there are, and its name.
     """
+    from nas.metrics import Metric
+
     order = sorted(range(len(paths)), key=lambda index: (paths[index].stat().st_size, index))
     measured: list[Measurement] = []
     with ExitStack() as stack:
+        stack.enter_context(pinned(protocol.threads))
         anchor = stack.enter_context(runtime.open(paths[order[len(order) // 2]], protocol.threads)) if len(paths) > 1 else None
         for number, path in enumerate(paths):
             if on_progress is not None:

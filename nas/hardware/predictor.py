@@ -1,4 +1,4 @@
-"""The latency model: features times seconds per unit, with a band, the range it was fitted on and where each number is from.
+"""The latency model: features times seconds per unit, a correction, a band, the range it was fitted on and where each number is from.
 
 `LatencyPredictor` is the value; `nas.hardware.fitting` makes one from measurements, `nas.hardware.roofline` from chip facts,
 `nas.hardware.predictor_file` reads and writes it.
@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from nas.architecture import BlockSpec
 from nas.errors import InputError, ProfileError
-from nas.hardware.features import FEATURES, block_features, block_shape
+from nas.hardware.correction import Correction
+from nas.hardware.features import FEATURES, block_features, block_shape, op_features, op_shape
 from nas.metrics import Metric
+from nas.ops import Op
 
-__all__ = ["BlockTable", "LatencyPredictor", "Origin", "SpeedUp"]
+__all__ = ["BlockTable", "LatencyPredictor", "Origin", "Part", "SpeedUp"]
 
 Origin = Literal["fitted", "chip"]
+Part = BlockSpec | Op
+"""What a network is given as, in order: blocks, or operators of a graph that is not of our making."""
 # A network is inside the range when no more than this share of its predicted time is spent in blocks or operators unlike the measured ones.
 _MAX_OUTSIDE_SHARE = 0.25
+_FOREIGN_OPS = ("copy", "resize", "elementwise")  # in no block, so never measured
 _CHUNK_ROWS = 4096  # rows folded at once: their gathered table entries stay in a core's cache
 
 
@@ -66,23 +71,28 @@ class BlockTable:
     Attributes:
         seconds: (n_blocks + 1,), each block's seconds on the fitted threads; 0 at the end, so that index -1 (no block) adds nothing.
         outside_s: (n_blocks + 1,), the part of it that is outside the measured range.
+        correction: (n_blocks + 1,), each block's part of the correction's log; all 0 without one.
     """
 
     predictor: LatencyPredictor
     seconds: NDArray[np.float64]
     outside_s: NDArray[np.float64]
+    correction: NDArray[np.float64]
 
     def rows(self, block_index: NDArray[np.intp], threads: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Latency and its 90 % band, seconds, each (n,), of networks given as (n, positions) block indices, -1 for none."""
         constant_s, constant_outside_s = self.predictor.constant_seconds()
         total = np.full(len(block_index), constant_s)
         outside = np.full(len(block_index), constant_outside_s)
+        linear = None if self.predictor.correction is None else np.full(len(block_index), self.predictor.correction.weights[-1])
         for start in range(0, len(block_index), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
             chunk = block_index[rows]
             total[rows] += self.seconds[chunk].sum(axis=1)
             outside[rows] += self.outside_s[chunk].sum(axis=1)
-        return self.predictor.band(total, outside, threads)
+            if linear is not None:
+                linear[rows] += self.correction[chunk].sum(axis=1)
+        return self.predictor.band(total, outside, threads, linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ class LatencyPredictor:
         measurements: rows that were fitted.
         quality: (name, value) pairs of the fit's own error.
         source, licence: of the measurements.
+        correction: of the additive model, where cross-validation said that it helps. It fades with the share of time outside the range.
     """
 
     coefficients: tuple[float, ...]
@@ -113,8 +124,10 @@ class LatencyPredictor:
     quality: tuple[tuple[str, float], ...] = ()
     source: str = ""
     licence: str = ""
+    correction: Correction | None = None
     _vector: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _unseen: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
+    _op_ranges: tuple[tuple[str, float, float], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.coefficients) != len(FEATURES) or len(self.origins) != len(FEATURES):
@@ -140,29 +153,31 @@ class LatencyPredictor:
             raise ProfileError(f"unknown feature {unknown[0]!r} in unseen: known are {', '.join(FEATURES)}")
         object.__setattr__(self, "_vector", np.array(self.coefficients))
         object.__setattr__(self, "_unseen", np.array([name in self.unseen for name in FEATURES]))
+        object.__setattr__(self, "_op_ranges", _op_ranges(self.ranges))
 
     def thread_counts(self) -> tuple[int, ...]:
         """Threads that `predict` can answer for."""
         return tuple(range(1, self.speedup.threads + 1)) if self.speedup else (self.threads,)
 
-    def predict(self, blocks: Sequence[BlockSpec], threads: int | None = None) -> Metric:
+    def predict(self, parts: Sequence[Part], threads: int | None = None) -> Metric:
         """Latency of a network, with its 90 % band.
 
         Args:
-            blocks: of the network, in order.
+            parts: of the network, in order: its blocks, or the operators of its graph.
             threads: None for those the coefficients are for.
 
         Raises:
             InputError: for a thread count that the predictor does not know.
         """
-        total, outside = self._seconds(blocks)
-        value, low, high = self.band(np.array([total]), np.array([outside]), self.threads if threads is None else threads)
+        total, outside, linear = (np.array([value]) for value in self._sums(parts))
+        value, low, high = self.band(total, outside, self.threads if threads is None else threads, linear)
         return Metric(float(value[0]), "s", "predicted", low=float(low[0]), high=float(high[0]))
 
-    def predict_blocks(self, blocks: Sequence[BlockSpec], threads: int | None = None) -> list[float]:
-        """Seconds of each block; with the constant of a run they add up to `predict`'s value."""
-        faster = self._speed(self.threads if threads is None else threads)[0]
-        return [self._block_seconds(block)[0] / faster for block in blocks]
+    def predict_blocks(self, parts: Sequence[Part], threads: int | None = None) -> list[float]:
+        """Seconds of each part; with the constant of a run (corrected and sped up as they are) they add up to `predict`'s value."""
+        seconds = [self._amounts(part)[0] for part in parts]
+        scale = self.predict(parts, threads).value / (sum(seconds) + self.constant_seconds()[0])
+        return [value * scale for value in seconds]
 
     def predict_rows(
         self, blocks: Sequence[BlockSpec], block_index: NDArray[np.intp], threads: int | None = None
@@ -178,17 +193,16 @@ class LatencyPredictor:
 
     def fold(self, blocks: Sequence[BlockSpec]) -> BlockTable:
         """Folds the predictor over the different blocks of a space, for scoring many networks (>= 1e6 a second and core)."""
-        pairs = np.array([self._block_seconds(block) for block in blocks] + [(0.0, 0.0)])
-        return BlockTable(self, np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+        amounts = np.array([self._amounts(block) for block in blocks] + [(0.0, 0.0, 0.0)])
+        return BlockTable(self, *(np.ascontiguousarray(column) for column in amounts.T))
 
-    def in_range(self, blocks: Sequence[BlockSpec]) -> bool:
+    def in_range(self, parts: Sequence[Part]) -> bool:
         """Whether at most a quarter of the predicted time is in blocks or operators unlike those that were measured."""
-        total, outside = self._seconds(blocks)
-        return outside <= _MAX_OUTSIDE_SHARE * total
+        return self.outside_share(parts) <= _MAX_OUTSIDE_SHARE
 
-    def outside_share(self, blocks: Sequence[BlockSpec]) -> float:
+    def outside_share(self, parts: Sequence[Part]) -> float:
         """Share of the predicted time in blocks or operators unlike those that were measured, 0 to 1."""
-        total, outside = self._seconds(blocks)
+        total, outside, _ = self._sums(parts)
         return outside / total
 
     def constant_seconds(self) -> tuple[float, float]:
@@ -197,17 +211,24 @@ class LatencyPredictor:
         return constant, constant if self._is_unmeasured() or self._unseen[-1] else 0.0
 
     def band(
-        self, total_s: NDArray[np.float64], outside_s: NDArray[np.float64], threads: int
+        self, total_s: NDArray[np.float64], outside_s: NDArray[np.float64], threads: int, linear: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Value, low and high, seconds, each (n,), from seconds on the fitted threads and the part of them outside the range.
+        """Value, low and high, seconds, each (n,).
 
         The half-width grows with the share outside, to its double; the uncertainty of the thread speed-up adds in quadrature.
         A predictor without measurements has the band of its maker, wherever it is used.
+
+        Args:
+            total_s: (n,), of the additive model on the fitted threads.
+            outside_s: (n,), the part of it outside the range.
+            linear: (n,), features @ the correction's weights; needed where there is a correction.
         """
         median, slowest, fastest = self._speed(threads)
         share = 0.0 if self._is_unmeasured() else outside_s / total_s
         half = self.half_width * (1.0 + share)
         value = total_s / median
+        if self.correction is not None and linear is not None:
+            value = value * np.exp(self.correction.log_factor(linear) * (1.0 - share))
         high = value * np.exp(np.hypot(half, math.log(median / slowest)))
         low = value * np.exp(-np.hypot(half, math.log(fastest / median)))
         return value, low, high
@@ -220,18 +241,36 @@ class LatencyPredictor:
             raise InputError(f"latency is known for {' or '.join(map(str, self.thread_counts()))} thread(s), got {threads}")
         return (1.0, 1.0, 1.0) if threads == self.threads or self.speedup is None else self.speedup.at(threads)
 
-    def _seconds(self, blocks: Sequence[BlockSpec]) -> tuple[float, float]:
+    def _sums(self, parts: Sequence[Part]) -> tuple[float, float, float]:
+        """Of a network: additive seconds, those outside the range, features @ the correction's weights; the constant included."""
         total, outside = self.constant_seconds()
-        for block in blocks:
-            seconds, beyond = self._block_seconds(block)
-            total += seconds
-            outside += beyond
-        return total, outside
+        linear = 0.0 if self.correction is None else self.correction.weights[-1]
+        for part in parts:
+            seconds, beyond, log_part = self._amounts(part)
+            total, outside, linear = total + seconds, outside + beyond, linear + log_part
+        return total, outside, linear
 
-    def _block_seconds(self, block: BlockSpec) -> tuple[float, float]:
-        """Seconds of a block and the part of them outside: all of it where its sizes are, else that of operators never measured."""
-        parts = block_features(block) * self._vector
-        shape = block_shape(block)
-        beyond = self._is_unmeasured() or any(name in shape and not low <= shape[name] <= high for name, low, high in self.ranges)
-        total = float(parts.sum())
-        return total, total if beyond else float(parts[self._unseen].sum())
+    def _amounts(self, part: Part) -> tuple[float, float, float]:
+        """Of a part: additive seconds, those outside the range (all of them where its sizes are, else those of operators never
+        measured), and its part of the correction."""
+        if isinstance(part, Op):
+            vector, shape, ranges, foreign = op_features(part), op_shape(part), self._op_ranges, part.kind in _FOREIGN_OPS
+        else:
+            vector, shape, ranges, foreign = block_features(part), block_shape(part), self.ranges, False
+        seconds = vector * self._vector
+        beyond = foreign or self._is_unmeasured() or any(name in shape and not low <= shape[name] <= high for name, low, high in ranges)
+        total = float(seconds.sum())
+        log_part = 0.0 if self.correction is None else float(vector @ np.array(self.correction.weights))
+        return total, total if beyond else float(seconds[self._unseen].sum()), log_part
+
+
+def _op_ranges(ranges: tuple[tuple[str, float, float], ...]) -> tuple[tuple[str, float, float], ...]:
+    """Ranges of `features.op_shape` from those of `features.block_shape`: an operator is like some operator of some measured block."""
+    known: dict[str, tuple[float, float]] = {}
+    for full, low, high in ranges:
+        name = full.split(".")[-1]
+        # The middle channels of a block are what its first operator writes and its last one reads; both have 1x1 kernels.
+        for target in ("in_chs", "out_chs") if name == "mid_chs" else (name,):
+            lowest, highest = known.get(target, (low, high))
+            known[target] = (min(low, lowest, 1.0 if name == "kernel_size" else low), max(high, highest))
+    return tuple((name, low, high) for name, (low, high) in sorted(known.items()))

@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nas.errors import ProfileError
 from nas.files import write_atomic
+from nas.hardware.correction import Correction
 from nas.hardware.features import FEATURES
 from nas.hardware.predictor import LatencyPredictor, Origin, SpeedUp
 from nas.hardware.reading import read_as
 
 __all__ = ["SCHEMA", "load_predictor", "predictor_from_dict", "predictor_to_dict", "save_predictor"]
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 adds `correction`. Files of schema 1 are read as predictors without one."""
 
 
 class _Strict(BaseModel):
@@ -37,8 +39,15 @@ class _SpeedUp(_Strict):
     source: str
 
 
+class _Correction(_Strict):
+    kind: Literal["gaussian process, linear kernel, log residuals"]
+    intercept: float
+    weights: dict[str, float]
+    limit: float
+
+
 class _File(_Strict):
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Literal[1, 2] = Field(alias="schema")
     kind: Literal["latency_predictor"]
     coefficients: dict[str, _Coefficient]
     half_width: float
@@ -50,11 +59,12 @@ class _File(_Strict):
     quality: dict[str, float]
     source: str
     licence: str
+    correction: _Correction | None = None
 
 
 def predictor_to_dict(predictor: LatencyPredictor) -> dict[str, object]:
     """JSON-ready form; `coefficients` maps each feature to seconds per unit and origin."""
-    speedup = predictor.speedup
+    speedup, correction = predictor.speedup, predictor.correction
     return {
         "schema": SCHEMA,
         "kind": "latency_predictor",
@@ -71,6 +81,14 @@ def predictor_to_dict(predictor: LatencyPredictor) -> dict[str, object]:
         "quality": dict(predictor.quality),
         "source": predictor.source,
         "licence": predictor.licence,
+        "correction": None
+        if correction is None
+        else {
+            "kind": "gaussian process, linear kernel, log residuals",
+            "intercept": correction.intercept,
+            "weights": dict(zip(FEATURES, correction.weights, strict=True)),
+            "limit": correction.limit,
+        },
     }
 
 
@@ -84,12 +102,9 @@ def predictor_from_dict(data: Mapping[str, object], where: str) -> LatencyPredic
     if isinstance(schema, int) and schema > SCHEMA:
         raise ProfileError(f"{where}: schema {schema} is newer than this version reads ({SCHEMA}): upgrade hwnas")
     file = read_as(_File, data, where)
-    for name in FEATURES:
-        if name not in file.coefficients:
-            raise ProfileError(f"{where}: coefficients: {name} is missing")
-    for name in file.coefficients:
-        if name not in FEATURES:
-            raise ProfileError(f"{where}: coefficients.{name}: unknown feature: known are {', '.join(FEATURES)}")
+    _check_features(file.coefficients, f"{where}: coefficients")
+    if file.correction is not None:
+        _check_features(file.correction.weights, f"{where}: correction.weights")
     try:
         return LatencyPredictor(
             coefficients=tuple(file.coefficients[name].seconds for name in FEATURES),
@@ -103,9 +118,23 @@ def predictor_from_dict(data: Mapping[str, object], where: str) -> LatencyPredic
             quality=tuple(file.quality.items()),
             source=file.source,
             licence=file.licence,
+            correction=None if file.correction is None else _correction(file.correction),
         )
     except ProfileError as exc:
         raise ProfileError(f"{where}: {exc}") from exc
+
+
+def _check_features(named: Mapping[str, object], where: str) -> None:
+    for name in FEATURES:
+        if name not in named:
+            raise ProfileError(f"{where}: {name} is missing")
+    for name in named:
+        if name not in FEATURES:
+            raise ProfileError(f"{where}.{name}: unknown feature: known are {', '.join(FEATURES)}")
+
+
+def _correction(file: _Correction) -> Correction:
+    return Correction(file.intercept, tuple(file.weights[name] for name in FEATURES), file.limit)
 
 
 def load_predictor(path: Path) -> LatencyPredictor:

@@ -4,145 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from nas.errors import InputError, ProfileError, UnknownNameError
-from nas.hardware.predictor import LatencyPredictor, SpeedUp
+from nas.hardware.facts import Chip, Default, Fact, Power, PredictorEntry, PublishedEntry, RuntimeEntry, Sibling, Strict
+from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import load_predictor
 from nas.hardware.reading import read_as
-from nas.hardware.roofline import CoreFacts, roofline
+from nas.hardware.roofline import roofline
+from nas.hardware.transfer import Published, Transferred, transfer, transfer_by_facts, unmeasured
 from nas.resources import find, listing
-from nas.target import PRECISIONS, Target
+from nas.target import Target
 
 __all__ = ["Chip", "DeviceProfile", "Fact", "Power", "PredictorEntry", "RuntimeEntry", "load_profile", "parse_profile", "profile_names"]
 
 HOST = "host"
 _PATTERN = "*/profile.yaml"
-# What roofline takes for other thread counts where nothing was measured: the published median of four Cortex-A72 (FINDINGS 6).
-_TYPICAL_SPEEDUP = SpeedUp(4, 1.68, 1.51, 2.03, "ncnn's published tables, Raspberry Pi 4")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class Fact(_Strict):
-    """A value and who says so."""
-
-    value: str | int | float
-    source: str = Field(min_length=1)
-
-
-class Amount(Fact):
-    """A positive number and who says so."""
-
-    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Chip(_Strict):
-    """Facts of the chip, SI units; caches and bandwidth are of one core unless the source says otherwise.
-
-    Attributes:
-        macs_per_cycle: peak fp32 multiply-adds per cycle and core.
-        memory_bytes_per_s: read and written by one core copying memory.
-    """
-
-    cpu: Fact
-    cores: Amount
-    clock_hz: Amount
-    simd: Fact
-    macs_per_cycle: Amount
-    memory_bytes_per_s: Amount
-    memory_bytes: Amount
-    l1d_bytes: Amount | None = None
-    l2_bytes: Amount | None = None
-    l3_bytes: Amount | None = None
-
-    def core(self) -> CoreFacts:
-        return CoreFacts(self.clock_hz.value, self.macs_per_cycle.value, self.memory_bytes_per_s.value)
-
-
-class RuntimeEntry(_Strict):
-    """A runtime of the device: its version ("unknown" where no source states it) and the precisions that really run."""
-
-    version: str = Field(min_length=1)
-    precisions: tuple[str, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _known(self) -> RuntimeEntry:
-        for precision in self.precisions:
-            if precision not in PRECISIONS:
-                raise ValueError(f"unknown precision {precision!r}: known are {', '.join(PRECISIONS)}")
-        return self
-
-
-class Default(_Strict):
-    """What a target is where the user says nothing."""
-
-    runtime: str
-    precision: str
-    threads: int = Field(ge=1)
-
-
-class Power(_Strict):
-    """Watts by number of busy cores.
-
-    Attributes:
-        scope: what they cover.
-        watts: by busy cores; 0 is idle. Between two counts they are interpolated.
-        spread: x/÷ of the watts; 1 where they were measured.
-        assumed: nobody measured this device: watts of its class.
-    """
-
-    scope: Literal["board"] = "board"
-    watts: dict[int, float] = Field(min_length=2)
-    spread: float = Field(1.0, ge=1.0, le=10.0)
-    assumed: bool = False
-    source: str = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _rising(self) -> Power:
-        counts = sorted(self.watts)
-        values = [self.watts[count] for count in counts]
-        if counts[0] != 0:
-            raise ValueError("watts need an entry for 0 busy cores (idle)")
-        if values[0] <= 0 or values != sorted(values):
-            raise ValueError(f"watts must be positive and not fall with busy cores, got {dict(zip(counts, values, strict=True))}")
-        return self
-
-    def at(self, busy_cores: int) -> float:
-        """Watts with that many cores busy; the largest known count's beyond it."""
-        counts = sorted(self.watts)
-        if busy_cores >= counts[-1]:
-            return self.watts[counts[-1]]
-        upper = next(count for count in counts if count > busy_cores)
-        lower = max(count for count in counts if count <= busy_cores)
-        share = (busy_cores - lower) / (upper - lower)
-        return self.watts[lower] + share * (self.watts[upper] - self.watts[lower])
-
-
-class PredictorEntry(_Strict):
-    """A predictor file that comes with the profile.
-
-    Attributes:
-        runtime: name, or "any" where the measurements do not say which it was.
-        file: beside the profile.
-        how: how it was made.
-    """
-
-    runtime: str
-    precision: str
-    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$")
-    how: str = Field(min_length=1)
-
-
-class DeviceProfile(_Strict):
+class DeviceProfile(Strict):
     """A device. Immutable.
 
     Attributes:
+        like: device of the nearest core that was measured: its predictor is what this one's is made from, where it has none.
+        published: latencies of this device, or of its sibling, that give the scale.
         unknown: what is not known, one sentence each.
         folder: where its predictor files and measurements/ are.
     """
@@ -156,8 +44,20 @@ class DeviceProfile(_Strict):
     default: Default
     power: Power
     predictors: tuple[PredictorEntry, ...] = ()
+    like: str | None = None
+    published: tuple[PublishedEntry, ...] = ()
+    sibling: Sibling | None = None
     unknown: tuple[str, ...] = ()
     _folder: Path = PrivateAttr(default=Path())
+
+    @field_validator("published")
+    @classmethod
+    def _said_once(cls, value: tuple[PublishedEntry, ...]) -> tuple[PublishedEntry, ...]:
+        keys = [(row.model, row.threads) for row in value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise ValueError(f"{twice[0][0]} with {twice[0][1]} thread(s) is given twice")
+        return value
 
     @model_validator(mode="after")
     def _holds_together(self) -> DeviceProfile:
@@ -170,6 +70,13 @@ class DeviceProfile(_Strict):
             raise ValueError(f"default.threads {self.default.threads} are more than the chip's {self.cores} cores")
         if any(entry.runtime not in ("any", *self.runtimes) for entry in self.predictors):
             raise ValueError(f"predictors are for any runtime or one of {', '.join(self.runtimes)}")
+        if self.like is None and (self.published or self.sibling):
+            raise ValueError("published and sibling need like: the device of the nearest measured core, e.g. raspberrypi4")
+        if self.like in (self.name, HOST, *self.aliases):
+            raise ValueError(f"like is another device of hw_profiles, got {self.like!r}")
+        most = max((row.threads for row in self.published), default=1)
+        if most > self.cores:
+            raise ValueError(f"published has {most} threads, more than the chip's {self.cores} cores")
         return self
 
     @property
@@ -192,17 +99,17 @@ class DeviceProfile(_Strict):
             raise UnknownNameError(f"runtime of {self.name}", runtime, self.runtimes)
         entry = self.runtimes[runtime]
         precision = precision or self.default.precision
-        if precision not in entry.precisions:
-            raise InputError(
-                f"{self.name} with {runtime} has {' and '.join(entry.precisions)}, not {precision}: nothing was measured in it"
-            )
         threads = self.default.threads if threads is None else threads
         if not 1 <= threads <= self.cores:
             raise InputError(f"{self.name} has {self.cores} cores: threads must be 1 to {self.cores}, got {threads}")
         target = Target(self.name, runtime, entry.version, precision, threads)
-        counts = self.predictor(target).thread_counts()
-        if threads not in counts:
-            raise InputError(f"{self.name} knows latency with {', '.join(map(str, counts))} thread(s), got {threads}")
+        if self.predictor_path(target).is_file():
+            return target
+        if precision not in entry.precisions:
+            raise InputError(
+                f"{self.name} with {runtime} has {' and '.join(entry.precisions)}, not {precision}: nothing was measured in it"
+            )
+        self.predictor(target)
         return target
 
     def predictor_path(self, target: Target) -> Path:
@@ -210,23 +117,63 @@ class DeviceProfile(_Strict):
         return self.folder / f"predictor-{target.runtime}-{target.precision}-{target.threads}t.json"
 
     def predictor(self, target: Target) -> LatencyPredictor:
-        """The best predictor there is: of the target's own measurements, else the profile's, else a roofline (band x/÷ 3).
+        """The best predictor there is: of the target's own measurements, else `prior`.
 
         Raises:
-            ProfileError: a predictor file that is absent or does not hold together.
+            ProfileError: a predictor file that is absent or does not hold together, or a `like` that cannot serve.
+            InputError: a precision or a number of threads that nothing is known of.
+        """
+        own = self.predictor_path(target)
+        return load_predictor(own) if target.device == self.name and own.is_file() else self.prior(target)
+
+    def prior(self, target: Target) -> LatencyPredictor:
+        """What is known without own measurements, and what a fit to them is pulled toward: the profile's predictor, else the nearest
+        measured core's with a scale from published latencies or chip facts, else a roofline (band x/÷ 3).
+
+        Raises:
+            ProfileError, InputError: as `predictor`.
         """
         if target.device != self.name:
             raise InputError(f"a target of {target.device} asked of the profile of {self.name}")
-        own = self.predictor_path(target)
-        if own.is_file():
-            return load_predictor(own)
-        for entry in self.predictors:
-            if entry.runtime in ("any", target.runtime) and entry.precision == target.precision:
-                return load_predictor(self.folder / entry.file)
+        if found := self._shipped(target):
+            return self._answering(found, target)
         if target.precision != "fp32":
             raise InputError(f"{self.name} has no {target.precision} measurements yet, and none can be guessed from fp32: use fp32")
-        speedup = _TYPICAL_SPEEDUP.at(target.threads)[0]
-        return roofline(self.chip.core(), target.threads, speedup, f"chip facts of {self.title}: nothing was measured")
+        if self.like is not None:
+            return self._transferred(self.like, target)
+        faster, half_width = unmeasured(target.threads)
+        return roofline(self.chip.core(), target.threads, faster, f"chip facts of {self.title}: nothing was measured", half_width)
+
+    def _shipped(self, target: Target) -> list[Transferred]:
+        """Predictors that come with the profile, and the threads that each is for."""
+        entries = [entry for entry in self.predictors if entry.is_for(target.runtime, target.precision)]
+        loaded = [(entry, load_predictor(self.folder / entry.file)) for entry in entries]
+        return [Transferred(predictor, entry.threads or predictor.thread_counts()) for entry, predictor in loaded]
+
+    def _transferred(self, like: str, target: Target) -> LatencyPredictor:
+        where = f"{self.folder / 'profile.yaml'}: like"
+        try:
+            other = load_profile(like)
+            measured = other._shipped(Target(other.name, target.runtime, "unknown", "fp32", 1))
+            source = next((each.predictor for each in measured if each.predictor.threads == 1), None)
+            if source is None:
+                raise ProfileError(f"like: {like} has no predictor of one thread that was measured: name raspberrypi4 or pixel3")
+            if not self.published:
+                return transfer_by_facts(source, other.chip.core(), self.chip.core(), target.threads, other.name)
+            rows = [Published(row.model, row.threads, row.latency_s, row.runtime, row.may_be_half) for row in self.published]
+            sibling, speed = (self.sibling.name, self.sibling.speed) if self.sibling else ("", 1.0)
+            return self._answering(list(transfer(source, rows, self.cores, other.name, sibling, speed)), target)
+        except UnknownNameError as exc:
+            raise ProfileError(f"{where}: {exc}") from exc
+        except ProfileError as exc:
+            raise ProfileError(f"{self.folder / 'profile.yaml'}: {exc}") from exc
+
+    def _answering(self, known: list[Transferred], target: Target) -> LatencyPredictor:
+        for each in known:
+            if target.threads in each.threads:
+                return each.predictor
+        counts = sorted({count for each in known for count in each.threads})
+        raise InputError(f"{self.name} knows latency with {', '.join(map(str, counts))} thread(s), got {target.threads}")
 
 
 def profile_names() -> list[str]:

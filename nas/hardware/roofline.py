@@ -66,7 +66,9 @@ def _seconds_per_unit(name: str, core: CoreFacts) -> float:
     return _CYCLES_PER_OP * (_OPS_PER_CALL if name == "constant" else 1.0) / core.clock_hz
 
 
-def roofline(core: CoreFacts, threads: int = 1, speedup: float = 1.0, source: str = "chip facts") -> LatencyPredictor:
+def roofline(
+    core: CoreFacts, threads: int = 1, speedup: float = 1.0, source: str = "chip facts", half_width: float = math.log(3.0)
+) -> LatencyPredictor:
     """A predictor from chip facts alone: band x/÷ 3, every coefficient flagged "chip".
 
     Args:
@@ -74,11 +76,12 @@ def roofline(core: CoreFacts, threads: int = 1, speedup: float = 1.0, source: st
         threads: that the coefficients are for.
         speedup: of that many threads over one.
         source: for the record.
+        half_width: half the band, in log space; wider where the speed-up is not known either.
     """
     return LatencyPredictor(
         coefficients=tuple(_seconds_per_unit(name, core) / speedup for name in FEATURES),
         origins=tuple("chip" for _ in FEATURES),
-        half_width=math.log(3.0),
+        half_width=half_width,
         threads=threads,
         source=source,
     )

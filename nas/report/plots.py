@@ -7,26 +7,21 @@ its finalists are never one line: they were taken on different images of differe
 from __future__ import annotations
 
 import html
-import io
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import InputError, MissingExtraError
+from nas.errors import InputError
 from nas.files import write_atomic
 from nas.metrics import Metric
+from nas.report.canvas import BLUE, GREY, INK, ORANGE, figure_of, library, png
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.units import SHOWN, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["front_html", "front_png", "hypervolume_png", "write_plots"]
-
-BLUE, ORANGE, GREY, INK = "#1b5e9e", "#d9641c", "#9aa5b1", "#27323f"
 
 
 def write_plots(folder: Path, record: FrontRecord, progress: Sequence[tuple[int, float]] = ()) -> tuple[Path, ...]:
@@ -46,7 +41,7 @@ def write_plots(folder: Path, record: FrontRecord, progress: Sequence[tuple[int,
 def front_html(record: FrontRecord) -> str:
     """The front as an interactive page that needs no network: hover tells everything about a candidate, a button makes the cost axis
     logarithmic, the legend hides and shows."""
-    with _library("plotly"):
+    with library("plotly"):
         import plotly.graph_objects as go
 
         cost = _axes(record)[0]
@@ -103,9 +98,9 @@ def front_html(record: FrontRecord) -> str:
 
 def front_png(record: FrontRecord) -> bytes:
     """The front as a picture for a README or a report, 1440 x 900 pixels."""
-    with _library("matplotlib"):
+    with library("matplotlib"):
         cost, accuracy = _axes(record)
-        figure, axes = _figure(9.0, 5.625)
+        figure, axes = figure_of(9.0, 5.625)
         for name, members, metric, style in _layers(record, cost):
             found = [each.candidate.metrics for each in members]
             x = [SHOWN[cost].number(each[cost].value) for each in found]
@@ -139,7 +134,7 @@ def front_png(record: FrontRecord) -> bytes:
         _frame(axes, record, cost, accuracy)
         if record.candidates:
             axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9.5)
-        return _png(figure)
+        return png(figure)
 
 
 def hypervolume_png(progress: Sequence[tuple[int, float]]) -> bytes:
@@ -150,9 +145,9 @@ def hypervolume_png(progress: Sequence[tuple[int, float]]) -> bytes:
     """
     if not progress:
         raise InputError("a picture of the hypervolume needs at least one trial")
-    with _library("matplotlib"):
+    with library("matplotlib"):
         trials, volumes = zip(*sorted(progress), strict=True)
-        figure, axes = _figure(9.0, 3.6)
+        figure, axes = figure_of(9.0, 3.6)
         axes.fill_between(trials, volumes, step="post", color=BLUE, alpha=0.12, linewidth=0)
         axes.plot(trials, volumes, drawstyle="steps-post", color=BLUE, linewidth=1.9)
         axes.set_xlabel("trials")
@@ -160,7 +155,7 @@ def hypervolume_png(progress: Sequence[tuple[int, float]]) -> bytes:
         axes.set_title("Hypervolume of the front over the search", loc="left", fontsize=13, fontweight="bold", pad=10)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.01)
-        return _png(figure)
+        return png(figure)
 
 
 def _axes(record: FrontRecord) -> tuple[str, str]:
@@ -263,36 +258,3 @@ def _hover(record: CandidateRecord) -> str:
         html.escape(record.note),
     ]
     return "<br>".join(line for line in lines if line)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of its own, without pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=INK, labelsize=10)
-    axes.grid(color="#e3e8ee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": "hwnas"})
-    return file.getvalue()
-
-
-@contextmanager
-def _library(name: str) -> Iterator[None]:
-    """Says which extra is missing, and keeps the libraries' own warnings from users."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            yield
-        except ModuleNotFoundError as exc:
-            raise MissingExtraError(exc.name or name, "search") from exc

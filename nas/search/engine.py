@@ -58,12 +58,14 @@ def run(
     on_event: Listener,
     stop: Callable[[], bool],
     deadline_s: float | None = None,
+    pause_at: int | None = None,
 ) -> list[storage.Evaluated]:
     """Asks, scores, evaluates and tells until the study holds `problem.trials` candidates, or the space is exhausted, or it is late.
 
     Args:
         accuracies: what is known already; never evaluated again. New ones are added.
         deadline_s: on the clock of `time.monotonic`.
+        pause_at: candidates to hand back at, before `problem.trials`.
 
     Raises:
         StoppedError: `stop` said so; what was told stays.
@@ -77,11 +79,12 @@ def run(
     pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
     failures, exhausted = 0, ""
     started, first = time.monotonic(), len(done)
+    enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
 
     def is_over() -> bool:
         count = len(done) + len(pending)
         is_late = deadline_s is not None and time.monotonic() > deadline_s and count >= LEAST
-        return bool(exhausted) or count >= problem.trials or is_late
+        return bool(exhausted) or count >= enough or is_late
 
     try:
         while pending or not is_over():

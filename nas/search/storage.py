@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,18 +23,23 @@ __all__ = [
     "BaseStorage",
     "Evaluated",
     "Study",
+    "carry_over",
     "evaluated",
     "fail",
     "finalist",
     "keep_finalist",
+    "latest_round",
     "open_storage",
     "open_study",
     "reap",
     "record",
     "refuse_existing",
+    "round_name",
     "spend",
     "spent",
 ]
+
+_ROUND, _FINALIST = "/round-", "finalist:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +89,18 @@ def spend(study: Study, seconds: float) -> float:
 
 def finalist(study: Study, candidate: Candidate) -> Finalist | None:
     """What an earlier run made of a candidate; None where it has not."""
-    known = study.user_attrs.get(f"finalist:{candidate.id}")
+    known = study.user_attrs.get(f"{_FINALIST}{candidate.id}")
     if known is None:
         return None
     metrics = {name: Metric.from_dict(metric) for name, metric in known["metrics"].items()}
+    # What is predicted may have been predicted anew since.
+    metrics |= {name: metric for name, metric in candidate.metrics.items() if metrics.get(name, metric).source in ("predicted", "modelled")}
     return Finalist(replace(candidate, metrics=metrics), known["artifacts"], known["note"])
 
 
 def keep_finalist(study: Study, made: Finalist) -> None:
     """Keeps a finalist with the study."""
-    study.set_user_attr(f"finalist:{made.candidate.id}", made.to_dict())
+    study.set_user_attr(f"{_FINALIST}{made.candidate.id}", made.to_dict())
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective], sampler: BaseSampler, facts: Mapping[str, Any]) -> Study:
@@ -115,11 +122,68 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective],
     return study
 
 
+def latest_round(storage: BaseStorage, name: str) -> tuple[int, str]:
+    """Number and name of a device's last round; 1 and `name` where there is but one, or none yet.
+
+    A round that a crash cut off while candidates were carried over is deleted: the one before it has them all.
+    """
+    found = {1: name}
+    for other in optuna.get_all_study_names(storage):
+        base, _, number = other.rpartition(_ROUND)
+        if base == name and number.isdigit():
+            if "carried" in optuna.load_study(study_name=other, storage=storage).user_attrs:
+                found[int(number)] = other
+            else:
+                optuna.delete_study(study_name=other, storage=storage)
+    last = max(found)
+    return last, found[last]
+
+
+def round_name(name: str, number: int) -> str:
+    """Of the study of a device's round."""
+    return name if number == 1 else f"{name}{_ROUND}{number}"
+
+
+def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate | None], objectives: Sequence[Objective]) -> None:
+    """Copies what was told to `old` into the empty `new`, with other costs: values that were told cannot be changed.
+
+    Accuracies, finalists, trial numbers and the samplers' own marks (generations) stay. A candidate that `rescore` has no place for is
+    failed with the reason, so that it is not asked for again, and comes back when a later round has one.
+    """
+    trials = old.get_trials(deepcopy=False)
+    for trial in trials:
+        known, values = dict(trial.user_attrs), None
+        state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.FAIL
+        if "candidate" in known:
+            known.pop("reason", None)
+            before = _read(trial)
+            candidate = rescore(before.candidate)
+            if candidate is None:
+                known["reason"] = "does not meet the constraints by the refitted predictor"
+            else:
+                known["candidate"] = _known(candidate, before.seconds)
+                values, state = [candidate.metrics[objective.metric].value for objective in objectives], TrialState.COMPLETE
+        new.add_trial(
+            optuna.create_trial(
+                state=state, values=values, params=trial.params, distributions=trial.distributions, user_attrs=known,
+                system_attrs=trial.system_attrs,
+            )
+        )  # fmt: skip
+    for key, value in old.user_attrs.items():
+        if key.startswith(_FINALIST):
+            new.set_user_attr(key, value)
+    new.set_user_attr("carried", len(trials))
+
+
 def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequence[Objective], seconds: float) -> None:
     """Tells a finished evaluation: everything that is known of the candidate in one attribute, then the objectives."""
-    known = {"metrics": {name: metric.to_dict() for name, metric in candidate.metrics.items()}, "seconds": seconds}
-    trial.set_user_attr("candidate", {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), **known})
+    trial.set_user_attr("candidate", _known(candidate, seconds))
     study.tell(trial, [candidate.metrics[objective.metric].value for objective in objectives])
+
+
+def _known(candidate: Candidate, seconds: float) -> dict[str, Any]:
+    metrics = {name: metric.to_dict() for name, metric in candidate.metrics.items()}
+    return {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), "metrics": metrics, "seconds": seconds}
 
 
 def fail(study: Study, trial: Trial, reason: str) -> None:

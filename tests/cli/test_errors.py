@@ -77,7 +77,9 @@ def assert_clear(ended: Ended, code: int, *words: str) -> None:
         (("predict", "mobilenetv2", "-d", "pi4"), ("'mobilenetv2'", "mobilenet_v2")),
         (("predict", "nosuch.onnx", "-d", "pi4"), ("nosuch.onnx", "no such file")),
         (("predict", "mobilenet_v2", "-d", "pixel3", "--threads", "2"), ("1 thread", "got 2")),
-        (("devices", "show", "pi5"), ("'pi5'", "did you mean pi4")),
+        ((*SEARCH, "--verify"), ("how is raspberrypi4 reached", "--via")),
+        ((*SEARCH, "--via", "ssh://pi"), ("via", "verify", "'ssh://pi'")),
+        (("devices", "show", "pi44"), ("'pi44'", "did you mean pi4")),
         (("spaces", "show", "fbnets"), ("'fbnets'", "did you mean fbnet")),
         (("export", "--format", "tflite"), ("'tflite'", "'openvino'", "nas export --help")),
         (("ui", "--port", "99999"), ("'--port'", "65535", "got '99999'")),
@@ -238,7 +240,7 @@ def foreign_onnx(path: Path, blocks: str | None) -> None:
 @pytest.mark.parametrize(
     ("blocks", "words"),
     [
-        (None, ("not exported by nas", "architecture .json")),
+        (None, ("reads x [1]", "(1, chs, height, width)")),
         ("{nope", ("model.onnx",)),
         ("[]", ("list of objects",)),
         ('[{"name": "stem"}]', ("needs name, kind",)),
@@ -307,7 +309,7 @@ def test_options_and_configuration_have_the_same_defaults() -> None:
     defaults = {name: field.default for name, field in SearchConfig.model_fields.items()}
     ours = {option.name: option.default for option in search.params if option.default is not None}
     assert {name: value for name, value in ours.items() if name in defaults and name not in ("data", "study")} == {
-        name: defaults[name] for name in ("evaluator", "sampler", "finalists", "workers", "seed")
+        name: defaults[name] for name in ("evaluator", "sampler", "finalists", "verify", "workers", "seed")
     }
     trials = next(option for option in search.params if option.name == "trials")
     assert trials.show_default == str(defaults["trials"])

@@ -1,8 +1,11 @@
-"""A clock that tests move."""
+"""A clock and a machine that tests move."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from nas.hardware.device_state import DeviceState
+from nas.hardware.measure import Machine
 
 
 class FakeClock:
@@ -20,3 +23,27 @@ class FakeClock:
             self.now_ns += round(1e9 * seconds * (1 + self.drift * self.now_ns * 1e-9))
 
         return run
+
+
+class FakeMachine(Machine):
+    """Its clock is a fake one. `states` are given out in turn, the last one for ever."""
+
+    def __init__(self, clock: FakeClock, *states: DeviceState) -> None:
+        self.clock = clock
+        self.states = list(states)
+        self.slept_ns = 0
+        self.waited_s: list[float] = []
+
+    def now_ns(self) -> int:
+        return self.clock.now_ns
+
+    def asleep_ns(self) -> int:
+        return self.slept_ns
+
+    def state(self) -> DeviceState:
+        if not self.states:
+            return DeviceState()
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def wait(self, seconds: float) -> None:
+        self.waited_s.append(seconds)

@@ -7,16 +7,25 @@ import pytest
 
 MODULES = (
     "calibrate",
+    "chip",
+    "choosing",
+    "device_state",
     "energy",
     "features",
     "fitting",
     "host",
+    "jobs",
     "measure",
+    "newcomer",
     "predictor",
     "predictor_file",
     "profile",
     "roofline",
+    "rows",
+    "runner",
     "runtimes",
+    "session",
+    "transports",
 )
 
 

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 
 from nas.architecture import BlockSpec
 from nas.errors import InputError, ProfileError
+from nas.hardware.correction import Correction
 from nas.hardware.features import FEATURES, network_features
 from nas.hardware.predictor import LatencyPredictor, SpeedUp
+from nas.ops import Op, lower
 from tests.hardware.strategies import networks
 
 FIXTURE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
@@ -124,3 +126,45 @@ def test_values_check_themselves(predictor: LatencyPredictor, change: dict[str, 
 def test_speed_ups_check_themselves(numbers: tuple[int, float, float, float]) -> None:
     with pytest.raises(ProfileError, match="speed-up"):
         SpeedUp(*numbers)
+
+
+CORRECTION = Correction(-0.05, tuple(1e-9 * (index % 3 - 1) for index in range(len(FEATURES))), 0.15)
+
+
+@FIXTURE
+@given(network=networks)
+def test_a_correction_is_the_same_on_both_paths(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
+    corrected = dataclasses.replace(predictor, correction=CORRECTION)
+    blocks = tuple(dict.fromkeys(network))
+    index = np.array([[*(blocks.index(block) for block in network), -1]])
+    for threads in (1, 4):
+        metric = corrected.predict(network, threads)
+        np.testing.assert_allclose(
+            np.array(corrected.predict_rows(blocks, index, threads))[:, 0], (metric.value, metric.low, metric.high), rtol=1e-9
+        )
+    plain = predictor.predict(network)
+    assert abs(math.log(corrected.predict(network).value / plain.value)) <= CORRECTION.limit + 1e-9
+    shares = np.array(corrected.predict_blocks(network)) / np.array(predictor.predict_blocks(network))
+    np.testing.assert_allclose(shares, corrected.predict(network).value / plain.value, rtol=1e-9)
+
+
+def test_a_correction_fades_outside_the_range(predictor: LatencyPredictor) -> None:
+    constant = dataclasses.replace(predictor, correction=Correction(0.1, (0.0,) * len(FEATURES), 0.1))
+    assert constant.predict([INSIDE]).value == pytest.approx(math.exp(0.1) * predictor.predict([INSIDE]).value)
+    share = predictor.outside_share([OUTSIDE])
+    assert share > 0.9
+    assert constant.predict([OUTSIDE]).value == pytest.approx(math.exp(0.1 * (1 - share)) * predictor.predict([OUTSIDE]).value)
+
+
+@FIXTURE
+@given(network=networks)
+def test_operators_give_what_their_blocks_give(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
+    assert predictor.predict(lower(network)).value == pytest.approx(predictor.predict(network).value, rel=1e-9)
+
+
+def test_operators_in_no_block_are_outside(predictor: LatencyPredictor) -> None:
+    measured = Op("conv", 16, 48, 16, 16, act="relu")
+    assert predictor.outside_share([measured]) == 0
+    assert predictor.outside_share([dataclasses.replace(measured, in_size=112, out_size=112)]) > 0.9
+    for kind in ("copy", "resize", "elementwise"):
+        assert predictor.outside_share([Op(kind, 16, 16, 16, 16)]) > 0.9  # type: ignore[arg-type]

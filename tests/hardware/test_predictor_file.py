@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from nas.errors import ProfileError
+from nas.hardware.correction import Correction
+from nas.hardware.features import FEATURES
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import load_predictor, predictor_from_dict, predictor_to_dict, save_predictor
 
@@ -14,14 +17,39 @@ def test_a_file_gives_the_same_predictor(predictor: LatencyPredictor, tmp_path: 
     path = tmp_path / "deep" / "predictor.json"
     save_predictor(predictor, path)
     assert load_predictor(path) == predictor
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert [entry.name for entry in path.parent.iterdir()] == ["predictor.json"]
+
+
+def test_a_correction_is_kept(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    weights = tuple(float(number) * 1e-9 for number in range(len(FEATURES)))
+    corrected = dataclasses.replace(predictor, correction=Correction(0.01, weights, 0.1))
+    save_predictor(corrected, tmp_path / "p.json")
+    assert load_predictor(tmp_path / "p.json") == corrected
+
+
+def test_files_of_schema_1_are_read(predictor: LatencyPredictor) -> None:
+    data = json.loads(json.dumps(predictor_to_dict(predictor)))
+    del data["correction"]
+    assert predictor_from_dict({**data, "schema": 1}, "here") == predictor
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"limit": 9.0}, "limit"), ({"weights": {}}, "correction.weights: macs_stem is missing"), ({"kind": "forest"}, "correction.kind")],
+)
+def test_a_bad_correction_is_named(predictor: LatencyPredictor, change: dict[str, object], words: str) -> None:
+    data = predictor_to_dict(dataclasses.replace(predictor, correction=Correction(0.0, (0.0,) * len(FEATURES), 0.1)))
+    correction = data["correction"]
+    assert isinstance(correction, dict)
+    with pytest.raises(ProfileError, match=f"^here: .*{words}"):
+        predictor_from_dict({**data, "correction": {**correction, **change}}, "here")
 
 
 @pytest.mark.parametrize(
     ("keys", "value", "words"),
     [
-        (("schema",), 2, "newer"),
+        (("schema",), 3, "newer"),
         (("schema",), "1", "schema"),
         (("halfwidth",), 1.0, "half_width"),
         (("half_width",), "wide", "half_width.*'wide'"),

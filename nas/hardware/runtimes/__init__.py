@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from nas.hardware.runtimes.base import Runtime
+from nas.hardware.runtimes.base import Inspection, Runtime
 
-__all__ = ["Runtime"]
+__all__ = ["Inspection", "Runtime"]

@@ -1,14 +1,11 @@
-"""Fits the priors of raspberrypi4 and pixel3 on the block latencies of HW-NAS-Bench and writes them into hw_profiles/.
+"""Blocks recovered from the FBNet table and the priors of raspberrypi4 and pixel3 that are fitted to them (`nas bench priors --write`).
 
-    python scripts/fit_priors.py --data ../shared/data
-
-Li et al. 2021, HW-NAS-Bench, arXiv:2103.10584, MIT licence. DIR holds fbnet_blocks_raspi4.csv (22 layers x 9 blocks, milliseconds over
-the layer's skip) and fbnet_latency.parquet (5,000 whole networks). Nothing published of known networks is used.
+HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584), MIT licence: 22 layers x 9 blocks, milliseconds over the layer's skip, and the network
+of skips. Nothing published of known networks is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 from dataclasses import dataclass
@@ -18,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.architecture import BlockSpec
+from nas.bench.fbnet import OPS, FbnetTable, read_fbnet
+from nas.errors import DataError
 from nas.hardware.features import block_features, network_features
 from nas.hardware.fitting import fit, out_of_fold, shape_ranges
 from nas.hardware.predictor import LatencyPredictor, SpeedUp
@@ -25,8 +24,8 @@ from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import load_profile
 from nas.hardware.roofline import roofline
 
-ROOT = Path(__file__).resolve().parent.parent
-OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
+__all__ = ["DEVICES", "STAGES", "Block", "Device", "fit_device", "read_blocks", "write_priors"]
+
 STAGES = np.repeat(np.arange(7), (1, 4, 4, 4, 4, 4, 1))  # of the 22 layers
 ALL_SKIP_STAGE = 7  # stem, skips and head are a group of their own
 SOURCE = "HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584), FBNet on CIFAR-100: 22 x 9 block latencies and the all-skip network"
@@ -47,8 +46,8 @@ class Device:
 
 
 DEVICES = (
-    Device("raspberrypi4", "raspi4_ms_over_skip", "raspi4_ms", 7.798226e-3, RASPBERRYPI4_SPEEDUP),
-    Device("pixel3", "pixel3_ms_over_skip", "pixel3_ms", 2.838628e-3, None),
+    Device("raspberrypi4", "raspi4_ms_over_skip", "raspi4", 7.798226e-3, RASPBERRYPI4_SPEEDUP),
+    Device("pixel3", "pixel3_ms_over_skip", "pixel3", 2.838628e-3, None),
 )
 
 
@@ -63,7 +62,13 @@ class Block:
 
 
 def read_blocks(path: Path) -> list[Block]:
-    """The 22 x 9 blocks as `BlockSpec`s."""
+    """The 22 x 9 blocks as `BlockSpec`s.
+
+    Raises:
+        DataError: the file is absent.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is absent: give the folder of the public tables with --data")
     with path.open(newline="", encoding="utf-8") as file:
         return [Block(int(row["layer"]), row["op"], _spec(row), row) for row in csv.DictReader(file)]
 
@@ -116,48 +121,37 @@ def fit_device(device: Device, blocks: list[Block]) -> tuple[LatencyPredictor, N
     return predictor, errors
 
 
-def predict_networks(predictor: LatencyPredictor, blocks: list[Block], genes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Seconds of networks given as (n, 22) block numbers, shape (n,)."""
-    table = np.zeros((len(STAGES), len(OPS)))
+def _networks_s(predictor: LatencyPredictor, blocks: list[Block], table: FbnetTable) -> NDArray[np.float64]:
+    """Seconds of the table's networks, (n,), from the very blocks that were fitted."""
+    seconds = np.zeros((len(STAGES), len(OPS)))
     for block in blocks:
         if block.spec is not None:
-            table[block.layer, OPS.index(block.op)] = predictor.predict_blocks([block.spec])[0]
+            seconds[block.layer, OPS.index(block.op)] = predictor.predict_blocks([block.spec])[0]
     ends = [spec for spec in all_skip(blocks) if not spec.name.startswith("l")]
-    total: NDArray[np.float64] = predictor.predict(ends).value + table[np.arange(len(STAGES)), genes].sum(axis=1)
+    total: NDArray[np.float64] = predictor.predict(ends).value + seconds[np.arange(len(STAGES)), table.operators].sum(axis=1)
     return total
 
 
-def rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Spearman's, for values without ties worth mentioning."""
-    return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
+def write_priors(data: Path, out: Path) -> list[Path]:
+    """Fits both priors and writes them into the profiles' folders below `out`. Returns what was written.
 
+    Raises:
+        DataError: the tables are not in `data`.
+    """
+    from scipy.stats import spearmanr
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with fbnet_blocks_raspi4.csv and fbnet_latency.parquet")
-    parser.add_argument("--out", type=Path, default=ROOT / "hw_profiles", help="folder of the profiles")
-    arguments = parser.parse_args()
-
-    import pandas as pd
-
-    blocks = read_blocks(arguments.data / "fbnet_blocks_raspi4.csv")
-    table = pd.read_parquet(arguments.data / "fbnet_latency.parquet")
-    genes = table[[f"op{layer}" for layer in range(len(STAGES))]].to_numpy()
+    blocks, table = read_blocks(data / "fbnet_blocks_raspi4.csv"), read_fbnet(data / "fbnet_latency.parquet")
+    written = []
     for device in DEVICES:
         predictor, errors = fit_device(device, blocks)
-        measured_s = table[device.networks_column].to_numpy() * 1e-3
-        predicted_s = predict_networks(predictor, blocks, genes)
+        measured_s = table.latency_s[device.networks_column]
+        predicted_s = _networks_s(predictor, blocks, table)
         quality = {
             "leave_one_stage_out_block_mape": float(np.abs(errors[:-1]).mean()),
-            "network_spearman": rank_correlation(predicted_s, measured_s),
+            "network_spearman": float(spearmanr(predicted_s, measured_s).statistic),
             "network_mape": float(np.abs(predicted_s / measured_s - 1.0).mean()),
             "network_bias": float(np.mean(predicted_s / measured_s - 1.0)),
         }
-        save_predictor(
-            dataclasses.replace(predictor, quality=(*predictor.quality, *quality.items())), arguments.out / device.name / "prior-fp32.json"
-        )
-        print(f"{device.name}: band x/÷ {np.exp(predictor.half_width):.2f}, " + ", ".join(f"{k} {v:.3f}" for k, v in quality.items()))
-
-
-if __name__ == "__main__":
-    main()
+        written.append(out / device.name / "prior-fp32.json")
+        save_predictor(dataclasses.replace(predictor, quality=(*predictor.quality, *quality.items())), written[-1])
+    return written

@@ -1,0 +1,81 @@
+"""nas measure."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, emit
+from nas.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.hardware.predictor import LatencyPredictor
+    from nas.hardware.profile import DeviceProfile
+    from nas.target import Target
+
+__all__ = ["register"]
+
+
+def measure(
+    device: Annotated[str, typer.Option("--device", "-d", help="Name of a device; a new name makes a profile.", show_default=False)],
+    n: Annotated[int, typer.Option("-n", "--networks", help="How many networks to measure, earlier ones included.", min=4)] = 40,
+    via: Annotated[
+        str | None, typer.Option(help="local, or ssh://user@host:port (a name of ~/.ssh/config works).", show_default="local for host")
+    ] = None,
+    space: Annotated[str, typer.Option(help="Space that the networks are from: name or YAML file.")] = "mobilenetv3",
+    runtime: RuntimeOption = None,
+    precision: PrecisionOption = None,
+    threads: ThreadsOption = None,
+    seed: Annotated[int, typer.Option(help="Decides the networks to choose from.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measures networks on a device and fits its latency predictor. The same command goes on where it stopped.
+
+    Example: nas measure --device mychip --via ssh://pi@raspberrypi.local -n 40
+    """
+    from nas.cli.search import stopping
+    from nas.cli.show import Display
+    from nas.config import MeasureProtocol
+    from nas.events import Event
+    from nas.hardware.rows import rows_path
+    from nas.measuring import choose_networks, measure_networks, reach, target_to_measure
+    from nas.space import load_space
+
+    started = time.monotonic()
+    with Display() as display, stopping() as stop:
+        profile, address = reach(device, via, lambda text: display(Event("info", text)))
+        target = target_to_measure(profile, runtime, precision, threads)
+        networks = choose_networks(load_space(space), profile, n, seed)
+        if len(networks) < n:
+            raise InputError(f"space {space!r} gave {len(networks)} different networks: -n must not be more, got {n}")
+        display(Event("phase", f"Measuring {n} networks of {space} on {target.key}, {address}"))
+        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set)
+        if target.runtime not in profile.runtimes:
+            display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
+    _report(profile, target, fitted, rows_path(profile.folder, target), time.monotonic() - started, as_json)
+
+
+def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, rows: Path, seconds: float, as_json: bool) -> None:
+    from nas.cli.show import seconds_text
+
+    path = profile.predictor_path(target)
+    quality: dict[str, Any] = dict(fitted.quality)
+    if as_json:
+        emit({
+            "schema": 1, "device": profile.name, "target": target.to_dict(), "networks": fitted.measurements, "held_out": quality,
+            "half_width": fitted.half_width, "measurements": str(rows), "predictor": str(path), "seconds": seconds,
+        })  # fmt: skip
+        return
+    typer.echo(f"measured   {fitted.measurements} networks on {target.key} in {seconds_text(seconds)}")
+    for name, value in quality.items():
+        typer.echo(f"held out   {name.replace('_', ' '):<30} {value:.4g}")
+    typer.echo(f"rows       {rows}")
+    typer.echo(f"predictor  {path}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(measure)

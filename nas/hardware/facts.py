@@ -1,0 +1,172 @@
+"""What a profile says of a device, piece by piece: facts with their sources, watts, runtimes, predictors, published latencies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nas.hardware.roofline import CoreFacts
+from nas.space import reference_names
+from nas.target import PRECISIONS
+
+__all__ = ["Amount", "Chip", "Default", "Fact", "Power", "PredictorEntry", "PublishedEntry", "RuntimeEntry", "Sibling", "Strict"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Fact(Strict):
+    """A value and who says so."""
+
+    value: str | int | float
+    source: str = Field(min_length=1)
+
+
+class Amount(Fact):
+    """A positive number and who says so."""
+
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Chip(Strict):
+    """Facts of the chip, SI units; caches and bandwidth are of one core unless the source says otherwise.
+
+    Attributes:
+        macs_per_cycle: peak fp32 multiply-adds per cycle and core.
+        memory_bytes_per_s: read and written by one core copying memory.
+    """
+
+    cpu: Fact
+    cores: Amount
+    clock_hz: Amount
+    simd: Fact
+    macs_per_cycle: Amount
+    memory_bytes_per_s: Amount
+    memory_bytes: Amount
+    l1d_bytes: Amount | None = None
+    l2_bytes: Amount | None = None
+    l3_bytes: Amount | None = None
+
+    def core(self) -> CoreFacts:
+        return CoreFacts(self.clock_hz.value, self.macs_per_cycle.value, self.memory_bytes_per_s.value)
+
+
+class RuntimeEntry(Strict):
+    """A runtime of the device: its version ("unknown" where no source states it) and the precisions that really run."""
+
+    version: str = Field(min_length=1)
+    precisions: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> RuntimeEntry:
+        for precision in self.precisions:
+            if precision not in PRECISIONS:
+                raise ValueError(f"unknown precision {precision!r}: known are {', '.join(PRECISIONS)}")
+        return self
+
+
+class Default(Strict):
+    """What a target is where the user says nothing."""
+
+    runtime: str
+    precision: str
+    threads: int = Field(ge=1)
+
+
+class Power(Strict):
+    """Watts by number of busy cores.
+
+    Attributes:
+        scope: what they cover.
+        watts: by busy cores; 0 is idle. Between two counts they are interpolated.
+        spread: x/÷ of the watts; 1 where they were measured.
+        assumed: nobody measured this device: watts of its class.
+    """
+
+    scope: Literal["board"] = "board"
+    watts: dict[int, float] = Field(min_length=2)
+    spread: float = Field(1.0, ge=1.0, le=10.0)
+    assumed: bool = False
+    source: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Power:
+        counts = sorted(self.watts)
+        values = [self.watts[count] for count in counts]
+        if counts[0] != 0:
+            raise ValueError("watts need an entry for 0 busy cores (idle)")
+        if values[0] <= 0 or values != sorted(values):
+            raise ValueError(f"watts must be positive and not fall with busy cores, got {dict(zip(counts, values, strict=True))}")
+        return self
+
+    def at(self, busy_cores: int) -> float:
+        """Watts with that many cores busy; the largest known count's beyond it."""
+        counts = sorted(self.watts)
+        if busy_cores >= counts[-1]:
+            return self.watts[counts[-1]]
+        upper = next(count for count in counts if count > busy_cores)
+        lower = max(count for count in counts if count <= busy_cores)
+        share = (busy_cores - lower) / (upper - lower)
+        return self.watts[lower] + share * (self.watts[upper] - self.watts[lower])
+
+
+class PredictorEntry(Strict):
+    """A predictor file that comes with the profile.
+
+    Attributes:
+        runtime: name, or "any" where the measurements do not say which it was.
+        file: beside the profile.
+        how: how it was made.
+        threads: counts that this file is for; empty: all that it can answer for.
+    """
+
+    runtime: str
+    precision: str
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.json$")
+    how: str = Field(min_length=1)
+    threads: tuple[int, ...] = ()
+
+    def is_for(self, runtime: str, precision: str) -> bool:
+        return self.runtime in ("any", runtime) and self.precision == precision
+
+
+class PublishedEntry(Strict):
+    """A published end-to-end latency of this device: fp32, batch 1, a reference network at its own resolution.
+
+    Attributes:
+        model: one of `nas.space.reference_names`.
+        latency_s: seconds of one inference.
+        may_be_half: the runtime may have used half precision, whatever the table says: widens the band.
+    """
+
+    model: str
+    latency_s: float = Field(gt=0, allow_inf_nan=False)
+    threads: int = Field(ge=1)
+    runtime: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    may_be_half: bool = False
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_reference(cls, value: str) -> str:
+        if value not in reference_names():
+            raise ValueError(f"unknown reference network: known are {', '.join(reference_names())}")
+        return value
+
+
+class Sibling(Strict):
+    """Another chip of the family, whose published latencies stand for this one's.
+
+    Attributes:
+        name: of the board in the publication.
+        speed: of this chip over the sibling, as facts of both say.
+        source: of the speed.
+    """
+
+    name: str = Field(min_length=1)
+    speed: float = Field(gt=0.1, lt=10)
+    source: str = Field(min_length=1)

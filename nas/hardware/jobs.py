@@ -1,0 +1,168 @@
+"""What a device does for whoever measures on it: jobs in, answers out, each a mapping that fits a line of JSON.
+
+A job has an id, and its answer is kept in a file until the other side says that it has it: asked again after a broken connection or a
+reboot, the device answers from the file, so that nothing is measured twice and nothing is lost. An HTTP agent can serve the same jobs.
+
+This file also runs on the device, without the rest of the package: Python 3.9, numpy and a runtime (see `transports.bundle`).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from nas.errors import DisturbedError, InputError, ModelFileError, NasError, TargetError
+from nas.hardware.chip import chip_facts
+from nas.hardware.device_state import memory_bytes, pinned, reset_peak_memory
+from nas.hardware.measure import Machine, measure
+from nas.hardware.runtimes.base import Runtime
+from nas.hardware.runtimes.loading import load_runtime, runtime_names
+
+__all__ = ["PROTOCOL", "Jobs", "hello"]
+
+PROTOCOL = 1
+"""Version of the jobs and answers."""
+
+_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (DisturbedError, "disturbed"), (TargetError, "target"), (ModelFileError, "model"), (InputError, "input"), (NasError, "target"),
+)  # fmt: skip
+
+Opened = tuple[Callable[[], None], AbstractContextManager[Any]]
+
+
+def hello() -> dict[str, Any]:
+    """What is here: versions of Python, numpy and the runtimes with their precisions."""
+    runtimes = {}
+    for name in runtime_names():
+        with suppress(Exception):  # whatever is wrong with a runtime, the others may serve
+            runtime = load_runtime(name)
+            runtimes[name] = {"version": runtime.version(), "precisions": list(runtime.precisions())}
+    return {
+        "id": "hello", "ok": True, "protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__,
+        "machine": platform.machine(), "pid": os.getpid(), "runtimes": runtimes,
+    }  # fmt: skip
+
+
+class Jobs:
+    """Answers jobs.
+
+    Args:
+        home: folder with models/ (put there by the other side) and results/.
+        load: gives a runtime by name.
+        machine: whose clocks; this one's by default.
+    """
+
+    def __init__(self, home: Path, load: Callable[[str], Runtime] = load_runtime, machine: Machine | None = None) -> None:
+        self._home = home
+        self._load = load
+        self._machine = machine
+        self._anchors: dict[tuple[str, str, int], Opened] = {}
+        for name in ("models", "results"):
+            (home / name).mkdir(parents=True, exist_ok=True)
+
+    def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to {"id", "op", ...}: {"id", "ok": true, ...}, or {"id", "ok": false, "kind", "message"}. Never raises."""
+        name = str(job.get("id", ""))
+        try:
+            operation = {"facts": self._facts, "inspect": self._inspect, "measure": self._kept, "forget": self._forget}.get(
+                str(job.get("op"))
+            )
+            if operation is None:
+                raise InputError(f"unknown job {job.get('op')!r}: known are facts, inspect, measure, forget")
+            return {"id": name, "ok": True, **operation(job)}
+        except OSError as exc:
+            full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            return {
+                "id": name,
+                "ok": False,
+                "kind": "disk" if full else "target",
+                "message": f"{exc.filename or self._home}: {exc.strerror}",
+            }
+        except (KeyError, TypeError) as exc:
+            return {"id": name, "ok": False, "kind": "input", "message": f"a job that is not whole: {exc!r}"}
+        except Exception as exc:
+            kind = next((kind for cls, kind in _KINDS if isinstance(exc, cls)), "internal")
+            return {"id": name, "ok": False, "kind": kind, "message": str(exc) or type(exc).__name__}
+
+    def close(self) -> None:
+        """Closes the anchors."""
+        while self._anchors:
+            self._anchors.popitem()[1][1].__exit__(None, None, None)
+
+    def _facts(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        del job
+        return {"facts": chip_facts()}
+
+    def _inspect(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        runtime = self._load(job["runtime"])
+        found = runtime.inspect(self._model(job["model"]), int(job["threads"]))
+        return {"version": runtime.version(), "precision": found.precision, "ops": list(found.ops), "foreign": list(found.foreign)}
+
+    def _kept(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Measures, or reads what was measured under this id before."""
+        path = self._home / "results" / f"{hashlib.sha256(str(job['id']).encode()).hexdigest()[:24]}.json"
+        with suppress(OSError, ValueError):
+            return {**json.loads(path.read_text(encoding="utf-8")), "kept": True}
+        found = self._measure(job)
+        temporary = path.with_suffix(".tmp")
+        with suppress(OSError):  # a full disk: the answer still goes out, it just cannot be asked for again
+            with temporary.open("w", encoding="utf-8") as handle:
+                json.dump(found, handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        return found
+
+    def _measure(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        threads = int(job["threads"])
+        protocol: Any = SimpleNamespace(**job["protocol"])
+        runtime = self._load(job["runtime"])
+        model = self._model(job["model"])
+        with ExitStack() as stack:
+            cores = stack.enter_context(pinned(threads))
+            anchor = self._anchor(job, runtime, threads)
+            used = runtime.inspect(model, threads)
+            reset_peak_memory()
+            before, _ = memory_bytes()
+            run = stack.enter_context(runtime.open(model, threads))
+            run()
+            _, peak = memory_bytes()
+            measured = measure(run, protocol, anchor, self._machine)
+        return {
+            "version": runtime.version(), "precision": used.precision, "foreign": list(used.foreign), "cores": list(cores),
+            "peak_memory_bytes": max(0, peak - before), "measurement": measured.to_dict(),
+        }  # fmt: skip
+
+    def _anchor(self, job: Mapping[str, Any], runtime: Runtime, threads: int) -> Callable[[], None] | None:
+        """The anchor stays open from job to job; another one closes it."""
+        if job.get("anchor") is None:
+            return None
+        key = (str(job["runtime"]), str(job["anchor"]), threads)
+        if key not in self._anchors:
+            self.close()
+            opened = runtime.open(self._model(job["anchor"]), threads)
+            self._anchors[key] = (opened.__enter__(), opened)
+        return self._anchors[key][0]
+
+    def _forget(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Removes kept answers and models that the other side is done with."""
+        for name in job.get("ids", ()):
+            (self._home / "results" / f"{hashlib.sha256(str(name).encode()).hexdigest()[:24]}.json").unlink(missing_ok=True)
+        for name in job.get("models", ()):
+            self._model(name).unlink(missing_ok=True)
+        return {}
+
+    def _model(self, name: str) -> Path:
+        if Path(name).name != name or name.startswith("."):
+            raise InputError(f"a model is named by its file in models/, got {name!r}")
+        return self._home / "models" / name

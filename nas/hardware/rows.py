@@ -1,0 +1,234 @@
+"""The files of what was measured on a target: a summary, one line a network, and beside it every run.
+
+Summary: <folder>/measurements/<runtime>-<precision>-<threads>t.csv. Runs: <the same>.runs/<network>.npz, columns of
+`Measurement.columns`. NumPy's format because the base install writes it, one file a network because a file is then whole or absent:
+Parquet needs pandas or pyarrow and cannot be appended to.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime as dt
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.architecture import BlockSpec
+from nas.errors import ProfileError, SpaceError
+from nas.files import write_atomic, write_atomic_with
+from nas.hardware.session import Measured
+from nas.target import Target
+
+__all__ = ["Row", "append_row", "labels_s", "make_row", "network_hash", "read_rows", "rows_path", "runs_path", "write_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measured network: one line of the summary.
+
+    Attributes:
+        network: hash of the blocks.
+        ratio: latency over the anchor's, median over the windows.
+        anchor: hash of the anchor network.
+        anchor_s: the anchor's median beside this network, seconds.
+        median_s, iqr_s, p90_s, p99_s: of the raw runs.
+        windows_s: median of each window, seconds, joined by blanks.
+        blocks: the network as JSON, so that the file stands alone.
+        target: key of the target; empty in files of older versions.
+        precision: that the network really ran in.
+        peak_memory_bytes: resident memory that the session added at most; 0 where the device does not tell.
+        cores: that it was pinned to, joined by blanks.
+        governor, clock_hz, temperature_c: of the device before the first window; temperature_after_c after the last.
+        rejected: windows that were disturbed and repeated.
+        foreign: operators that did not run natively, joined by commas.
+    """
+
+    network: str
+    ratio: float
+    anchor: str
+    anchor_s: float
+    median_s: float
+    iqr_s: float
+    p90_s: float
+    p99_s: float
+    runs: int
+    windows_s: str
+    warning: str
+    runtime_version: str
+    date: str
+    blocks: str
+    target: str = ""
+    precision: str = ""
+    peak_memory_bytes: int = 0
+    cores: str = ""
+    governor: str = ""
+    clock_hz: float | None = None
+    temperature_c: float | None = None
+    temperature_after_c: float | None = None
+    rejected: int = 0
+    foreign: str = ""
+
+    def specs(self) -> tuple[BlockSpec, ...]:
+        return tuple(BlockSpec.from_dict(block) for block in json.loads(self.blocks))
+
+
+def _blocks_json(blocks: Sequence[BlockSpec]) -> str:
+    """The fields that differ from their defaults, as compact JSON."""
+    fields = dataclasses.fields(BlockSpec)
+    return json.dumps(
+        [{f.name: getattr(block, f.name) for f in fields if getattr(block, f.name) != f.default} for block in blocks],
+        separators=(",", ":"),
+    )
+
+
+def network_hash(blocks: Sequence[BlockSpec]) -> str:
+    """First 12 hex digits of the SHA-256 of the blocks."""
+    return hashlib.sha256(_blocks_json(blocks).encode()).hexdigest()[:12]
+
+
+def rows_path(folder: Path, target: Target) -> Path:
+    """Summary of a target, in its profile's folder."""
+    return folder / "measurements" / f"{target.runtime}-{target.precision}-{target.threads}t.csv"
+
+
+def runs_path(folder: Path, target: Target, network: str) -> Path:
+    """Every run of a network."""
+    return rows_path(folder, target).with_suffix(".runs") / f"{network}.npz"
+
+
+def make_row(name: str, blocks: Sequence[BlockSpec], anchor: str, target: Target, measured: Measured) -> Row:
+    """The summary of a measurement."""
+    measurement = measured.measurement
+    before, after = measurement.states
+    return Row(
+        network=name,
+        ratio=measurement.latency_s(1.0),
+        anchor=anchor,
+        anchor_s=measurement.anchor_s or 0.0,
+        median_s=measurement.median_s,
+        iqr_s=measurement.iqr_s,
+        p90_s=measurement.p90_s,
+        p99_s=measurement.p99_s,
+        runs=len(measurement.samples_s),
+        windows_s=" ".join(f"{np.median(window):.6g}" for window in measurement.windows_s),
+        warning=measurement.warning,
+        runtime_version=measured.version,
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        blocks=_blocks_json(blocks),
+        target=target.key,
+        precision=measured.precision,
+        peak_memory_bytes=measured.peak_memory_bytes,
+        cores=" ".join(map(str, measured.cores)),
+        governor=before.governor,
+        clock_hz=before.clock_hz,
+        temperature_c=before.temperature_c,
+        temperature_after_c=after.temperature_c,
+        rejected=len(measurement.rejected),
+        foreign=", ".join(measured.foreign),
+    )
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "float": float, "int": int, "str": str, "float | None": lambda text: float(text) if text else None,
+}  # fmt: skip
+
+
+def read_rows(path: Path, target: Target | None = None, on_bad: Callable[[str], None] | None = None) -> list[Row]:
+    """Rows of a summary; none where it is absent. Columns that newer versions added may be missing.
+
+    Args:
+        target: whose rows they must be; any by default.
+        on_bad: told of each row that cannot be used, which is then left out; by default such a row is an error.
+
+    Raises:
+        ProfileError: other columns, a bad row (file, line and value), or a row of another target.
+    """
+    if not path.is_file():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ProfileError(f"{path}: cannot be read: {exc}") from exc
+    fields = {f.name: f for f in dataclasses.fields(Row)}
+    needed = [name for name, f in fields.items() if f.default is dataclasses.MISSING]
+    reader = csv.DictReader(lines)
+    found = list(reader.fieldnames or ())
+    if lines and (set(needed) - set(found) or set(found) - set(fields)):
+        raise ProfileError(f"{path}: columns must be {', '.join(fields)}, got {', '.join(found)}")
+    rows = []
+    for number, record in enumerate(reader, start=2):
+        try:
+            if None in record or None in record.values():
+                raise ValueError(f"{len(found)} values are needed")
+            row = Row(**{name: _READERS[str(fields[name].type)](value) for name, value in record.items()})  # type: ignore[arg-type]
+            _check(row)
+        except (TypeError, ValueError, SpaceError) as exc:
+            if on_bad is None:
+                raise ProfileError(f"{path}: line {number}: {exc}: mend or remove it, or use the rest with --skip-bad") from exc
+            on_bad(f"{path}: line {number} left out: {exc}")
+            continue
+        if target is not None and row.target not in ("", target.key):
+            raise ProfileError(f"{path}: line {number} was measured on {row.target}, not on {target.key}: move it to that device's folder")
+        rows.append(row)
+    return rows
+
+
+def _check(row: Row) -> None:
+    for name in ("ratio", "anchor_s", "median_s", "p90_s", "p99_s"):
+        value = getattr(row, name)
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be more than zero, got {value}")
+    if network_hash(row.specs()) != row.network:
+        raise ValueError(f"the blocks are not those of network {row.network}")
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Adds a row, or replaces that of the same network and runtime version. Whatever others add meanwhile is kept."""
+    with _alone(path):
+        same = (row.network, row.runtime_version)
+        rows = [each for each in read_rows(path) if (each.network, each.runtime_version) != same]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(each) for each in [*rows, row])
+        write_atomic(path, text.getvalue())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def write_runs(path: Path, measured: Measured) -> None:
+    """Writes every run of a network, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as handle:
+            np.savez_compressed(handle, **measured.measurement.columns())
+
+    write_atomic_with(path, write)
+
+
+def labels_s(rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Latency of each row, seconds, (n,): its ratio times its anchor's median over all rows of that anchor."""
+    anchors: dict[str, list[float]] = {}
+    for row in rows:
+        anchors.setdefault(row.anchor, []).append(row.anchor_s)
+    return np.array([row.ratio * float(np.median(anchors[row.anchor])) for row in rows])

@@ -1,0 +1,165 @@
+"""Measuring for a user: which device, how it is reached, which networks, and the predictor that comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.architecture import BlockSpec
+from nas.config import MeasureProtocol
+from nas.errors import InputError, StoppedError, UnknownNameError
+from nas.events import Event, Listener
+from nas.hardware.calibrate import calibrate
+from nas.hardware.choosing import choose
+from nas.hardware.features import network_features
+from nas.hardware.newcomer import own_folder, write_profile
+from nas.hardware.predictor import LatencyPredictor
+from nas.hardware.profile import DeviceProfile, load_profile
+from nas.hardware.roofline import roofline
+from nas.hardware.session import Session, open_transport
+from nas.space import SearchSpace
+from nas.target import Target
+
+__all__ = ["HOST", "LOCAL", "Blocks", "choose_networks", "measure_networks", "quality_text", "reach", "target_to_measure"]
+
+HOST = "host"
+"""Name of the device that is this machine."""
+LOCAL = "local"
+POOL = 400
+"""Random networks of the space that the measured ones are chosen from."""
+
+Blocks = tuple[BlockSpec, ...]
+
+
+def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[DeviceProfile, str]:
+    """The profile, in a folder of the user's, and the address; asks a device without a profile what it is.
+
+    Args:
+        via: "local", ssh://user@host, or None: this machine where the device is `host`.
+
+    Raises:
+        UnknownNameError: no such device, and no way to one.
+        InputError: a known device without a way to it, or `host` by another way than local.
+        TargetError: it cannot be reached, or lacks what the runner needs.
+    """
+    try:
+        profile = own_folder(load_profile(device))
+    except UnknownNameError as exc:
+        if via is None:
+            raise UnknownNameError(
+                "device", device, exc.nearest, hint="(a new device needs --via ssh://user@host, or --via local on itself)"
+            ) from exc
+        with Session(open_transport(via, _hash(device)), tell) as session:
+            profile = write_profile(device, session.facts(), session.hello)
+        tell(f"{device} is new: what it says of itself is in {profile.folder / 'profile.yaml'}")
+    if via is None and profile.name != HOST:
+        raise InputError(f"how is {device} reached? --via ssh://user@host, or --via local on the device itself")
+    if profile.name == HOST and via not in (None, LOCAL):
+        raise InputError(f"host is this machine: give the device at {via} a name of its own, e.g. --device mychip")
+    return profile, via or LOCAL
+
+
+def target_to_measure(profile: DeviceProfile, runtime: str | None, precision: str | None, threads: int | None) -> Target:
+    """The target to measure: unlike `DeviceProfile.target`, it need not have a predictor yet.
+
+    Raises:
+        InputError: more threads than the device has cores.
+    """
+    runtime = runtime or profile.default.runtime
+    threads = threads or profile.default.threads
+    if threads > profile.cores:
+        raise InputError(f"{profile.name} has {profile.cores} cores: threads must be 1 to {profile.cores}, got {threads}")
+    version = profile.runtimes[runtime].version if runtime in profile.runtimes else "unknown"
+    return Target(profile.name, runtime, version, precision or profile.default.precision, threads)
+
+
+def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: int) -> list[Blocks]:
+    """`n` D-optimal picks, spread over latency as the chip's facts foresee it: the same ones whatever was measured before.
+
+    Fewer where the space has fewer. Smallest and largest are always in.
+    """
+    pool = [space.smallest, space.largest, *space.decode_rows(space.sample_rows(max(POOL, 2 * n), seed))]
+    networks = [space.decode(arch) for arch in dict.fromkeys(pool)]
+    expected = roofline(profile.chip.core())
+    latency_s = np.array([expected.predict(blocks).value for blocks in networks])
+    picks = choose(np.array([network_features(blocks) for blocks in networks]), min(n, len(networks)), latency_s)
+    return [networks[pick] for pick in picks]
+
+
+def measure_networks(
+    profile: DeviceProfile, address: str, target: Target, networks: Sequence[Blocks], protocol: MeasureProtocol, on_event: Listener,
+    stop: Callable[[], bool],
+) -> LatencyPredictor:  # fmt: skip
+    """Measures networks on a device, adds them to what was measured before, and fits all of it anew.
+
+    Args:
+        profile: in a folder of the user's, see `reach`.
+        address: of the device, see `reach`.
+
+    Raises:
+        StoppedError: `stop` said so; what was measured is kept.
+        TargetError: the device failed; what was measured is kept.
+    """
+    started = time.monotonic()
+    first: list[int] = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        if stop():
+            raise StoppedError(f"stopped after {done} of {total} networks: all of them are saved, the same command goes on")
+        first.append(done)
+        new = done - first[0]
+        left_s = (time.monotonic() - started) / new * (total - done) if new else None
+        on_event(Event("progress", f"{done} of {total} networks measured ({what})", share=done / total, seconds_left=left_s))
+
+    return calibrate(
+        profile.folder, target, networks, _exporter(target.precision), protocol.model_copy(update={"threads": target.threads}),
+        _prior(profile, target), progress, open_transport(address, _key(profile, target)), lambda text: on_event(Event("warning", text)),
+    )  # fmt: skip
+
+
+def quality_text(predictor: LatencyPredictor) -> str:
+    """How sure a predictor is, in words."""
+    error = dict(predictor.quality).get("out_of_fold_mape")
+    told = "nothing held out" if error is None else f"held-out error {error:.1%}"
+    return f"{told}, 90 % band x/÷ {math.exp(predictor.half_width):.2f}"
+
+
+def _prior(profile: DeviceProfile, target: Target) -> LatencyPredictor:
+    """What the fit is pulled toward: what the profile has for the target, else for another of its targets, else the chip's facts."""
+    for asked in (target.runtime, None):
+        try:
+            return profile.prior(profile.target(asked, target.precision if asked else None, target.threads))
+        except InputError:
+            continue
+    return roofline(profile.chip.core(), source=f"chip facts of {profile.title}")
+
+
+def _exporter(precision: str) -> Callable[[Sequence[BlockSpec], Path], None]:
+    """Writes model files in a precision. Needs torch: says what to install where it is absent."""
+    from nas.hardware.export import export_blocks
+
+    if precision != "int8":
+        return export_blocks
+    from nas.compress.quantize import quantize, random_images
+
+    def export_int8(blocks: Sequence[BlockSpec], path: Path) -> None:
+        export_blocks(blocks, path)
+        first = blocks[0]
+        quantize(path, path, random_images((1, first.in_chs, first.in_size, first.in_size)))
+
+    return export_int8
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _key(profile: DeviceProfile, target: Target) -> str:
+    """Names the measuring on the device: the same for the same command on this machine."""
+    return _hash(f"{platform.node()} {profile.folder.resolve()} {target.key}")

@@ -1,0 +1,138 @@
+"""The search of one device, in rounds. Each round scores with one predictor; between two of them networks near the front are measured.
+
+Values that were told to an Optuna study cannot be changed. So when measuring gives a better predictor, a new study begins: all that was
+told is carried over with its accuracy and new costs, and the search goes on in it. No accuracy is found twice, and no front mixes two
+predictors. The last study is the truth; those before it stay in the storage as the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from nas.architecture import Architecture
+from nas.errors import TargetError
+from nas.events import Event, Listener
+from nas.hardware.predictor import LatencyPredictor
+from nas.hardware.predictor_file import predictor_to_dict
+from nas.measuring import measure_networks, quality_text, reach
+from nas.metrics import Candidate
+from nas.opening import open_round, study_name
+from nas.preparation import Device, Prepared, scored
+from nas.search import engine, pareto, storage
+from nas.search.executors import Evaluation, Executor
+from nas.search.scoring import Scorer
+
+__all__ = ["Searched", "search_device"]
+
+EVERY = 20
+"""Candidates between two measurings, at least."""
+MEASURINGS = 5
+"""In one search, at most."""
+NETWORKS = 5
+"""Measured each time."""
+LEAST_NETWORKS = 4
+"""Fewer are not worth a refit."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the search of a device ended with: the device as it is known now, and its last study with all that it holds."""
+
+    device: Device
+    study: storage.Study
+    done: list[storage.Evaluated]
+
+
+def search_device(
+    prepared: Prepared, device: Device, study: storage.Study, store: storage.BaseStorage, executor: Executor,
+    accuracies: dict[Architecture, Evaluation], on_event: Listener, stop: Callable[[], bool], deadline_s: float | None,
+) -> Searched:  # fmt: skip
+    """Searches for one device; with `verify`, measures members of the front on the way and goes on with the better predictor.
+
+    Args:
+        study: of the device's last round.
+        store: that the study is in.
+        accuracies: what is known already, of any device; new ones are added.
+        deadline_s: on the clock of `time.monotonic`; after it nothing is measured.
+    """
+    config = prepared.config
+    digest = _digest(device.scorer.predictor)
+    if "predictor" not in study.user_attrs:
+        study.set_user_attr("predictor", digest)
+    if config.verify and study.user_attrs["predictor"] != digest:
+        study = _next_round(prepared, device, store, study)  # measured, then cut off; or measured elsewhere since
+    every = max(EVERY, math.ceil(config.trials / (MEASURINGS + 1)))
+    while True:
+        before = len(storage.evaluated(study))
+        may_measure = config.verify and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
+        pause_at = every * (before // every + 1) if may_measure else None
+        problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, config.trials)
+        done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
+        if pause_at is None or not before < pause_at <= len(done) < config.trials:
+            return Searched(device, study, done)
+        refitted = _measured(prepared, device, study, done, on_event, stop)
+        if refitted is not None:
+            device = refitted
+            study = _next_round(prepared, device, store, study)
+
+
+def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, old: storage.Study) -> storage.Study:
+    number, _ = storage.latest_round(store, study_name(prepared, device))
+    new = open_round(prepared, device, store, number + 1)
+    new.set_user_attr("predictor", _digest(device.scorer.predictor))
+
+    def rescore(candidate: Candidate) -> Candidate | None:
+        metrics = {**candidate.metrics, **device.scorer.metrics(candidate.arch)}
+        known = [each for each in prepared.config.constraints if each.kind == "max" and each.metric in metrics]
+        holds = all(each.holds(metrics[each.metric].value) for each in known)
+        return replace(candidate, metrics=metrics) if holds else None
+
+    new.set_user_attr("verified", old.user_attrs.get("verified", []))
+    storage.carry_over(old, new, rescore, prepared.objectives)
+    return new
+
+
+def _measured(
+    prepared: Prepared, device: Device, study: storage.Study, done: list[storage.Evaluated], on_event: Listener, stop: Callable[[], bool]
+) -> Device | None:
+    """The device with the predictor that measuring networks near the front gave; None where too few are left to measure."""
+    known = set(study.user_attrs.get("verified", []))
+    picks = _near_front(prepared, [each.candidate for each in done if each.candidate.arch.arch_id not in known])
+    if len(picks) < LEAST_NETWORKS:
+        on_event(Event("info", f"only {len(picks)} networks near the front are not measured yet: the predictor stays"))
+        return None
+    config, scorer, target = prepared.config, device.scorer, device.target
+    on_event(Event("phase", f"Measuring {len(picks)} networks near the front on {target.key}", fields={"phase": "verify"}))
+    networks = [prepared.space.decode(candidate.arch) for candidate in picks]
+    try:
+        profile, address = reach(target.device, config.via, lambda text: on_event(Event("info", text)))
+        predictor = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
+    except TargetError as exc:
+        on_event(Event("warning", f"not measured, the search goes on with the predictor it has: {exc}"))
+        return None
+    study.set_user_attr("verified", sorted(known | {candidate.arch.arch_id for candidate in picks}))
+    before, after = quality_text(scorer.predictor), quality_text(predictor)
+    text = f"predictor refitted: {predictor.measurements} networks measured; before {before}, now {after}"
+    on_event(Event("info", text, fields={"measurements": predictor.measurements, "before": before, "after": after}))
+    return scored(Scorer(prepared.space, target, predictor, scorer.power), config, prepared.data.num_classes)
+
+
+def _near_front(prepared: Prepared, candidates: list[Candidate]) -> list[Candidate]:
+    """Spread over the front; then over the front of the others, until there are enough."""
+    chosen: list[Candidate] = []
+    while candidates and len(chosen) < NETWORKS:
+        points = engine.losses(candidates, prepared.objectives)
+        is_front = pareto.front(points)
+        front = [candidate for candidate, on_it in zip(candidates, is_front, strict=True) if on_it]
+        chosen += [front[row] for row in pareto.select(points[is_front], NETWORKS - len(chosen))]
+        candidates = [candidate for candidate, on_it in zip(candidates, is_front, strict=True) if not on_it]
+    return chosen
+
+
+def _digest(predictor: LatencyPredictor) -> str:
+    text = json.dumps(predictor_to_dict(predictor), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nas.cli import main
+from nas.hardware.profile import load_profile
+from tests.hardware.transports.sshd import Sshd, running
+
+pytest.importorskip("torch")
+
+TINY = ("--space", "mobilenet_tiny", "-n", "4")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(["measure", *arguments])
+    out, err = capsys.readouterr()
+    return int(exit_.value.code or 0), out, err
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    yield from running(tmp_path)
+
+
+def test_this_machine_is_measured_and_goes_on(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
+    code, out, _ = run(capsys, "--device", "host", *TINY, "--json")
+    assert code == 0
+    first = json.loads(out)
+    assert first["networks"] == 4
+    assert first["held_out"]
+    assert Path(first["predictor"]).is_file()
+    assert len(list(Path(first["measurements"]).with_suffix(".runs").iterdir())) == 4
+    code, out, _ = run(capsys, "--device", "host", "--space", "mobilenet_tiny", "-n", "5")
+    assert code == 0
+    assert "measured   5 networks" in out
+    assert "held out" in out
+
+
+def test_a_new_device_is_asked_what_it_is_and_measured(
+    capsys: pytest.CaptureFixture[str],
+    elsewhere: Path,
+    sshd: Sshd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NAS_SSH_CONFIG", str(sshd.config))
+    code, out, err = run(capsys, "--device", "mychip", "--via", "ssh://board", *TINY)
+    assert code == 0, err
+    assert "mychip is new" in err
+    assert "held out" in out
+    profile = load_profile("mychip")
+    assert profile.folder.resolve() == elsewhere / "hw_profiles" / "mychip"
+    assert profile.predictor(profile.target()).measurements == 4
+    assert not any(path.is_dir() for path in (sshd.home / ".cache" / "hwnas").iterdir())
+    code, _, err = run(capsys, "--device", "mychip", "--via", "ssh://board", "--runtime", "openvino", *TINY)
+    assert code == 4
+    assert "pip install openvino" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--device", "raspberypi4"), 2, "did you mean raspberrypi4"),
+        (("--device", "raspberrypi4"), 2, "how is raspberrypi4 reached"),
+        (("--device", "host", "--via", "ssh://pi"), 2, "a name of its own"),
+        (("--device", "host", "--via", "carrier://pigeon"), 2, "a name of its own"),
+        (("--device", "mychip", "--via", "carrier://pigeon"), 2, "transport 'carrier'"),
+        (("--device", "mychip", "--via", "ssh://no-such-host.invalid"), 4, "no host of that name"),
+        (("--device", "host", "--threads", "4096"), 2, "threads must be 1 to"),
+        (("--device", "host", "--precision", "fp7"), 2, "precision must be one of"),
+        (("--device", "host", "--precision", "fp16", *TINY), 2, "not fp16"),
+        (("--device", "host", "--runtime", "tflite", *TINY), 4, "not tflite"),
+    ],
+)
+def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str) -> None:
+    found, _, err = run(capsys, *arguments)
+    assert words in err
+    assert found == code

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.hardware.chip import chip_facts
+from nas.hardware.newcomer import own_folder, write_profile
+from nas.hardware.profile import load_profile
+from nas.resources import data_root
+
+PI4 = (
+    "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU part\t: 0xd08\n\n"
+    "Hardware\t: BCM2835\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
+)
+HELLO: dict[str, Any] = {"runtimes": {"onnxruntime": {"version": "1.22.0", "precisions": ["fp32", "int8"]}}}
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def pi4(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    write(root, "proc/cpuinfo", PI4)
+    write(root, "proc/meminfo", "MemTotal:        3884360 kB\n")
+    write(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1800000\n")
+    for index, (level, kind, size) in enumerate((("1", "Data", "32K"), ("1", "Instruction", "48K"), ("2", "Unified", "1M"))):
+        for name, value in (("level", level), ("type", kind), ("size", size)):
+            write(root, f"sys/devices/system/cpu/cpu0/cache/index{index}/{name}", value)
+    return root
+
+
+def test_a_board_says_what_it_is(pi4: Path) -> None:
+    facts = chip_facts(pi4)
+    chip = {name: fact["value"] for name, fact in facts["chip"].items()}
+    assert facts["title"] == "Raspberry Pi 4 Model B Rev 1.4"
+    assert chip["cpu"] == "BCM2835, Cortex-A72"
+    assert (chip["clock_hz"], chip["macs_per_cycle"], chip["memory_bytes"]) == (1.8e9, 4, 3884360 * 1024)
+    assert (chip["l1d_bytes"], chip["l2_bytes"]) == (32768, 2**20)
+    assert chip["memory_bytes_per_s"] > 1e8
+    assert all(fact["source"] for fact in facts["chip"].values())
+
+
+def test_a_machine_that_says_nothing_is_assumed(tmp_path: Path) -> None:
+    chip = chip_facts(tmp_path)["chip"]
+    assert "assumption" in chip["clock_hz"]["source"]
+    assert "assumed" in chip["simd"]["value"]
+
+
+def test_a_new_device_gets_a_profile(pi4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile = write_profile("mychip", {**chip_facts(pi4), "machine": "aarch64"}, HELLO)
+    loaded = load_profile("mychip")
+    assert loaded == profile
+    assert loaded.folder.resolve() == tmp_path / "hw_profiles" / "mychip"
+    assert loaded.power.assumed
+    assert loaded.power.at(0) == 3.0
+    predictor = loaded.predictor(loaded.target())
+    assert predictor.measurements == 0
+
+
+def test_measurements_go_to_a_folder_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load_profile("raspberrypi4")
+    assert shipped.folder.resolve().is_relative_to(data_root("hw_profiles"))
+    own = own_folder(shipped)
+    assert own.folder == tmp_path / "hw_profiles" / "raspberrypi4"
+    assert load_profile("raspberrypi4").folder.resolve() == own.folder
+    assert own.predictor(own.target()) == shipped.predictor(shipped.target())
+    assert own_folder(load_profile("raspberrypi4")).folder == load_profile("raspberrypi4").folder

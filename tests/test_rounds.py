@@ -1,0 +1,170 @@
+"""Active refinement on this machine: real measurements of tiny networks, made-up accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas.architecture import Architecture
+from nas.config import MeasureProtocol, check_config
+from nas.cost import count
+from nas.errors import InputError
+from nas.events import Event
+from nas.hardware.profile import load_profile
+from nas.metrics import Candidate, Metric
+from nas.opening import begin_studies, open_round
+from nas.preparation import Prepared, prepare
+from nas.rounds import NETWORKS, Searched, search_device
+from nas.search import storage
+from nas.search.executors import Evaluation
+from nas.search.scoring import Scorer
+from nas.space import SearchSpace
+
+QUICK = MeasureProtocol(windows=2, window_s=0.002, min_runs=2, warmup_runs=1, max_warmup_s=0.002, max_drift=1e3, max_repeats=50)
+EVERY = 6
+TRIALS = 2 * EVERY + 2
+
+
+class Counting:
+    """An executor that finds larger networks more accurate, and keeps what it was asked for."""
+
+    capacity = 1
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self.asked: list[Architecture] = []
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        self.asked.append(arch)
+        macs = count(self._space.decode(arch)).macs
+        future: Future[Evaluation] = Future()
+        future.set_result(Evaluation({"accuracy_search": Metric(1 - 1e3 / (1e3 + macs), "1", "supernet", std=0.01)}, 0.1))
+        return future
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def config(**changes: Any) -> Any:
+    values = {"study": "s", "devices": ("host",), "space": "mobilenet_tiny", "data": "digits", "trials": TRIALS, "verify": True}
+    return check_config({**values, "measure": QUICK, **changes})
+
+
+def search(prepared: Prepared, url: str, executor: Counting, events: list[Event]) -> Searched:
+    store = storage.open_storage(url)
+    (study,) = begin_studies(prepared, store)
+    return search_device(prepared, prepared.devices[0], study, store, executor, {}, events.append, lambda: False, None)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Exporting tiny networks on more threads than a busy machine has free is slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("verify")
+
+
+@pytest.fixture
+def prepared(home: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> Prepared:
+    """This machine, with six networks measured once for all tests here."""
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("nas.preparation.HOST_NETWORKS", 6)
+    monkeypatch.setattr("nas.rounds.EVERY", EVERY)
+    return prepare(config(), home / "runs", lambda event: None, lambda: False)
+
+
+def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(prepared: Prepared, tmp_path: Path) -> None:
+    url, events, executor = f"sqlite:///{tmp_path / 'study.db'}", [], Counting(prepared.space)
+    before = prepared.devices[0].scorer.predictor
+    found = search(prepared, url, executor, events)
+
+    assert len(found.done) == TRIALS
+    assert len(executor.asked) == len(set(executor.asked)) == TRIALS
+    told = [event for event in events if "before" in event.fields]
+    sizes = [before.measurements, *(int(str(event.fields["measurements"])) for event in told)]
+    assert len(sizes) == 3
+    # One or two near the front may be among those measured before the search.
+    assert all(0 < after - earlier <= NETWORKS for earlier, after in pairwise(sizes))
+    assert all("held-out error" in str(event.fields[when]) for event in told for when in ("before", "after"))
+    # One predictor scored them all: the one that this machine's profile has now.
+    assert found.device.scorer.predictor == load_profile("host").predictor(found.device.target)
+    for each in found.done:
+        assert each.candidate.metrics["latency_s"] == found.device.scorer.metrics(each.candidate.arch)["latency_s"]
+        assert each.candidate.metrics["accuracy_search"].source == "supernet"
+    assert sorted(each.candidate.trial or 0 for each in found.done) == list(range(TRIALS))
+    assert found.study.study_name == "s/host/round-3"
+    measured = found.study.user_attrs["verified"]
+    assert len(measured) == len(set(measured)) == 2 * NETWORKS
+
+    # A resume finds all of it and does nothing; one with more trials goes on in the last round.
+    again = Counting(prepared.space)
+    assert len(search(replace(prepared, devices=(found.device,)), url, again, []).done) == TRIALS
+    more = replace(prepared, config=config(trials=TRIALS + 2), devices=(found.device,))
+    assert len(search(more, url, again, []).done) == TRIALS + 2
+    assert len(again.asked) == 2
+
+
+def test_a_search_that_was_cut_off_after_measuring_goes_on_with_the_better_predictor(prepared: Prepared, tmp_path: Path) -> None:
+    url, executor, device = f"sqlite:///{tmp_path / 'study.db'}", Counting(prepared.space), prepared.devices[0]
+    few = replace(prepared, config=config(trials=4))
+    search(few, url, executor, [])
+    better = replace(device.scorer.predictor, coefficients=tuple(2 * value for value in device.scorer.predictor.coefficients))
+    scorer = Scorer(prepared.space, device.target, better, device.scorer.power)
+    found = search(replace(few, devices=(replace(device, scorer=scorer),)), url, executor, [])
+    assert found.study.study_name == "s/host/round-2"
+    assert len(executor.asked) == len(found.done) == 4
+    for each in found.done:
+        assert each.candidate.metrics["latency_s"].value == pytest.approx(2 * device.scorer.metrics(each.candidate.arch)["latency_s"].value)
+
+
+def test_without_verify_there_is_one_round_and_nothing_is_measured(prepared: Prepared, tmp_path: Path) -> None:
+    events: list[Event] = []
+    plain = replace(prepared, config=config(verify=False, trials=EVERY + 2))
+    found = search(plain, f"sqlite:///{tmp_path / 'study.db'}", Counting(prepared.space), events)
+    assert found.study.study_name == "s/host"
+    assert not [event for event in events if event.kind == "phase"]
+
+
+def test_a_round_that_a_crash_cut_off_is_made_again(prepared: Prepared, tmp_path: Path) -> None:
+    store = storage.open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    old = open_round(prepared, prepared.devices[0], store, 1)
+    open_round(prepared, prepared.devices[0], store, 2)
+    assert storage.latest_round(store, "s/host") == (1, "s/host")
+    new = open_round(prepared, prepared.devices[0], store, 2)
+    storage.carry_over(old, new, lambda candidate: candidate, prepared.objectives)
+    assert storage.latest_round(store, "s/host") == (2, "s/host/round-2")
+
+
+def test_a_candidate_beyond_the_bound_leaves_the_front_and_comes_back(prepared: Prepared, tmp_path: Path) -> None:
+    few, url = replace(prepared, config=config(trials=4)), f"sqlite:///{tmp_path / 'study.db'}"
+    first = search(few, url, Counting(prepared.space), [])
+    slowest = max(first.done, key=lambda each: each.candidate.metrics["latency_s"].value).candidate.arch
+
+    def bounded(candidate: Candidate) -> Candidate | None:
+        return None if candidate.arch == slowest else candidate
+
+    store, device = storage.open_storage(url), prepared.devices[0]
+    second, third = (open_round(few, device, store, number) for number in (2, 3))
+    storage.carry_over(first.study, second, bounded, few.objectives)
+    assert slowest not in {each.candidate.arch for each in storage.evaluated(second)}
+    assert any("constraints" in trial.user_attrs.get("reason", "") for trial in second.get_trials(deepcopy=False))
+    storage.carry_over(second, third, lambda candidate: candidate, few.objectives)
+    assert storage.evaluated(third) == first.done
+
+
+def test_a_device_that_cannot_be_measured_from_here_is_refused(home: Path) -> None:
+    with pytest.raises(InputError, match=r"--verify.*raspberrypi4"):
+        prepare(config(devices=("host", "raspberrypi4")), home / "runs", lambda event: None, lambda: False)
