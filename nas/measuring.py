@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from nas.hardware.choosing import choose
 from nas.hardware.features import network_features
 from nas.hardware.newcomer import own_folder, write_profile
 from nas.hardware.predictor import LatencyPredictor
-from nas.hardware.profile import DeviceProfile, load_profile
+from nas.hardware.profile import DeviceProfile, load_profile, profile_names
 from nas.hardware.roofline import roofline
 from nas.hardware.session import Session, open_transport
 from nas.space import SearchSpace
 from nas.target import Target
 
-__all__ = ["HOST", "LOCAL", "Blocks", "choose_networks", "measure_networks", "quality_text", "reach", "target_to_measure"]
+__all__ = ["HOST", "LOCAL", "Blocks", "ask", "choose_networks", "measure_networks", "quality_text", "reach", "target_to_measure"]
 
 HOST = "host"
 """Name of the device that is this machine."""
@@ -53,7 +54,10 @@ def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[De
     except UnknownNameError as exc:
         if via is None:
             raise UnknownNameError(
-                "device", device, exc.nearest, hint="(a new device needs --via ssh://user@host, or --via local on itself)"
+                "device",
+                device,
+                exc.nearest or profile_names(),
+                hint="(a new device needs --via ssh://user@host, or --via local on itself)",
             ) from exc
         with Session(open_transport(via, _hash(device)), tell) as session:
             profile = write_profile(device, session.facts(), session.hello)
@@ -63,6 +67,16 @@ def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[De
     if profile.name == HOST and via not in (None, LOCAL):
         raise InputError(f"host is this machine: give the device at {via} a name of its own, e.g. --device mychip")
     return profile, via or LOCAL
+
+
+def ask(device: str, address: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    """What a device says of itself: title, versions of Python and numpy, runtimes with versions and precisions.
+
+    Raises:
+        TargetError: it cannot be reached, or lacks what the runner needs.
+    """
+    with Session(open_transport(address, _hash(device)), tell) as session:
+        return {"title": session.facts()["title"], **{key: session.hello[key] for key in ("python", "numpy", "runtimes")}}
 
 
 def target_to_measure(profile: DeviceProfile, runtime: str | None, precision: str | None, threads: int | None) -> Target:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from nas.cli import bench, inspect, measure, predictor, results, search, studies
+from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
@@ -53,6 +53,7 @@ def _root(
 
 search.register(app)
 studies.register(app)
+devices.register(app)
 inspect.register(app)
 measure.register(app)
 predictor.register(app)

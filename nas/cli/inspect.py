@@ -1,8 +1,7 @@
-"""nas devices, nas spaces, nas predict, nas doctor: what is known without a study. All of it works with the base install."""
+"""nas spaces, nas predict, nas doctor: what is known without a study. All of it works with the base install."""
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
@@ -11,93 +10,7 @@ from nas.cli.options import DeviceOption, JsonOption, PrecisionOption, RuntimeOp
 
 __all__ = ["register"]
 
-devices = typer.Typer(
-    help="Devices: chip, targets, how well calibrated.\n\nExample: nas devices show raspberrypi4", invoke_without_command=True
-)
 spaces = typer.Typer(help="Search spaces: size, decisions, costs.\n\nExample: nas spaces show mobilenetv3", invoke_without_command=True)
-
-
-@devices.callback()
-def _devices(context: typer.Context, as_json: JsonOption = False) -> None:
-    if context.invoked_subcommand is None:
-        list_devices(as_json)
-
-
-def _calibration(name: str) -> dict[str, object]:
-    from nas.hardware.profile import load_profile
-
-    profile = load_profile(name)
-    target = profile.target()
-    predictor = profile.predictor(target)
-    return {
-        "device": profile.name,
-        "title": profile.title,
-        "aliases": list(profile.aliases),
-        "target": target.to_dict(),
-        "band_factor": round(math.exp(predictor.half_width), 3),
-        "measurements": predictor.measurements,
-        "source": predictor.source,
-    }
-
-
-@devices.command("list")
-def list_devices(as_json: JsonOption = False) -> None:
-    """Devices by name.
-
-    Example: nas devices list --json
-    """
-    from nas.cli.show import Column, print_table
-    from nas.hardware.profile import profile_names
-
-    found = [_calibration(name) for name in profile_names()]
-    if as_json:
-        emit({"schema": 1, "devices": found})
-        return
-    columns = [
-        Column("device"), Column("what", wraps=True), Column("default target", wraps=True), Column("band", right=True),
-        Column("measured", right=True), Column("predictor from", wraps=True, rank=1),
-    ]  # fmt: skip
-    rows = []
-    for each in found:
-        target = each["target"]
-        assert isinstance(target, dict)
-        shown = f"{target['runtime']} {target['precision']} {target['threads']} thread(s)"
-        cells = (each["device"], each["title"], shown, f"x/÷ {each['band_factor']:.3g}", each["measurements"], each["source"])
-        rows.append([str(cell) for cell in cells])
-    print_table(columns, rows, caption="band: 90 % of latencies lie within the prediction x/÷ this factor", all_of_it="nas devices show")
-
-
-@devices.command("show")
-def show_device(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Name, alias or folder.")], as_json: JsonOption = False
-) -> None:
-    """Facts of a device with their sources, and what is not known.
-
-    Example: nas devices show raspberrypi4
-    """
-    from nas.hardware.profile import load_profile
-
-    profile = load_profile(device)
-    facts = {**profile.model_dump(mode="json", by_alias=True), "calibration": _calibration(device)}
-    if as_json:
-        emit(facts)
-        return
-    calibration = facts["calibration"]
-    typer.echo(f"{profile.name}: {profile.title}" + (f"   also called {', '.join(profile.aliases)}" if profile.aliases else ""))
-    for name, fact in facts["chip"].items():
-        if fact is not None:
-            value = f"{fact['value']:.4g}" if isinstance(fact["value"], float) else fact["value"]
-            typer.echo(f"  {name:<20} {value}   [{fact['source']}]")
-    watts = ", ".join(f"{count} busy {w:g} W" for count, w in profile.power.watts.items())
-    typer.echo(f"  {'power':<20} {watts}   [{profile.power.source}]")
-    for name, runtime in profile.runtimes.items():
-        typer.echo(f"  {'runtime ' + name:<20} version {runtime.version}, {', '.join(runtime.precisions)}")
-    typer.echo(f"  {'latency band':<20} x/÷ {calibration['band_factor']} (90 %), {calibration['measurements']} measurements")
-    typer.echo(f"  {'predictor from':<20} {calibration['source']}")
-    for name, value in profile.predictor(profile.target()).quality:
-        typer.echo(f"    {name:<38} {value:.4g}")
-    for sentence in profile.unknown:
-        typer.echo(f"  not known: {sentence}")
 
 
 @spaces.callback()
@@ -222,7 +135,6 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.add_typer(devices, name="devices")
     app.add_typer(spaces, name="spaces")
     app.command()(predict)
     app.command()(doctor)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, emit
+from nas.cli.options import JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, ViaOption, emit
 from nas.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ __all__ = ["register"]
 def measure(
     device: Annotated[str, typer.Option("--device", "-d", help="Name of a device; a new name makes a profile.", show_default=False)],
     n: Annotated[int, typer.Option("-n", "--networks", help="How many networks to measure, earlier ones included.", min=4)] = 40,
-    via: Annotated[
-        str | None, typer.Option(help="local, or ssh://user@host:port (a name of ~/.ssh/config works).", show_default="local for host")
-    ] = None,
+    via: ViaOption = None,
     space: Annotated[str, typer.Option(help="Space that the networks are from: name or YAML file.")] = "mobilenetv3",
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,

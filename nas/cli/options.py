@@ -18,6 +18,7 @@ __all__ = [
     "RuntimeOption",
     "StudyArgument",
     "ThreadsOption",
+    "ViaOption",
     "command_line",
     "emit",
 ]
@@ -47,6 +48,12 @@ PrecisionOption = Annotated[
     str | None, typer.Option("--precision", metavar="NAME", help="Precision; the profile's default.", show_default=False)
 ]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", metavar="N", help="Threads; the profile's default.", show_default=False)]
+ViaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--via", metavar="ADDRESS", help="local, or ssh://user@host:port (a name of ~/.ssh/config works).", show_default="local for host"
+    ),
+]
 
 
 def emit(data: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 
 from nas.errors import InputError
 from nas.files import write_atomic
-from nas.hardware.profile import DeviceProfile, parse_profile
+from nas.hardware.profile import NAME, DeviceProfile, parse_profile
 from nas.resources import data_root
 
 __all__ = ["own_folder", "profile_of", "write_profile"]
@@ -60,6 +61,8 @@ def write_profile(name: str, facts: Mapping[str, Any], hello: Mapping[str, Any],
         InputError: a name that is none, or a folder that cannot be written to.
         ProfileError: facts that do not hold together.
     """
+    if not re.fullmatch(NAME, name):
+        raise InputError(f"a device's name is lower-case letters, digits, '.', '_' and '-', a letter or digit first, got {name!r}")
     folder = (Path.cwd() / "hw_profiles" if root is None else root) / name
     data = profile_of(name, facts, hello)
     parse_profile(data, folder, f"what {name} says of itself")

@@ -19,7 +19,21 @@ from nas.hardware.transfer import Published, Transferred, transfer, transfer_by_
 from nas.resources import find, listing
 from nas.target import Target
 
-__all__ = ["Chip", "DeviceProfile", "Fact", "Power", "PredictorEntry", "RuntimeEntry", "load_profile", "parse_profile", "profile_names"]
+__all__ = [
+    "NAME",
+    "Chip",
+    "DeviceProfile",
+    "Fact",
+    "Power",
+    "PredictorEntry",
+    "RuntimeEntry",
+    "load_profile",
+    "parse_profile",
+    "profile_names",
+]
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+"""Of a device: it names a folder."""
 
 HOST = "host"
 _PATTERN = "*/profile.yaml"
@@ -36,7 +50,7 @@ class DeviceProfile(Strict):
     """
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     title: str
     aliases: tuple[str, ...] = ()
     chip: Chip

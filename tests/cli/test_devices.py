@@ -1,0 +1,55 @@
+"""nas devices add and check; list and show are in test_results.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Nas
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_device_is_added_once_and_checked(nas: Nas, elsewhere: Path) -> None:
+    added = nas("devices", "add", "mychip", "--via", "local", "--json").json
+    assert added["address"] == "local"
+    assert Path(added["profile"]) == elsewhere / "hw_profiles" / "mychip" / "profile.yaml"
+    again = nas("devices", "add", "mychip", "--via", "local")
+    assert again.code == 2
+    assert "known already" in again.err
+    assert "mychip" in nas("devices", "list").out
+    checked = nas("devices", "check", "mychip", "--via", "local", "--json").json
+    assert checked["there"]["runtimes"]["onnxruntime"]["precisions"] == ["fp32", "int8"]
+    targets = {(each["runtime"], each["precision"]): each for each in checked["targets"]}
+    assert targets["onnxruntime", "fp32"]["band_factor"] == 3.0
+    assert "no int8 measurements" in targets["onnxruntime", "int8"]["why"]
+
+
+def test_a_profile_is_checked_without_its_device(nas: Nas) -> None:
+    ended = nas("devices", "check", "pi4")
+    assert ended.code == 0
+    assert "raspberrypi4" in ended.out
+    assert "177 measurements" in ended.out
+    assert "not asked whether it answers" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("add", "x/y", "--via", "local"), 2, ("'x/y'", "letters")),
+        (("add", "mychip"), 2, ("'mychip'", "--via")),
+        (("add", "pi4", "--via", "local"), 2, ("known already",)),
+        (("check", "mychip"), 2, ("'mychip'",)),
+        (("check", "pi4", "--via", "ssh://no-such-host.invalid"), 4, ("no host of that name",)),
+    ],
+)
+def test_bad_input(nas: Nas, arguments: tuple[str, ...], code: int, words: tuple[str, ...]) -> None:
+    ended = nas("devices", *arguments)
+    assert ended.code == code
+    for word in words:
+        assert word in ended.err
