@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from nas import plugins
 from nas.architecture import BlockSpec
 from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event, Listener
+from nas.files import locked
 from nas.hardware.calibrate import calibrate
 from nas.hardware.choosing import choose
 from nas.hardware.features import network_features
-from nas.hardware.newcomer import own_folder, write_profile
+from nas.hardware.identity import check_identity
+from nas.hardware.newcomer import own_profile, write_profile
 from nas.hardware.predictor import LatencyPredictor
+from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import DeviceProfile, load_profile, profile_names
 from nas.hardware.roofline import roofline
+from nas.hardware.rows import rows_path
 from nas.hardware.session import Session, open_transport
 from nas.space import SearchSpace
 from nas.target import Target
@@ -39,7 +45,7 @@ Blocks = tuple[BlockSpec, ...]
 
 
 def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[DeviceProfile, str]:
-    """The profile, in a folder of the user's, and the address; asks a device without a profile what it is.
+    """The profile and the address; asks a device without a profile what it is. Nothing is connected to one that has a profile.
 
     Args:
         via: "local", ssh://user@host, or None: this machine where the device is `host`.
@@ -50,7 +56,7 @@ def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[De
         TargetError: it cannot be reached, or lacks what the runner needs.
     """
     try:
-        profile = own_folder(load_profile(device))
+        profile = load_profile(device)
     except UnknownNameError as exc:
         if via is None:
             raise UnknownNameError(
@@ -59,35 +65,47 @@ def reach(device: str, via: str | None, tell: Callable[[str], None]) -> tuple[De
                 exc.nearest or profile_names(),
                 hint="(a new device needs --via ssh://user@host, or --via local on itself)",
             ) from exc
-        with Session(open_transport(via, _hash(device)), tell) as session:
+        with Session(open_transport(via, _asking(device)), tell) as session:
             profile = write_profile(device, session.facts(), session.hello)
         tell(f"{device} is new: what it says of itself is in {profile.folder / 'profile.yaml'}")
     if via is None and profile.name != HOST:
         raise InputError(f"how is {device} reached? --via ssh://user@host, or --via local on the device itself")
     if profile.name == HOST and via not in (None, LOCAL):
         raise InputError(f"host is this machine: give the device at {via} a name of its own, e.g. --device mychip")
+    open_transport(via or LOCAL, _asking(device))  # an address that is none is refused here
     return profile, via or LOCAL
 
 
-def ask(device: str, address: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def ask(profile: DeviceProfile, address: str, tell: Callable[[str], None]) -> dict[str, Any]:
     """What a device says of itself: title, versions of Python and numpy, runtimes with versions and precisions.
 
+    Args:
+        profile: of the device; told where what answers may be another one.
+
     Raises:
+        InputError: what answers is of another architecture.
         TargetError: it cannot be reached, or lacks what the runner needs.
     """
-    with Session(open_transport(address, _hash(device)), tell) as session:
-        return {"title": session.facts()["title"], **{key: session.hello[key] for key in ("python", "numpy", "runtimes")}}
+    with Session(open_transport(address, _asking(profile.name)), tell) as session:
+        facts = session.facts()
+        if doubt := check_identity(profile.name, profile.chip, facts):
+            tell(doubt)
+        return {"title": facts["title"], **{key: session.hello[key] for key in ("python", "numpy", "runtimes")}}
 
 
 def target_to_measure(profile: DeviceProfile, runtime: str | None, precision: str | None, threads: int | None) -> Target:
     """The target to measure: unlike `DeviceProfile.target`, it need not have a predictor yet.
 
     Raises:
-        InputError: more threads than the device has cores.
+        UnknownNameError: no runtime of that name.
+        InputError: threads that are not 1 to the device's cores.
     """
-    runtime = runtime or profile.default.runtime
-    threads = threads or profile.default.threads
-    if threads > profile.cores:
+    runtime = profile.default.runtime if runtime is None else runtime
+    known = {*plugins.names("runtimes"), *profile.runtimes}
+    if runtime not in known and runtime.split("-", 1)[0] not in known:
+        raise UnknownNameError("runtime", runtime, known)
+    threads = profile.default.threads if threads is None else threads
+    if not 1 <= threads <= profile.cores:
         raise InputError(f"{profile.name} has {profile.cores} cores: threads must be 1 to {profile.cores}, got {threads}")
     version = profile.runtimes[runtime].version if runtime in profile.runtimes else "unknown"
     return Target(profile.name, runtime, version, precision or profile.default.precision, threads)
@@ -108,15 +126,17 @@ def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: in
 
 def measure_networks(
     profile: DeviceProfile, address: str, target: Target, networks: Sequence[Blocks], protocol: MeasureProtocol, on_event: Listener,
-    stop: Callable[[], bool],
+    stop: Callable[[], bool], skip_bad: bool = False,
 ) -> LatencyPredictor:  # fmt: skip
-    """Measures networks on a device, adds them to what was measured before, and fits all of it anew.
+    """Measures networks on a device, adds them to what was measured before, fits all of it anew and writes the target's predictor.
 
     Args:
-        profile: in a folder of the user's, see `reach`.
+        profile: of the device; rows and predictor go to the folder of `own_profile`.
         address: of the device, see `reach`.
+        skip_bad: leave out earlier rows that cannot be used, and say so; they are an error without.
 
     Raises:
+        InputError: another process measures this target; for more see `calibrate`.
         StoppedError: `stop` said so; what was measured is kept.
         TargetError: the device failed; what was measured is kept.
     """
@@ -131,10 +151,16 @@ def measure_networks(
         left_s = (time.monotonic() - started) / new * (total - done) if new else None
         on_event(Event("progress", f"{done} of {total} networks measured ({what})", share=done / total, seconds_left=left_s))
 
-    return calibrate(
-        profile.folder, target, networks, _exporter(target.precision), protocol.model_copy(update={"threads": target.threads}),
-        _prior(profile, target), progress, open_transport(address, _key(profile, target)), lambda text: on_event(Event("warning", text)),
-    )  # fmt: skip
+    own = own_profile(profile)
+    path = rows_path(own.folder, target)
+    # Beside the rows, and on this side: on the device a runner of the same key is taken for what a crash left, and ended.
+    with locked(path.with_name(f".{path.name}.measuring"), f"{target.key} is being measured by another process: wait until it is done"):
+        fitted = calibrate(
+            own.folder, target, networks, _exporter(target.precision), protocol, profile.prior_to_fit(target), progress,
+            open_transport(address, _key(own, target)), lambda text: on_event(Event("warning", text)), profile, skip_bad,
+        )  # fmt: skip
+        save_predictor(fitted, own.predictor_path(target))
+    return fitted
 
 
 def quality_text(predictor: LatencyPredictor) -> str:
@@ -142,16 +168,6 @@ def quality_text(predictor: LatencyPredictor) -> str:
     error = dict(predictor.quality).get("out_of_fold_mape")
     told = "nothing held out" if error is None else f"held-out error {error:.1%}"
     return f"{told}, 90 % band x/÷ {math.exp(predictor.half_width):.2f}"
-
-
-def _prior(profile: DeviceProfile, target: Target) -> LatencyPredictor:
-    """What the fit is pulled toward: what the profile has for the target, else for another of its targets, else the chip's facts."""
-    for asked in (target.runtime, None):
-        try:
-            return profile.prior(profile.target(asked, target.precision if asked else None, target.threads))
-        except InputError:
-            continue
-    return roofline(profile.chip.core(), source=f"chip facts of {profile.title}")
 
 
 def _exporter(precision: str) -> Callable[[Sequence[BlockSpec], Path], None]:
@@ -172,6 +188,11 @@ def _exporter(precision: str) -> Callable[[Sequence[BlockSpec], Path], None]:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _asking(device: str) -> str:
+    """Names the folder on a device that is only asked: of this process alone, so that nobody else's runner is ended."""
+    return _hash(f"{platform.node()} {os.getpid()} {device}")
 
 
 def _key(profile: DeviceProfile, target: Target) -> str:

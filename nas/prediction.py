@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
-from nas.cost import count_ops
+from nas.cost import BYTES_PER_ELEMENT, count, count_ops
 from nas.errors import InputError, MissingExtraError, ModelFileError, SpaceError, UnknownNameError
 from nas.hardware.energy import modelled_energy
 from nas.hardware.predictor import Part
-from nas.hardware.profile import load_profile
+from nas.hardware.profile import DeviceProfile, load_profile
 from nas.metrics import Metric
 from nas.ops import Op, lower_block
 from nas.space import load_space, reference_blocks, reference_names
@@ -31,6 +31,7 @@ class NamedNetwork:
         names: of the parts.
         unknown: operators that no cost is known for.
         notes: what to say beside the prediction.
+        precision: of a file's arithmetic; None where it is not said: a description can be run in any.
     """
 
     model: str
@@ -38,10 +39,11 @@ class NamedNetwork:
     names: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    precision: str | None = None
 
     @classmethod
-    def of_blocks(cls, model: str, blocks: Sequence[BlockSpec]) -> NamedNetwork:
-        return cls(model, tuple(blocks), tuple(block.name for block in blocks))
+    def of_blocks(cls, model: str, blocks: Sequence[BlockSpec], precision: str | None = None) -> NamedNetwork:
+        return cls(model, tuple(blocks), tuple(block.name for block in blocks), precision=precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Prediction:
         in_range: whether the network is like those that the predictor was fitted on.
         blocks: (name, MACs, seconds) in order; seconds are the predictor's without the cost of a run as such.
         notes: what else to know, one sentence each.
+        is_measured: whether anything was measured on the device, or published of it.
+        unknown: operators that no cost is known for: counts are at least what is said.
     """
 
     model: str
@@ -60,6 +64,8 @@ class Prediction:
     metrics: dict[str, Metric]
     blocks: tuple[tuple[str, int, float], ...]
     notes: tuple[str, ...] = ()
+    is_measured: bool = True
+    unknown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The form of `nas predict --json`."""
@@ -78,15 +84,18 @@ class Prediction:
     def lines(self) -> list[str]:
         """For people."""
         latency, energy = self.metrics["latency_s"], self.metrics["energy_j"]
+        least = "at least " if self.unknown else ""
         shown = [
             f"latency   {_band(latency, 'ms')}   [{latency.source}]",
             f"energy    {_band(energy, 'mJ')}   [{energy.source}, {energy.scope}]",
-            f"MACs      {self.metrics['macs'].value / 1e6:.4g} M   [counted]",
-            f"params    {self.metrics['params'].value / 1e6:.4g} M   [counted]",
-            f"weights   {self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
-            f"memory    {self.metrics['peak_memory_bytes'].value / 2**20:.3g} MiB, weights and activations   [counted]",
+            f"MACs      {least}{self.metrics['macs'].value / 1e6:.4g} M   [counted]",
+            f"params    {least}{self.metrics['params'].value / 1e6:.4g} M   [counted]",
+            f"weights   {least}{self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
+            f"memory    {least}{self.metrics['peak_memory_bytes'].value / 2**20:.3g} MiB, weights and activations   [counted]",
         ]
-        if not self.in_range:
+        if not self.is_measured:
+            shown.append("nothing was measured: the band is that of the chip's facts")
+        elif not self.in_range:
             shown.append("outside the range of what was measured: the band is widened")
         shown += self.notes
         total = sum(seconds for _, _, seconds in self.blocks) or 1.0
@@ -130,21 +139,35 @@ def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
     try:
         file = read_onnx(path)
     except MissingExtraError:
-        from nas.hardware.runtimes.onnxruntime import read_metadata
-
-        text = read_metadata(path).get("blocks")
-        if text is None:
+        network = _from_own_export(path)
+        if network is None:
             raise
-        return NamedNetwork.of_blocks(str(path), _blocks(str(path), text))
+        return network
     if "blocks" in file.metadata:
-        return NamedNetwork.of_blocks(str(path), _blocks(str(path), file.metadata["blocks"]))
+        return NamedNetwork.of_blocks(str(path), _blocks(str(path), file.metadata["blocks"]), file.precision)
     graph = lower_graph(file, str(path), allow_unknown)
     notes = []
     if graph.left_out:
         notes.append(f"left out as normalisation of the input: {', '.join(graph.left_out)}")
     if graph.unknown:
         notes.append(f"no cost is known for {', '.join(graph.unknown)}: counted as a pass over their tensors")
-    return NamedNetwork(str(path), graph.ops, graph.names, graph.unknown, tuple(notes))
+    if any(op.kind == "conv" and op.bias and op.role != "se" for op in graph.ops):
+        notes.append("params are the file's: a batch norm folded into a bias counts one a channel, its blocks count scale and shift")
+    return NamedNetwork(str(path), graph.ops, graph.names, graph.unknown, tuple(notes), file.precision)
+
+
+def _from_own_export(path: Path) -> NamedNetwork | None:
+    """Without `onnx`: what the file says of itself. None where it is not ours, or in a precision that only its graph tells."""
+    from nas.hardware.runtimes.onnxruntime import read_metadata
+
+    text = read_metadata(path).get("blocks")
+    if text is None:
+        return None
+    blocks, content = _blocks(str(path), text), path.read_bytes()
+    if b"QuantizeLinear" in content:
+        return NamedNetwork.of_blocks(str(path), blocks, "int8")
+    # Half the bytes: someone has converted it.
+    return NamedNetwork.of_blocks(str(path), blocks, "fp32") if len(content) >= count(blocks).weight_bytes else None
 
 
 def _from_json(path: Path) -> tuple[BlockSpec, ...]:
@@ -179,11 +202,14 @@ def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:
 def predict_network(network: NamedNetwork, device: str, runtime: str | None, precision: str | None, threads: int | None) -> Prediction:
     """Counts, predicted latency and modelled energy.
 
+    Args:
+        precision: None for the file's where it has one, else the profile's default. Another one than the file's is said in the notes.
+
     Raises:
-        UnknownNameError, InputError: as the profile says.
+        UnknownNameError, InputError: as the profile says; a file in a precision that the device has no predictor for.
     """
     profile = load_profile(device)
-    target = profile.target(runtime, precision, threads)
+    target = _target(network, profile, runtime, precision, threads)
     predictor = profile.predictor(target)
     latency = predictor.predict(network.parts, target.threads)
     ops = [_ops(part) for part in network.parts]
@@ -192,7 +218,27 @@ def predict_network(network: NamedNetwork, device: str, runtime: str | None, pre
     seconds = predictor.predict_blocks(network.parts, target.threads)
     parts = tuple((name, sum(op.macs for op in each), part_s) for name, each, part_s in zip(network.names, ops, seconds, strict=True))
     in_range = predictor.in_range(network.parts) and not network.unknown
-    return Prediction(network.model, target, in_range, metrics, parts, network.notes)
+    notes = list(network.notes)
+    if network.precision not in (None, target.precision):
+        notes.append(f"the file is {network.precision}: these are the figures of the same network in {target.precision}")
+    return Prediction(network.model, target, in_range, metrics, parts, tuple(notes), predictor.is_measured, network.unknown)
+
+
+def _target(network: NamedNetwork, profile: DeviceProfile, runtime: str | None, precision: str | None, threads: int | None) -> Target:
+    """Never a precision that neither the file nor the user has."""
+    if precision is not None or network.precision is None:
+        return profile.target(runtime, precision, threads)
+    if network.precision not in BYTES_PER_ELEMENT:
+        known = ", ".join(BYTES_PER_ELEMENT)
+        raise InputError(f"{network.model} is {network.precision}: latency is predicted in {known}; name one by --precision")
+    usual = profile.target(runtime, None, threads)  # what is wrong beside the precision
+    try:
+        return profile.target(runtime, network.precision, threads)
+    except InputError as exc:
+        measure = f"nas measure --device {profile.name} --precision int8, or " if network.precision == "int8" else ""
+        raise InputError(
+            f"{network.model} is {network.precision}, and {exc}. Try {measure}--precision {usual.precision} for the same network in it"
+        ) from exc
 
 
 def _ops(part: Part) -> tuple[Op, ...]:

@@ -12,7 +12,7 @@ from nas.cost import count
 from nas.errors import InputError, StoppedError
 from nas.events import Event, Listener
 from nas.hardware.predictor import LatencyPredictor
-from nas.hardware.profile import load_profile
+from nas.hardware.profile import DeviceProfile, load_profile
 from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
@@ -35,9 +35,11 @@ class Device:
     """A device that is searched for, with what a pool of architectures told about it.
 
     Attributes:
+        profile: what the scorer's predictor is from.
         reference: of the hypervolume, in the units of the objectives: chance for accuracy, the largest value scored for costs.
     """
 
+    profile: DeviceProfile
     scorer: Scorer
     feasible: Feasible
     reference: tuple[float, ...]
@@ -73,6 +75,11 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         for other, before in zip(config.devices, profiles[:number], strict=False):
             if profile.name == before.name:
                 raise InputError(f"{other} and {config.devices[number]} are one device, {profile.name}: name it once")
+    if config.precision != "fp32":
+        raise InputError(
+            f"a search trains and exports fp32 networks so far, got precision {config.precision}: "
+            f"nas measure, predictor and predict know {config.precision} where it was measured"
+        )
     targets = [profile.target(config.runtime, config.precision, config.threads) for profile in profiles]
     away = [target.device for target in targets if target.device != HOST]
     if config.verify and away and config.via is None:
@@ -96,11 +103,11 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         predictor = profile.predictor(target)
         if target.device == HOST and not _knows(predictor, space):
             predictor = _measure_host(target, space, config, on_event, stop)
-        devices.append(scored(Scorer(space, target, predictor, profile.power), config, data.num_classes))
+        devices.append(scored(profile, Scorer(space, target, predictor, profile.power), config, data.num_classes))
     return Prepared(config, space, data, objectives, tuple(devices), cache)
 
 
-def scored(scorer: Scorer, config: SearchConfig, num_classes: int) -> Device:
+def scored(profile: DeviceProfile, scorer: Scorer, config: SearchConfig, num_classes: int) -> Device:
     """A device by its scorer: what a pool of architectures tells.
 
     Raises:
@@ -109,7 +116,7 @@ def scored(scorer: Scorer, config: SearchConfig, num_classes: int) -> Device:
     feasible = scorer.explore(config.constraints, config.seed)
     metrics = [OBJECTIVES[name].metric for name in config.objectives]
     worst = tuple(1 / num_classes if metric == "accuracy_search" else feasible.ranges[metric][1] for metric in metrics)
-    return Device(scorer, feasible, worst)
+    return Device(profile, scorer, feasible, worst)
 
 
 def _check_writable(cache: Path, runs: Path) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from nas.architecture import Architecture
-from nas.errors import TargetError
+from nas.errors import InputError, TargetError
 from nas.events import Event, Listener
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import predictor_to_dict
-from nas.measuring import measure_networks, quality_text, reach
+from nas.measuring import LOCAL, measure_networks, quality_text
 from nas.metrics import Candidate
 from nas.opening import open_round, study_name
 from nas.preparation import Device, Prepared, scored
@@ -63,8 +63,9 @@ def search_device(
     digest = _digest(device.scorer.predictor)
     if "predictor" not in study.user_attrs:
         study.set_user_attr("predictor", digest)
-    if config.verify and study.user_attrs["predictor"] != digest:
-        study = _next_round(prepared, device, store, study)  # measured, then cut off; or measured elsewhere since
+    if study.user_attrs["predictor"] != digest:  # measured, then cut off; or measured elsewhere since
+        on_event(Event("info", f"the predictor of {device.target.key} is another than before: what was found is scored anew"))
+        study = _next_round(prepared, device, store, study)
     every = max(EVERY, math.ceil(config.trials / (MEASURINGS + 1)))
     while True:
         before = len(storage.evaluated(study))
@@ -109,16 +110,15 @@ def _measured(
     on_event(Event("phase", f"Measuring {len(picks)} networks near the front on {target.key}", fields={"phase": "verify"}))
     networks = [prepared.space.decode(candidate.arch) for candidate in picks]
     try:
-        profile, address = reach(target.device, config.via, lambda text: on_event(Event("info", text)))
-        predictor = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
-    except TargetError as exc:
+        predictor = measure_networks(device.profile, config.via or LOCAL, target, networks, config.measure, on_event, stop)
+    except (TargetError, InputError) as exc:
         on_event(Event("warning", f"not measured, the search goes on with the predictor it has: {exc}"))
         return None
     study.set_user_attr("verified", sorted(known | {candidate.arch.arch_id for candidate in picks}))
     before, after = quality_text(scorer.predictor), quality_text(predictor)
     text = f"predictor refitted: {predictor.measurements} networks measured; before {before}, now {after}"
     on_event(Event("info", text, fields={"measurements": predictor.measurements, "before": before, "after": after}))
-    return scored(Scorer(prepared.space, target, predictor, scorer.power), config, prepared.data.num_classes)
+    return scored(device.profile, Scorer(prepared.space, target, predictor, scorer.power), config, prepared.data.num_classes)
 
 
 def _near_front(prepared: Prepared, candidates: list[Candidate]) -> list[Candidate]:

@@ -22,7 +22,7 @@ HOMES = {
     "matplotlib": "report.canvas report.plots",
     "mlflow": "report.tracking",
     "moocore": "search",
-    "onnx": "hardware.export hardware.onnx_file",
+    "onnx": "hardware.export hardware.onnx_file hardware.onnx_shapes",
     "onnxruntime": "hardware.runtimes hardware.export compress",
     "openvino": "hardware.runtimes hardware.export compress",
     "optuna": "search",

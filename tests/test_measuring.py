@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,12 @@ import pytest
 from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event
+from nas.files import locked
+from nas.hardware.chip import is_arm
 from nas.hardware.profile import load_profile
+from nas.hardware.rows import rows_path
 from nas.measuring import LOCAL, choose_networks, measure_networks, quality_text, reach, target_to_measure
+from nas.resources import data_root
 from nas.space import load_space
 
 QUICK = MeasureProtocol(windows=2, window_s=0.002, min_runs=2, warmup_runs=1, max_warmup_s=0.002, max_drift=1e3, max_repeats=50)
@@ -24,11 +29,32 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_shipped_profile_is_copied_before_anything_is_written_to_it(elsewhere: Path) -> None:
+def none_stop() -> bool:
+    return False
+
+
+@pytest.mark.skipif(is_arm(platform.machine()), reason="this machine has the architecture of the board")
+def test_another_machine_is_refused_and_no_profile_is_copied(elsewhere: Path) -> None:
+    pytest.importorskip("torch")
     profile, address = reach("raspberrypi4", LOCAL, silent)
     assert address == LOCAL
-    assert profile.folder == elsewhere / "hw_profiles" / "raspberrypi4"
-    assert load_profile("raspberrypi4").folder.resolve() == profile.folder
+    networks = choose_networks(load_space("mobilenet_tiny"), profile, 4, seed=0)
+    with pytest.raises(InputError, match="another architecture"):
+        measure_networks(profile, address, target_to_measure(profile, None, None, None), networks, QUICK, lambda event: None, none_stop)
+    assert load_profile("raspberrypi4").folder.resolve() == data_root("hw_profiles") / "raspberrypi4"
+    assert not list(elsewhere.rglob("*.yaml"))
+
+
+def test_a_second_process_is_kept_off(elsewhere: Path) -> None:
+    pytest.importorskip("torch")
+    profile = load_profile("host")
+    target = target_to_measure(profile, None, None, 1)
+    path = rows_path(profile.folder, target)
+    with (
+        locked(path.with_name(f".{path.name}.measuring"), ""),
+        pytest.raises(InputError, match="host/onnxruntime/fp32/1 is being measured by another process"),
+    ):
+        measure_networks(profile, LOCAL, target, [], QUICK, lambda event: None, none_stop)
 
 
 def test_a_new_device_on_itself_says_what_it_is(elsewhere: Path) -> None:
@@ -46,6 +72,7 @@ def test_a_new_device_on_itself_says_what_it_is(elsewhere: Path) -> None:
         ("raspberrypi4", None, InputError, "how is raspberrypi4 reached"),
         ("host", "ssh://pi", InputError, "a name of its own"),
         ("mychip", "carrier://pigeon", UnknownNameError, "transport 'carrier'"),
+        ("raspberrypi4", "ssh://pi@board#x", InputError, "an ssh address is"),
     ],
 )
 def test_a_way_that_leads_nowhere(device: str, via: str | None, error: type[Exception], words: str) -> None:
@@ -55,10 +82,13 @@ def test_a_way_that_leads_nowhere(device: str, via: str | None, error: type[Exce
 
 def test_a_target_need_not_have_a_predictor_yet() -> None:
     profile = load_profile("raspberrypi4")
-    assert target_to_measure(profile, "tflite", "int8", 2).key.startswith("raspberrypi4")
+    assert target_to_measure(profile, "openvino-gpu", "int8", 2).key == "raspberrypi4/openvino-gpu/int8/2"
+    with pytest.raises(UnknownNameError, match="did you mean openvino"):
+        target_to_measure(profile, "openvin", None, None)
     assert target_to_measure(profile, None, None, None).runtime == profile.default.runtime
-    with pytest.raises(InputError, match="threads must be 1 to 4, got 5"):
-        target_to_measure(profile, None, None, 5)
+    for threads in (0, -1, 5):
+        with pytest.raises(InputError, match=f"threads must be 1 to 4, got {threads}"):
+            target_to_measure(profile, None, None, threads)
 
 
 def test_the_ends_of_the_space_are_always_measured_and_the_choice_repeats() -> None:

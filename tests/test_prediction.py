@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nas.errors import ModelFileError, UnknownNameError
-from nas.prediction import network_of, predict_network
+from nas.errors import InputError, MissingExtraError, ModelFileError, UnknownNameError
+from nas.prediction import NamedNetwork, network_of, predict_network
 from nas.space import load_space
 
 onnx = pytest.importorskip("onnx")
@@ -50,6 +52,10 @@ def test_an_unknown_operator_is_refused_or_flagged(tmp_path: Path) -> None:
     assert network.unknown == ("LpNormalization (second)",)
     assert not found.in_range
     assert "no cost is known for LpNormalization" in found.notes[1]
+    counted = [line for line in found.lines() if "[counted]" in line]
+    assert len(counted) == 4
+    assert all("at least" in line for line in counted)
+    assert not any("at least" in line for line in predict_network(network_of("mobilenet_v2"), "raspberrypi4", None, None, None).lines())
 
 
 def test_what_we_exported_says_its_blocks(tmp_path: Path) -> None:
@@ -84,3 +90,87 @@ def test_files_that_are_not_there(name: str) -> None:
         network_of(name)
     with pytest.raises(UnknownNameError, match="mobilenet_v2"):
         network_of("mobilenet_v22")
+
+
+def test_where_nothing_was_measured_nothing_is_widened() -> None:
+    lines = {
+        device: " ".join(predict_network(network_of("mobilenet_v2"), device, None, None, None).lines())
+        for device in ("x86-64-vnni", "raspberrypi4", "raspberrypi5")
+    }
+    assert "nothing was measured: the band is that of the chip's facts" in lines["x86-64-vnni"]
+    assert "the band is widened" in lines["raspberrypi4"]
+    assert not any("widened" in lines[device] for device in ("x86-64-vnni", "raspberrypi5"))
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    """fp32.onnx and int8.onnx of one network, blocks inside."""
+    pytest.importorskip("torch")
+    from nas.compress.quantize import quantize, random_images
+    from nas.hardware.export import export_blocks
+
+    space = load_space("mobilenet_tiny")
+    blocks = space.decode(space.sample(1))
+    export_blocks(blocks, tmp_path / "fp32.onnx")
+    shape = (1, blocks[0].in_chs, blocks[0].in_size, blocks[0].in_size)
+    quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", random_images(shape, 1))
+    return tmp_path
+
+
+def test_a_file_is_not_priced_in_another_precision_unasked(ours: Path) -> None:
+    fp32, int8 = (network_of(str(ours / f"{name}.onnx")) for name in ("fp32", "int8"))
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert fp32.parts == int8.parts
+    with pytest.raises(InputError, match=r"int8\.onnx is int8, and raspberrypi4 .*nas measure --device raspberrypi4 --precision int8"):
+        predict_network(int8, "raspberrypi4", None, None, None)
+    asked = predict_network(int8, "raspberrypi4", None, "fp32", None)
+    assert asked.notes == ("the file is int8: these are the figures of the same network in fp32",)
+    plain = predict_network(fp32, "raspberrypi4", None, None, None)
+    assert not plain.notes
+    assert plain.metrics == asked.metrics
+    with pytest.raises(InputError, match="fp64"):
+        predict_network(dataclasses.replace(fp32, precision="fp64"), "raspberrypi4", None, None, None)
+    with pytest.raises(InputError, match="precision fp32 for the same network"):
+        predict_network(dataclasses.replace(fp32, precision="fp16"), "raspberrypi4", None, None, None)
+
+
+def test_the_precision_without_onnx(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ours / "theirs.onnx").write_bytes(theirs(ours / "m.onnx").read_bytes())
+    model = onnx.load_model(ours / "fp32.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == 1:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = 10
+    (ours / "fp16.onnx").write_bytes(model.SerializeToString())
+    assert network_of(str(ours / "fp16.onnx")).precision == "fp16"
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert network_of(str(ours / "fp32.onnx")).precision == "fp32"
+    assert network_of(str(ours / "int8.onnx")).precision == "int8"
+    for name in ("fp16", "theirs"):
+        with pytest.raises(MissingExtraError, match="onnx"):
+            network_of(str(ours / f"{name}.onnx"))
+
+
+def test_our_exports_without_their_blocks_say_the_same(ours: Path) -> None:
+    known = network_of(str(ours / "fp32.onnx"))
+    model = onnx.load_model(ours / "fp32.onnx")
+    del model.metadata_props[:]
+    (ours / "bare.onnx").write_bytes(model.SerializeToString())
+    bare = network_of(str(ours / "bare.onnx"))
+    assert not isinstance(bare.parts[0], type(known.parts[0]))
+    assert "batch norm" in bare.notes[0]
+    for device in ("raspberrypi4", "raspberrypi5", "x86-64-vnni"):
+        of_blocks, of_graph = (predict_network(each, device, None, None, None) for each in (known, bare))
+        assert of_blocks.in_range is of_graph.in_range
+        for name in set(of_blocks.metrics) - {"params"}:
+            one, other = of_blocks.metrics[name], of_graph.metrics[name]
+            assert other.value == pytest.approx(one.value, rel=1e-9)
+            if one.low is not None:
+                assert (other.low, other.high) == pytest.approx((one.low, one.high), rel=1e-9)
+
+
+def test_a_description_has_no_precision_of_its_own() -> None:
+    network = network_of("mobilenet_v2")
+    assert isinstance(network, NamedNetwork)
+    assert network.precision is None

@@ -117,9 +117,10 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
     assert len(again.asked) == 2
 
 
-def test_a_search_that_was_cut_off_after_measuring_goes_on_with_the_better_predictor(prepared: Prepared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Prepared, tmp_path: Path, verify: bool) -> None:
     url, executor, device = f"sqlite:///{tmp_path / 'study.db'}", Counting(prepared.space), prepared.devices[0]
-    few = replace(prepared, config=config(trials=4))
+    few = replace(prepared, config=config(trials=4, verify=verify))
     search(few, url, executor, [])
     better = replace(device.scorer.predictor, coefficients=tuple(2 * value for value in device.scorer.predictor.coefficients))
     scorer = Scorer(prepared.space, device.target, better, device.scorer.power)

@@ -59,7 +59,7 @@ def save(path: Path, name: str, command: str, outcome: Outcome) -> None:
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": _machine(),
         "rows": [dict(row) for row in outcome.rows],
-        "marks": [{**asdict(mark), "met": mark.met} for mark in outcome.marks],
+        "marks": [{**asdict(mark), "met": mark.met, "why": "" if mark.met else mark.why} for mark in outcome.marks],
     }
     write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 

@@ -143,7 +143,7 @@ def check_device(device: DeviceArgument, via: ViaOption = None, as_json: JsonOpt
     profile = load_profile(device)
     targets = [_target_facts(profile, runtime, precision) for runtime, r in profile.runtimes.items() for precision in r.precisions]
     address = LOCAL if via is None and profile.name == HOST else via
-    there = None if address is None else ask(device, address, lambda text: typer.echo(text, err=True))
+    there = None if address is None else ask(profile, address, lambda text: typer.echo(text, err=True))
     if as_json:
         emit({"schema": 1, "device": profile.name, "folder": str(profile.folder), "targets": targets, "address": address, "there": there})
         return

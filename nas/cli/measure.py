@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.options import JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, ViaOption, emit
+from nas.cli.predictor import SkipBad
 from nas.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from nas.target import Target
 
 __all__ = ["register"]
+
+HELD_OUT = ("out_of_fold_mape",)
+"""Of a predictor's quality: what networks say that it was not fitted to."""
 
 
 def measure(
@@ -28,6 +33,7 @@ def measure(
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
     seed: Annotated[int, typer.Option(help="Decides the networks to choose from.", min=0)] = 0,
+    skip_bad: SkipBad = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measures networks on a device and fits its latency predictor. The same command goes on where it stopped.
@@ -38,6 +44,7 @@ def measure(
     from nas.cli.show import Display
     from nas.config import MeasureProtocol
     from nas.events import Event
+    from nas.hardware.newcomer import own_profile
     from nas.hardware.rows import rows_path
     from nas.measuring import choose_networks, measure_networks, reach, target_to_measure
     from nas.space import load_space
@@ -50,7 +57,8 @@ def measure(
         if len(networks) < n:
             raise InputError(f"space {space!r} gave {len(networks)} different networks: -n must not be more, got {n}")
         display(Event("phase", f"Measuring {n} networks of {space} on {target.key}, {address}"))
-        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set)
+        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad)
+        profile = own_profile(profile)
         if target.runtime not in profile.runtimes:
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
     _report(profile, target, fitted, rows_path(profile.folder, target), time.monotonic() - started, as_json)
@@ -60,16 +68,18 @@ def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, ro
     from nas.cli.show import seconds_text
 
     path = profile.predictor_path(target)
-    quality: dict[str, Any] = dict(fitted.quality)
+    held_out = {name: value for name, value in fitted.quality if name in HELD_OUT}
     if as_json:
         emit({
-            "schema": 1, "device": profile.name, "target": target.to_dict(), "networks": fitted.measurements, "held_out": quality,
-            "half_width": fitted.half_width, "measurements": str(rows), "predictor": str(path), "seconds": seconds,
+            "schema": 1, "device": profile.name, "target": target.to_dict(), "networks": fitted.measurements, "held_out": held_out,
+            "fit": {name: value for name, value in fitted.quality if name not in HELD_OUT}, "half_width": fitted.half_width,
+            "measurements": str(rows), "predictor": str(path), "seconds": seconds,
         })  # fmt: skip
         return
     typer.echo(f"measured   {fitted.measurements} networks on {target.key} in {seconds_text(seconds)}")
-    for name, value in quality.items():
-        typer.echo(f"held out   {name.replace('_', ' '):<30} {value:.4g}")
+    for value in held_out.values():
+        typer.echo(f"held out   mean absolute error {value:.1%}")
+    typer.echo(f"band       90 % of latencies lie within the prediction x/÷ {math.exp(fitted.half_width):.2f}")
     typer.echo(f"rows       {rows}")
     typer.echo(f"predictor  {path}")
 

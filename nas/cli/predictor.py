@@ -40,18 +40,22 @@ def _measured(
 
     Raises:
         InputError: none at all.
+        UnknownNameError: nor does the profile know the runtime.
     """
     import dataclasses
 
-    from nas.errors import InputError
+    from nas.errors import InputError, UnknownNameError
     from nas.hardware.profile import load_profile
     from nas.hardware.rows import read_rows, rows_path
+    from nas.measuring import target_to_measure
 
     profile = load_profile(device)
-    target = profile.target(runtime, precision, threads)
+    target = target_to_measure(profile, runtime, precision, threads)
     path = rows_path(profile.folder, target)
     rows = read_rows(path, target, (lambda text: typer.echo(text, err=True)) if skip_bad else None)
     if not rows:
+        if target.runtime not in profile.runtimes:
+            raise UnknownNameError(f"runtime of {device}", target.runtime, profile.runtimes)
         raise InputError(f"nothing was measured on {target.key} yet ({path} has no rows): nas measure --device {device}")
     newest = max(rows, key=lambda row: row.date).runtime_version
     kept = [row for row in rows if row.runtime_version == newest]
@@ -73,7 +77,7 @@ def fit_predictor(
     from nas.hardware.predictor_file import save_predictor
 
     profile, target, rows = _measured(device, runtime, precision, threads, skip_bad)
-    fitted = fit_rows(rows, target, profile.prior(target))
+    fitted = fit_rows(rows, target, profile.prior_to_fit(target))
     path = profile.predictor_path(target)
     save_predictor(fitted, path)
     if as_json:
@@ -97,7 +101,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Held-out error: ten-fold cross-validation.
 
-    Every fold decides anew whatever a fit decides. The picture shows predicted against measured with the band.
+    Below ten networks one a fold. Every fold decides anew whatever a fit decides. The band is that inside the measured range.
+    The picture shows predicted against measured.
 
     Example: nas predictor evaluate --device host --plot host.png
     """
@@ -108,7 +113,7 @@ def evaluate(
     from nas.hardware.rows import labels_s
 
     profile, target, rows = _measured(device, runtime, precision, threads, skip_bad)
-    found = cross_validate(np.array([network_features(row.specs()) for row in rows]), labels_s(rows), profile.prior(target))
+    found = cross_validate(np.array([network_features(row.specs()) for row in rows]), labels_s(rows), profile.prior_to_fit(target))
     if plot is not None:
         from nas.files import write_atomic
         from nas.report.predicted import predicted_png

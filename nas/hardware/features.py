@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nas.architecture import BlockSpec
 from nas.ops import Op, lower_block
 
-__all__ = ["FAMILIES", "FEATURES", "block_features", "block_shape", "network_features", "op_features", "op_shape"]
+__all__ = ["FAMILIES", "FEATURES", "block_features", "network_features", "op_features", "op_shape"]
 
 FEATURES: tuple[str, ...] = (
     # Multiply-adds, channels padded to the vector width.
@@ -140,25 +140,14 @@ def network_features(blocks: Iterable[BlockSpec]) -> NDArray[np.float64]:
     return vector
 
 
-def block_shape(block: BlockSpec) -> dict[str, int]:
-    """What decides whether a block is like those that were measured: its sizes, by kind ("mbconv.in_size").
-
-    Empty for pools and linear layers: their cost is their bytes, at any size.
-    """
-    if block.kind not in ("conv", "mbconv"):
-        return {}
-    sizes = {"in_size": block.in_size, "in_chs": block.in_chs, "out_chs": block.out_chs, "kernel_size": block.kernel_size}
-    if block.kind == "mbconv":
-        sizes["mid_chs"] = block.mid_chs
-    return {f"{block.kind}.{name}": value for name, value in sizes.items()}
-
-
 def op_shape(op: Op) -> dict[str, int]:
-    """The same of one operator that is in no block: sizes without a kind, the larger of height and width.
+    """What decides whether an operator is like those that were measured: its sizes, by kind ("depthwise.in_size"); of height and width
+    the larger.
 
-    Empty where cost is bytes at any size, and for the operators of a squeeze-excite, whose block's sizes decide.
+    Empty where cost is bytes or dispatch at any size, and for the operators of a squeeze-excite, which work on vectors.
     """
     if op.kind != "conv" or op.role == "se":
         return {}
     size, kernel_size = max(op.in_size, op.in_width), max(op.kernel_size, op.kernel_width)
-    return {"in_size": size, "in_chs": op.in_chs, "out_chs": op.out_chs, "kernel_size": kernel_size}
+    sizes = {"in_size": size, "in_chs": op.in_chs, "out_chs": op.out_chs, "kernel_size": kernel_size}
+    return {f"{_conv_kind(op)}.{name}": value for name, value in sizes.items()}

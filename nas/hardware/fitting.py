@@ -13,8 +13,9 @@ from nas.architecture import BlockSpec
 from nas.errors import InputError
 from nas.hardware.additive import solve
 from nas.hardware.correction import Correction, fit_correction
-from nas.hardware.features import FEATURES, block_shape
+from nas.hardware.features import FEATURES, op_shape
 from nas.hardware.predictor import LatencyPredictor, Origin
+from nas.ops import lower
 
 __all__ = ["FEWEST_ROWS", "fit", "out_of_fold", "shape_ranges"]
 
@@ -27,11 +28,11 @@ _NEGLIGIBLE = 1e-4  # mean log residual: nothing is left to correct
 
 
 def shape_ranges(networks: Iterable[Sequence[BlockSpec]]) -> tuple[tuple[str, float, float], ...]:
-    """(name, low, high) of `features.block_shape` over all blocks of measured networks."""
+    """(name, low, high) of `features.op_shape` over all operators of measured networks."""
     seen: dict[str, list[int]] = {}
     for blocks in networks:
-        for block in blocks:
-            for name, value in block_shape(block).items():
+        for op in lower(blocks):
+            for name, value in op_shape(op).items():
                 seen.setdefault(name, []).append(value)
     return tuple((name, float(min(values)), float(max(values))) for name, values in sorted(seen.items()))
 
@@ -55,7 +56,7 @@ def fit(
         features: (n, n_features), of networks, or of differences between networks (which get no correction).
         latency_s: (n,), measured, seconds, of the same.
         prior: what was known before; gives threads and speed-up too.
-        ranges: of the measured blocks, from `shape_ranges`.
+        ranges: of the measured operators, from `shape_ranges`.
         groups: (n,), rows that are left out together; ten interleaved folds (or one a row) by default.
 
     Raises:

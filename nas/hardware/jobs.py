@@ -74,11 +74,12 @@ class Jobs:
         """The answer to {"id", "op", ...}: {"id", "ok": true, ...}, or {"id", "ok": false, "kind", "message"}. Never raises."""
         name = str(job.get("id", ""))
         try:
-            operation = {"facts": self._facts, "inspect": self._inspect, "measure": self._kept, "forget": self._forget}.get(
-                str(job.get("op"))
-            )
+            known = {
+                "facts": self._facts, "runtime": self._runtime, "inspect": self._inspect, "measure": self._kept, "forget": self._forget,
+            }  # fmt: skip
+            operation = known.get(str(job.get("op")))
             if operation is None:
-                raise InputError(f"unknown job {job.get('op')!r}: known are facts, inspect, measure, forget")
+                raise InputError(f"unknown job {job.get('op')!r}: known are {', '.join(known)}")
             return {"id": name, "ok": True, **operation(job)}
         except OSError as exc:
             full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -102,6 +103,11 @@ class Jobs:
     def _facts(self, job: Mapping[str, Any]) -> dict[str, Any]:
         del job
         return {"facts": chip_facts()}
+
+    def _runtime(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """What `hello` says of a runtime, of one with a part of the hardware in its name too."""
+        runtime = self._load(job["runtime"])
+        return {"version": runtime.version(), "precisions": list(runtime.precisions())}
 
     def _inspect(self, job: Mapping[str, Any]) -> dict[str, Any]:
         runtime = self._load(job["runtime"])

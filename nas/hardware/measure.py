@@ -11,27 +11,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.errors import DisturbedError
-from nas.hardware.device_state import DeviceState, disturbance, pinned, read_state
+from nas.hardware.device_state import DeviceState, disturbance, read_state
 from nas.hardware.measurement import Measurement, Rejected
 
 if TYPE_CHECKING:
     from nas.config import MeasureProtocol
-    from nas.hardware.runtimes.base import Runtime
-    from nas.metrics import Metric
 
-__all__ = ["Machine", "Measurement", "measure", "measure_models"]
+__all__ = ["Machine", "Measurement", "measure"]
 
 _ANCHOR_WINDOW_SHARE = 0.5  # of a window's time: two anchor windows stand beside each
 _MIN_WINDOWS = 2
 _MAX_ASLEEP_NS = 1_000_000  # two clocks are read one after the other: they may differ by less
 _STABLE_SHARE = 0.03  # of the fastest run of a batch to the one before: warm
+_MAX_BATCHES = 10_000  # of warming up, whatever the clock says
 
 
 class Machine:
@@ -81,8 +78,9 @@ def measure(
     def anchor_s() -> float | None:
         if anchor is None:
             return None
-        anchor_windows.append(_window(anchor, protocol, _ANCHOR_WINDOW_SHARE * protocol.window_s, machine))
-        return float(np.median(anchor_windows[-1]))
+        window = _window(anchor, protocol, _ANCHOR_WINDOW_SHARE * protocol.window_s, machine)
+        anchor_windows.append(window)
+        return min(window) if min(window) < 0 else float(np.median(window))
 
     first = state = machine.state()
     before = anchor_s()
@@ -109,25 +107,32 @@ def measure(
 
 
 def _warm_up(run: Callable[[], None], protocol: MeasureProtocol, machine: Machine) -> bool:
-    """Runs batches until the fastest run of one is like that of the batch before; whether that came before the limit."""
-    end = machine.now_ns() + round(protocol.max_warmup_s * 1e9)
+    """Runs batches until the fastest run of one is like that of the batch before; whether that came before the limit.
+
+    A clock that runs backwards ends it too: the windows will say so.
+    """
+    left_ns = round(protocol.max_warmup_s * 1e9)
     previous = 0
-    while True:
-        best = 0
-        for _ in range(protocol.warmup_runs):
-            start = machine.now_ns()
-            run()
-            took = machine.now_ns() - start
-            best = took if best == 0 else min(best, took)
-        if abs(best - previous) <= _STABLE_SHARE * best:
+    for _ in range(_MAX_BATCHES):
+        batch = [_took_ns(run, machine) for _ in range(protocol.warmup_runs)]
+        best = min(batch)
+        if best >= 0 and abs(best - previous) <= _STABLE_SHARE * best:
             return True
-        if machine.now_ns() >= end:
+        left_ns -= sum(batch)
+        if best < 0 or left_ns <= 0:
             return False
         previous = best
+    return False
+
+
+def _took_ns(run: Callable[[], None], machine: Machine) -> int:
+    start = machine.now_ns()
+    run()
+    return machine.now_ns() - start
 
 
 def _window(run: Callable[[], None], protocol: MeasureProtocol, window_s: float, machine: Machine) -> tuple[float, ...]:
-    """Seconds of each run until the window's time is used up."""
+    """Seconds of each run until the window's time is used up. A negative one ends it: see `_backwards`."""
     run()  # caches and clocks after another network: not counted
     samples: list[float] = []
     end = machine.now_ns() + round(window_s * 1e9)
@@ -136,7 +141,7 @@ def _window(run: Callable[[], None], protocol: MeasureProtocol, window_s: float,
         run()
         stop = machine.now_ns()
         samples.append((stop - start) * 1e-9)
-        if stop >= end and len(samples) >= protocol.min_runs:
+        if stop < start or (stop >= end and len(samples) >= protocol.min_runs):
             break
     return tuple(samples)
 
@@ -156,40 +161,3 @@ def _drift(before: float | None, after: float | None, limit: float) -> str:
     if before is None or after is None or max(before, after) <= (1 + limit) * min(before, after):
         return ""
     return f"the anchor went from {before * 1e3:.3g} to {after * 1e3:.3g} ms: something else was running"
-
-
-def measure_models(
-    paths: Sequence[Path],
-    runtime: Runtime,
-    protocol: MeasureProtocol,
-    on_progress: Callable[[int, int, str], None] | None = None,
-) -> list[Metric]:
-    """Latency of model files on this machine, source "measured"; low and high are the extreme windows.
-
-    The file of middle size is the anchor, so that drift does not decide between the models. One model alone is its own.
-
-    Args:
-        paths: model files that `runtime` can open.
-        runtime: that runs them, with `protocol.threads` threads.
-        protocol: how.
-        on_progress: called before each model with its number, how many there are, and its name.
-    """
-    from nas.metrics import Metric
-
-    order = sorted(range(len(paths)), key=lambda index: (paths[index].stat().st_size, index))
-    measured: list[Measurement] = []
-    with ExitStack() as stack:
-        stack.enter_context(pinned(protocol.threads))
-        anchor = stack.enter_context(runtime.open(paths[order[len(order) // 2]], protocol.threads)) if len(paths) > 1 else None
-        for number, path in enumerate(paths):
-            if on_progress is not None:
-                on_progress(number, len(paths), path.name)
-            with runtime.open(path, protocol.threads) as run:
-                measured.append(measure(run, protocol, anchor))
-    anchors = [pair for measurement in measured for pair in measurement.anchors_s]
-    anchor_s = float(np.median(anchors)) if anchors else None
-    metrics = []
-    for measurement in measured:
-        labels = measurement.labels_s(anchor_s)
-        metrics.append(Metric(float(np.median(labels)), "s", "measured", low=min(labels), high=max(labels)))
-    return metrics

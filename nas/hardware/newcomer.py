@@ -12,10 +12,24 @@ import yaml
 
 from nas.errors import InputError
 from nas.files import write_atomic
+from nas.hardware.chip import is_arm
 from nas.hardware.profile import NAME, DeviceProfile, parse_profile
 from nas.resources import data_root
 
-__all__ = ["own_folder", "profile_of", "write_profile"]
+__all__ = ["assumed_power", "copy_shipped", "own_profile", "profile_of", "write_profile"]
+
+
+def assumed_power(cores: int, arm: bool) -> dict[str, object]:
+    """Watts by class of machine: wide, because nothing was measured."""
+    idle, per_core = (3.0, 1.0) if arm else (10.0, 8.0)
+    kind = "a single-board computer" if arm else "a desktop, laptop or server share"
+    return {
+        "scope": "board",
+        "watts": {0: idle, cores: idle + per_core * cores},
+        "spread": 2.5,
+        "assumed": True,
+        "source": f"assumption for {kind}: {idle:g} W and {per_core:g} W a busy core; nothing was measured",
+    }
 
 
 def profile_of(name: str, facts: Mapping[str, Any], hello: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,9 +39,6 @@ def profile_of(name: str, facts: Mapping[str, Any], hello: Mapping[str, Any]) ->
         facts: from `nas.hardware.chip.chip_facts` on the device.
         hello: from `nas.hardware.jobs.hello` there.
     """
-    arm = str(facts["machine"]).lower() in ("aarch64", "arm64", "armv7l", "armv8l")
-    cores = int(facts["chip"]["cores"]["value"])
-    idle, per_core = (3.0, 1.0) if arm else (10.0, 8.0)
     runtimes = {each: {"version": entry["version"], "precisions": entry["precisions"]} for each, entry in hello["runtimes"].items()}
     first = "onnxruntime" if "onnxruntime" in runtimes else next(iter(runtimes))
     return {
@@ -37,13 +48,7 @@ def profile_of(name: str, facts: Mapping[str, Any], hello: Mapping[str, Any]) ->
         "chip": dict(facts["chip"]),
         "runtimes": runtimes,
         "default": {"runtime": first, "precision": "fp32", "threads": 1},
-        "power": {
-            "scope": "board",
-            "watts": {0: idle, cores: idle + per_core * cores},
-            "spread": 2.5,
-            "assumed": True,
-            "source": f"assumption by class: {idle:g} W and {per_core:g} W a busy core; nothing was measured",
-        },
+        "power": assumed_power(int(facts["chip"]["cores"]["value"]), is_arm(str(facts["machine"]))),
         "unknown": [
             "watts: an assumption by class with a spread of x/÷ 2.5",
             "accelerators: GPU and NPU of the device were not looked for",
@@ -71,19 +76,25 @@ def write_profile(name: str, facts: Mapping[str, Any], hello: Mapping[str, Any],
     return parse_profile(data, folder, str(folder / "profile.yaml"))
 
 
-def own_folder(profile: DeviceProfile) -> DeviceProfile:
-    """The profile in a folder that is the user's: one that is shipped with the package is copied to ./hw_profiles first.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
+def own_profile(profile: DeviceProfile) -> DeviceProfile:
+    """The profile tied to a folder that is the user's: ./hw_profiles/<name> for one that is shipped. Nothing is written."""
     shipped = data_root("hw_profiles").resolve()
     home = Path.cwd() / "hw_profiles"
     if not profile.folder.resolve().is_relative_to(shipped) or home.resolve() == shipped:
         return profile
     folder = home / profile.name
+    return parse_profile(profile.model_dump(mode="json", by_alias=True, exclude_none=True), folder, str(folder))
+
+
+def copy_shipped(profile: DeviceProfile, folder: Path) -> None:
+    """Copies a profile's files to the folder of `own_profile`, once: from then on the copy is the profile.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    if folder == profile.folder or (folder / "profile.yaml").exists():
+        return
     try:
         shutil.copytree(profile.folder, folder, dirs_exist_ok=True)
     except (OSError, shutil.Error) as exc:
         raise InputError(f"cannot copy the profile of {profile.name} to {folder}: {exc}") from exc
-    return parse_profile(profile.model_dump(mode="json", by_alias=True, exclude_none=True), folder, str(folder))

@@ -1,26 +1,26 @@
 """An ONNX file as nodes with resolved shapes, batch 1. Weights are not read: only their shapes are.
 
-Home of `onnx` for reading: `nas.hardware.onnx_graph` turns the nodes into operators.
+`nas.hardware.onnx_shapes` finds the shapes, `nas.hardware.onnx_graph` turns the nodes into operators.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nas.errors import MissingExtraError, ModelFileError
+from nas.hardware.onnx_shapes import known_shapes
 
 __all__ = ["Node", "OnnxFile", "read_onnx"]
 
 _OWN_DOMAINS = ("", "ai.onnx")
-_SMALL = 1024  # elements of a tensor that may be a shape, axes or scales
+_QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "QAttention")
+_FLOATS = {"FLOAT": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16", "DOUBLE": "fp64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class OnnxFile:
         constants: tensors that do not depend on the input: weights, and what is computed of them or of shapes.
         inputs, outputs: names of tensors.
         metadata: what the file says of itself.
+        precision: of its arithmetic: "int8" where activations are quantised, else what most of its weights are; "fp64" is no target's.
+        rectified: tensors written by a quantisation to unsigned numbers whose 0 is the real 0: relus, which quantisers take away before it.
     """
 
     nodes: tuple[Node, ...]
@@ -59,6 +61,8 @@ class OnnxFile:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
+    precision: str = "fp32"
+    rectified: frozenset[str] = frozenset()
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -77,10 +81,9 @@ def read_onnx(path: Path) -> OnnxFile:
     inputs = tuple(value.name for value in graph.input if value.name not in weights)
     if not inputs:
         raise ModelFileError(f"{path}: has no input")
-    for value in graph.input:
-        if value.name in inputs:
-            _fix_batch(path, value)
-    shapes = {**weights, **_shapes(path, model)}
+    precision, rectified = _precision(graph), _rectified(graph)
+    batches = {_fix_batch(path, value) for value in graph.input if value.name in inputs}
+    shapes = {**weights, **known_shapes(str(path), model, batches)}
     constants = {*weights, *(tensor.name for tensor in graph.initializer)}
     nodes = []
     for node in _nodes(graph):
@@ -91,7 +94,8 @@ def read_onnx(path: Path) -> OnnxFile:
             nodes.append(node)
     if not nodes:
         raise ModelFileError(f"{path}: holds no operators that depend on the input")
-    return OnnxFile(tuple(nodes), shapes, frozenset(constants), inputs, tuple(value.name for value in graph.output), metadata)
+    outputs = tuple(value.name for value in graph.output)
+    return OnnxFile(tuple(nodes), shapes, frozenset(constants), inputs, outputs, metadata, precision, rectified)
 
 
 def _load(path: Path) -> Any:
@@ -120,6 +124,7 @@ def _check_whole(path: Path, graph: Any) -> None:
     known = {"", *(tensor.name for tensor in graph.initializer), *(value.name for value in graph.input)}
     known |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
+        _check_node(path, node)
         for name in node.input:
             if name not in known:
                 raise ModelFileError(f"{path}: is not a whole ONNX file: {node.op_type} {node.name!r} reads {name!r}, which nothing writes")
@@ -130,20 +135,65 @@ def _check_whole(path: Path, graph: Any) -> None:
     if not graph.output:
         raise ModelFileError(f"{path}: is not a whole ONNX file: it has no output")
     for tensor in graph.initializer:
+        if min(tensor.dims, default=0) < 0:
+            raise ModelFileError(f"{path}: is damaged: weights of {tensor.name!r} have the shape {list(tensor.dims)}")
         where = {entry.key: entry.value for entry in tensor.external_data}
         if "location" not in where:
             continue
         beside = path.parent / where["location"]
-        wanted = int(where.get("offset", 0)) + int(where.get("length", 0))
+        try:
+            wanted = int(where.get("offset", 0)) + int(where.get("length", 0))
+        except ValueError as exc:
+            raise ModelFileError(f"{path}: is damaged: the place of {tensor.name!r} in {beside} is no number: {exc}") from exc
         if not beside.is_file():
             raise ModelFileError(f"{path}: weights of {tensor.name!r} are in {beside}, which is absent: put it beside the model")
         if beside.stat().st_size < wanted:
             raise ModelFileError(f"{path}: weights in {beside} are truncated: {beside.stat().st_size} of {wanted} bytes or more")
 
 
-def _fix_batch(path: Path, value: Any) -> None:
-    """Sets a batch dimension left open to 1; others must be numbers."""
+def _check_node(path: Path, node: Any) -> None:
+    """Its texts can be read, and it reads and writes as much as its kind must."""
+    import onnx
+
+    texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
+    if not all(isinstance(text, str) for text in texts):
+        raise ModelFileError(f"{path}: is damaged: an operator's name cannot be read: {next(t for t in texts if not isinstance(t, str))!r}")
+    domain = "" if node.domain in _OWN_DOMAINS else node.domain
+    least = onnx.defs.get_schema(node.op_type, domain).min_input if onnx.defs.has(node.op_type, domain) else 0
+    if len(node.input) < least or not node.output:
+        amounts = f"reads {len(node.input)} tensors (at least {least}) and writes {len(node.output)}"
+        raise ModelFileError(f"{path}: is damaged: {node.op_type} {node.name!r} {amounts}")
+
+
+def _precision(graph: Any) -> str:
+    """See `OnnxFile.precision`."""
+    import onnx
+
+    if any("Integer" in node.op_type or "QLinear" in node.op_type or node.op_type in _QUANTISERS for node in graph.node):
+        return "int8"
+    elements: Counter[str] = Counter()
+    values = (entry.t for node in graph.node if node.op_type == "Constant" for entry in node.attribute if entry.name == "value")
+    for tensor in (*graph.initializer, *values):
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in onnx.TensorProto.DataType.values() else ""
+        if kind in _FLOATS:
+            elements[kind] += math.prod(tensor.dims)
+    return _FLOATS[max(elements, key=elements.__getitem__)] if elements else "fp32"
+
+
+def _rectified(graph: Any) -> frozenset[str]:
+    """See `OnnxFile.rectified`."""
+    import onnx
+
+    unsigned = [each for each in graph.initializer if each.data_type in (onnx.TensorProto.UINT8, onnx.TensorProto.UINT16)]
+    zeros = {tensor.name for tensor in unsigned if not any(tensor.raw_data) and not any(tensor.int32_data)}
+    quantised = (node for node in graph.node if node.op_type == "QuantizeLinear" and len(node.input) > 2)
+    return frozenset(node.output[0] for node in quantised if node.input[2] in zeros)
+
+
+def _fix_batch(path: Path, value: Any) -> str:
+    """Sets a batch dimension left open to 1 and returns its name, "" where it has none; others must be numbers."""
     dims = value.type.tensor_type.shape.dim
+    batch = dims[0].dim_param if dims else ""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         raise ModelFileError(f"{path}: input {value.name!r} has no shape: export the model at one size")
     for axis, dim in enumerate(dims):
@@ -158,75 +208,7 @@ def _fix_batch(path: Path, value: Any) -> None:
             )
         elif axis == 0 and len(dims) > 1 and dim.dim_value != 1:
             raise ModelFileError(f"{path}: input {value.name!r} has a batch of {dim.dim_value}: predictions are for one image")
-
-
-def _shapes(path: Path, model: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors that can be inferred, the batch of the inputs being fixed. Takes the model's weights out of it.
-
-    Exporters compute shapes with nodes (Shape, Gather, Concat, ... into Reshape): what depends on shapes alone is evaluated, and shapes
-    are inferred again, until nothing new is known.
-    """
-    import onnx
-
-    graph = model.graph
-    known = _take_weights_out(model)
-    del graph.value_info[:]  # they may hold the batch as a name
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
-    while True:
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as exc:
-            text = " ".join(str(exc).split())[:200]
-            raise ModelFileError(f"{path}: its operators do not fit together: {text}") from exc
-        found = {}
-        for value in (*inferred.input, *inferred.value_info, *inferred.output):
-            kind = value.type.tensor_type
-            if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-                found[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-        if not _fold(graph, known, found):
-            return found
-
-
-def _take_weights_out(model: Any) -> dict[str, NDArray[Any]]:
-    """Turns large weights into inputs without values, and returns the values of the small ones (scales of a resize, axes, shapes)."""
-    import onnx
-
-    small, graph = {}, model.graph
-    for tensor in list(graph.initializer):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) <= _SMALL:
-            small[tensor.name] = onnx.numpy_helper.to_array(tensor)
-            continue
-        if all(value.name != tensor.name for value in graph.input):
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tuple(tensor.dims)))
-        graph.initializer.remove(tensor)
-    return small
-
-
-def _fold(graph: Any, known: dict[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Replaces nodes whose result is known by that result. Whether there were any."""
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    folded = False
-    results: list[Any]
-    for node in list(graph.node):
-        if node.op_type == "Shape" and node.input[0] in shapes and not node.attribute:
-            results = [np.array(shapes[node.input[0]], dtype=np.int64)]
-        elif node.op_type == "Constant" or (node.input and all(name in known for name in node.input)):
-            try:
-                results = list(ReferenceEvaluator(node).run(None, {name: known[name] for name in node.input}))
-            except Exception:  # noqa: S112 - not all operators have a reference; then the shape stays unknown, which is said where it matters
-                continue
-        else:
-            continue
-        if all(isinstance(result, np.ndarray | np.generic) and np.size(result) <= _SMALL for result in results):
-            for name, result in zip(node.output, results, strict=True):
-                known[name] = np.asarray(result)
-                graph.initializer.append(onnx.numpy_helper.from_array(known[name], name))
-            graph.node.remove(node)
-            folded = True
-    return folded
+    return batch
 
 
 def _nodes(graph: Any) -> Iterator[Node]:

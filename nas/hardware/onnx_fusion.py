@@ -12,9 +12,10 @@ from nas.errors import ModelFileError
 from nas.hardware.onnx_file import Node, OnnxFile
 from nas.ops import Op, OpKind
 
-__all__ = ["Draft", "Fusion"]
+__all__ = ["Draft", "Fusion", "unknown_kinds"]
 
-_FREE = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear", "Cast"}
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+_FREE = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", *_QUANTISERS}
 # Priced as what their arithmetic is like: a comparison, a hardswish, or an exponential.
 _ACTS = {
     "Relu": "relu", "LeakyRelu": "relu", "PRelu": "relu", "ThresholdedRelu": "relu", "Clip": "relu6", "Abs": "relu",
@@ -35,6 +36,7 @@ _WITHOUT_WEIGHTS: Mapping[str, OpKind] = {
     **dict.fromkeys(("Concat", "Split", "Slice", "Pad", "Expand", "Tile", "Gather"), "copy"),
     **dict.fromkeys(("Resize", "Upsample"), "resize"),
 }
+_KNOWN = {*_FREE, *_ACTS, *_ARITHMETIC, *_WITHOUT_WEIGHTS, "Conv", "Gemm", "MatMul", "BatchNormalization"}
 
 
 @dataclass(slots=True)
@@ -62,14 +64,23 @@ class Fusion:
         self.gated = self._gates()
 
     def _gates(self) -> dict[str, Node]:
-        """Sigmoids that only gate their own input: output of the sigmoid to its node. The input then has one user less."""
+        """Sigmoids that only gate their own input: output of the sigmoid, and what the product reads of it, to its node. The input then
+        has one user less. Between them may be quantise and dequantise nodes."""
         sigmoids = {node.outputs[0]: node for node in self.file.nodes if node.kind in _GATES and self.users[node.outputs[0]] == 1}
+        steps = {node.outputs[0]: node.inputs[0] for node in self.file.nodes if node.kind in _QUANTISERS}
+
+        def source(name: str) -> str:
+            while name in steps:
+                name = steps[name]
+            return name
+
         found = {}
         for node in self.file.nodes:
-            if node.kind == "Mul":
+            if node.kind == "Mul" and len(node.inputs) == 2:
                 for gate, gated in (node.inputs, node.inputs[::-1]):
-                    if gate in sigmoids and sigmoids[gate].inputs[0] == gated:
-                        found[gate] = sigmoids[gate]
+                    sigmoid = sigmoids.get(source(gate))
+                    if sigmoid is not None and self.users[gate] == 1 and source(sigmoid.inputs[0]) == source(gated):
+                        found[gate] = found[sigmoid.outputs[0]] = sigmoid
                         self.users[gated] -= 1
         return found
 
@@ -80,6 +91,8 @@ class Fusion:
         if node.outputs[0] in self.gated:
             return  # comes with its product
         if kind in _FREE:
+            if node.outputs[0] in self.file.rectified:
+                self._rectify(reads[0])
             self._alias(node.outputs[0], reads[0])
         elif gate is not None:
             self._activate(node, gate.inputs[0], _GATES[gate.kind])
@@ -102,16 +115,24 @@ class Fusion:
         elif kind in _WITHOUT_WEIGHTS:
             self._add(node, reads, self._plain(_WITHOUT_WEIGHTS[kind], node, reads[0]))
         else:
-            self.unknown.append(f"{kind} ({node.name})")
-            if all(name in self.file.shapes for name in (reads[0], node.outputs[0])):
-                self._add(node, reads, self._plain("elementwise", node, reads[0], role="unknown"))
+            self._pass_over(node, reads)
+
+    def _pass_over(self, node: Node, reads: list[str]) -> None:
+        """An operator that no cost is known for."""
+        self.unknown.append(_named(node))
+        if not all(name in self.file.shapes for name in (reads[0], *filter(None, node.outputs))):
+            raise ModelFileError(
+                f"{self.where}: no cost is known for {_named(node)}, nor the shape of what it writes: save the file with the shapes of its "
+                "tensors (value_info), or replace the operator"
+            )
+        self._add(node, reads, self._plain("elementwise", node, reads[0], role="unknown"))
 
     # --- one kind of node each --------------------------------------------------------------------------------------------------
 
     def _convolve(self, node: Node) -> None:
-        out_chs, per_group, height, width = self._shape(node.inputs[1])
-        _, in_chs, in_size, in_width = self._shape(node.inputs[0])
-        _, _, out_size, out_width = self._shape(node.outputs[0])
+        out_chs, per_group, height, width = self._image(node, node.inputs[1])
+        _, in_chs, in_size, in_width = self._image(node, node.inputs[0])
+        _, _, out_size, out_width = self._image(node, node.outputs[0])
         if in_chs % per_group or out_chs % (in_chs // per_group):
             raise ModelFileError(f"{self.where}: {node.name}: weights of {out_chs} x {per_group} channels do not fit {in_chs} channels")
         op = Op(
@@ -148,6 +169,12 @@ class Fusion:
             draft.op = dataclasses.replace(draft.op, act=act)
             self._extend(draft, source, node)
 
+    def _rectify(self, source: str) -> None:
+        """A quantisation that holds nothing below zero: the quantiser has taken the relu before it away."""
+        draft = self._open(source)
+        if draft is not None and draft.op.kind in ("conv", "linear", "add"):
+            draft.op = dataclasses.replace(draft.op, act="relu")
+
     def _scale(self, node: Node, source: str) -> None:
         draft = self._open(source)
         if draft is not None and draft.op.kind in ("conv", "linear") and not draft.op.batch_norm:
@@ -158,7 +185,7 @@ class Fusion:
 
     def _with_constant(self, node: Node, source: str) -> None:
         if self.root_of(source) in self.file.inputs:
-            self.left_out.append(f"{node.kind} ({node.name})")
+            self.left_out.append(_named(node))
             self._alias(node.outputs[0], source)
             return
         draft = self._open(source)
@@ -218,10 +245,26 @@ class Fusion:
         order, shape = node.attributes.get("perm"), self._shape(node.inputs[0])
         return node.kind == "Transpose" and order is not None and (kept := [axis for axis in order if shape[axis] > 1]) == sorted(kept)
 
+    def _image(self, node: Node, name: str) -> tuple[int, ...]:
+        """A shape of four axes, none of them 0."""
+        shape = self._shape(name)
+        if len(shape) != 4 or min(shape) < 1:
+            raise ModelFileError(f"{self.where}: {node.name}: {name!r} has the shape {list(shape)}, where a convolution needs four axes")
+        return shape
+
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.file.shapes:
             raise ModelFileError(f"{self.where}: the shape of {name!r} is not fixed: export the model at one size")
         return self.file.shapes[name]
+
+
+def unknown_kinds(file: OnnxFile) -> list[str]:
+    """Nodes of kinds that no cost is known for, "kind (name)"; others can still turn out to be unknown by what they read."""
+    return [_named(node) for node in file.nodes if node.kind not in _KNOWN]
+
+
+def _named(node: Node) -> str:
+    return f"{node.kind} ({node.name})"
 
 
 def _other(width: int, height: int) -> int:

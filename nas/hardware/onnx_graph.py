@@ -4,18 +4,22 @@ Fused as inference runtimes do: batch norm, per-channel constants and padding in
 writes its input, x * sigmoid(x) into silu and x * hardsigmoid(x) into hardswish; global pool, convolutions of a vector and the product
 are a squeeze-excite. Free: reshapes, identities, quantise and dequantise nodes. Arithmetic with constants on the network's input (the
 normalisation inside files that we deploy) is left out, and `Graph.left_out` says so: blocks do not have it either.
+
+The one number that a file cannot give is that of trained parameters: a batch norm folded into a bias is one number a channel, where the
+network's blocks count the two that were trained (`nas.cost`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import ModelFileError
 from nas.hardware.onnx_file import OnnxFile, read_onnx
-from nas.hardware.onnx_fusion import Fusion
+from nas.hardware.onnx_fusion import Fusion, unknown_kinds
 from nas.ops import Op
 
 __all__ = ["Graph", "lower_graph", "read_graph"]
@@ -55,17 +59,24 @@ def lower_graph(file: OnnxFile, where: str, allow_unknown: bool = False) -> Grap
     if not any(len(file.shapes.get(name, ())) == 4 for name in file.inputs):
         shapes = ", ".join(f"{name} {list(file.shapes.get(name, ()))}" for name in file.inputs)
         raise ModelFileError(f"{where}: reads {shapes}: an image network reads images of (1, chs, height, width)")
+    if not allow_unknown:
+        _refuse(where, unknown_kinds(file))  # first of all: what is behind one may have no shape
     fusion = Fusion(file, where)
     for node in file.nodes:
         fusion.take(node)
-    if fusion.unknown and not allow_unknown:
-        shown = ", ".join(fusion.unknown[:5]) + (", ..." if len(fusion.unknown) > 5 else "")
-        raise ModelFileError(f"{where}: no cost is known for {shown}: --allow-unknown counts them as a pass over their tensors")
+    if not allow_unknown:
+        _refuse(where, fusion.unknown)
     if not fusion.drafts:
         raise ModelFileError(f"{where}: holds no operators that cost anything")
     _name_squeeze_excites(fusion)
     ops = [dataclasses.replace(draft.op, held_elements=held) for draft, held in zip(fusion.drafts, _held(fusion, file), strict=True)]
     return Graph(tuple(ops), tuple(draft.name for draft in fusion.drafts), tuple(fusion.unknown), tuple(fusion.left_out))
+
+
+def _refuse(where: str, unknown: Sequence[str]) -> None:
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise ModelFileError(f"{where}: no cost is known for {shown}: --allow-unknown counts them as a pass over their tensors")
 
 
 def _name_squeeze_excites(fusion: Fusion) -> None:

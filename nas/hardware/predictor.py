@@ -17,18 +17,25 @@ from numpy.typing import NDArray
 from nas.architecture import BlockSpec
 from nas.errors import InputError, ProfileError
 from nas.hardware.correction import Correction
-from nas.hardware.features import FEATURES, block_features, block_shape, op_features, op_shape
+from nas.hardware.features import FEATURES, op_features, op_shape
 from nas.metrics import Metric
-from nas.ops import Op
+from nas.ops import Op, lower_block
 
-__all__ = ["BlockTable", "LatencyPredictor", "Origin", "Part", "SpeedUp"]
+__all__ = ["CHIP_HALF_WIDTH", "BlockTable", "LatencyPredictor", "Origin", "Part", "SpeedUp"]
 
 Origin = Literal["fitted", "chip"]
 Part = BlockSpec | Op
 """What a network is given as, in order: blocks, or operators of a graph that is not of our making."""
-# A network is inside the range when no more than this share of its predicted time is spent in blocks or operators unlike the measured ones.
+CHIP_HALF_WIDTH = math.log(3.0)
+"""Half the 90 % band, in log space, of what only facts of the chip tell."""
+# A network is inside the range when no more than this share of its predicted time is spent in operators unlike the measured ones.
 _MAX_OUTSIDE_SHARE = 0.25
 _FOREIGN_OPS = ("copy", "resize", "elementwise")  # in no block, so never measured
+_MAX_DISTANCE = math.log(10.0)  # further beyond the range is no less sure: the form is physical, and tied to facts of the chip
+# Of the log distance beyond the range, how much is doubt. Fewer measurements than coefficients cannot tell multiply-adds from bytes, and
+# what is split wrongly grows with the size: a host fitted on eight networks of 16 pixels was 3 to 6 times off at 224. More can: leaving
+# a stage of the shipped boards' blocks out costs 14 %.
+_DOUBT_OF_DISTANCE, _DOUBT_WHERE_DECIDED = 1.0, 0.5
 _CHUNK_ROWS = 4096  # rows folded at once: their gathered table entries stay in a core's cache
 
 
@@ -70,29 +77,29 @@ class BlockTable:
 
     Attributes:
         seconds: (n_blocks + 1,), each block's seconds on the fitted threads; 0 at the end, so that index -1 (no block) adds nothing.
-        outside_s: (n_blocks + 1,), the part of it that is outside the measured range.
+        doubt_s: (n_blocks + 1,), seconds times how unsure they are beyond the measured range, see `LatencyPredictor.band`.
         correction: (n_blocks + 1,), each block's part of the correction's log; all 0 without one.
     """
 
     predictor: LatencyPredictor
     seconds: NDArray[np.float64]
-    outside_s: NDArray[np.float64]
+    doubt_s: NDArray[np.float64]
     correction: NDArray[np.float64]
 
     def rows(self, block_index: NDArray[np.intp], threads: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Latency and its 90 % band, seconds, each (n,), of networks given as (n, positions) block indices, -1 for none."""
-        constant_s, constant_outside_s = self.predictor.constant_seconds()
+        constant_s, constant_doubt_s = self.predictor.constant_seconds()
         total = np.full(len(block_index), constant_s)
-        outside = np.full(len(block_index), constant_outside_s)
+        doubt = np.full(len(block_index), constant_doubt_s)
         linear = None if self.predictor.correction is None else np.full(len(block_index), self.predictor.correction.weights[-1])
         for start in range(0, len(block_index), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
             chunk = block_index[rows]
             total[rows] += self.seconds[chunk].sum(axis=1)
-            outside[rows] += self.outside_s[chunk].sum(axis=1)
+            doubt[rows] += self.doubt_s[chunk].sum(axis=1)
             if linear is not None:
                 linear[rows] += self.correction[chunk].sum(axis=1)
-        return self.predictor.band(total, outside, threads, linear)
+        return self.predictor.band(total, doubt, threads, linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +112,12 @@ class LatencyPredictor:
         half_width: half the 90 % band of a network inside the range, in log space: value x/÷ exp(half_width).
         threads: threads that the coefficients are for.
         speedup: of other thread counts over one, where known (needs threads == 1).
-        ranges: (name, low, high) of `features.block_shape` over the measured blocks; empty: nothing was measured.
+        ranges: (name, low, high) of `features.op_shape` over the measured operators; empty: nothing was measured.
         unseen: features that no measured network had.
         measurements: rows that were fitted.
         quality: (name, value) pairs of the fit's own error.
         source, licence: of the measurements.
-        correction: of the additive model, where cross-validation said that it helps. It fades with the share of time outside the range.
+        correction: of the additive model, where cross-validation said that it helps. It fades with the doubt outside the range.
     """
 
     coefficients: tuple[float, ...]
@@ -127,7 +134,7 @@ class LatencyPredictor:
     correction: Correction | None = None
     _vector: NDArray[np.float64] = field(init=False, repr=False, compare=False)
     _unseen: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
-    _op_ranges: tuple[tuple[str, float, float], ...] = field(init=False, repr=False, compare=False)
+    _undecided: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.coefficients) != len(FEATURES) or len(self.origins) != len(FEATURES):
@@ -146,14 +153,14 @@ class LatencyPredictor:
         if self.speedup is not None and self.threads != 1:
             raise ProfileError(f"a speed-up is over one thread, but the coefficients are for {self.threads}")
         for name, low, high in self.ranges:
-            if not low <= high:
-                raise ProfileError(f"range {name!r} must be low <= high, got {low}, {high}")
+            if not 0 < low <= high:
+                raise ProfileError(f"range {name!r} must be 0 < low <= high, got {low}, {high}")
         unknown = sorted(set(self.unseen) - set(FEATURES))
         if unknown:
             raise ProfileError(f"unknown feature {unknown[0]!r} in unseen: known are {', '.join(FEATURES)}")
         object.__setattr__(self, "_vector", np.array(self.coefficients))
         object.__setattr__(self, "_unseen", np.array([name in self.unseen for name in FEATURES]))
-        object.__setattr__(self, "_op_ranges", _op_ranges(self.ranges))
+        object.__setattr__(self, "_undecided", self._unseen | np.array([origin == "chip" for origin in self.origins]))
 
     def thread_counts(self) -> tuple[int, ...]:
         """Threads that `predict` can answer for."""
@@ -169,8 +176,8 @@ class LatencyPredictor:
         Raises:
             InputError: for a thread count that the predictor does not know.
         """
-        total, outside, linear = (np.array([value]) for value in self._sums(parts))
-        value, low, high = self.band(total, outside, self.threads if threads is None else threads, linear)
+        total, doubt, linear = (np.array([value]) for value in self._sums(parts))
+        value, low, high = self.band(total, doubt, self.threads if threads is None else threads, linear)
         return Metric(float(value[0]), "s", "predicted", low=float(low[0]), high=float(high[0]))
 
     def predict_blocks(self, parts: Sequence[Part], threads: int | None = None) -> list[float]:
@@ -197,44 +204,54 @@ class LatencyPredictor:
         return BlockTable(self, *(np.ascontiguousarray(column) for column in amounts.T))
 
     def in_range(self, parts: Sequence[Part]) -> bool:
-        """Whether at most a quarter of the predicted time is in blocks or operators unlike those that were measured."""
+        """Whether at most a quarter of the predicted time is in operators unlike those that were measured."""
         return self.outside_share(parts) <= _MAX_OUTSIDE_SHARE
 
     def outside_share(self, parts: Sequence[Part]) -> float:
-        """Share of the predicted time in blocks or operators unlike those that were measured, 0 to 1."""
-        total, outside, _ = self._sums(parts)
-        return outside / total
+        """Share of the predicted time in operators unlike those that were measured, or of kinds that never were, 0 to 1."""
+        if not self.is_measured:
+            return 1.0
+        outside = self.coefficients[-1] if self._unseen[-1] else 0.0
+        for op in (op for part in parts for op in _ops(part)):
+            seconds = op_features(op) * self._vector
+            outside += float((seconds if self._distance(op) > 0 or op.kind in _FOREIGN_OPS else seconds[self._unseen]).sum())
+        return outside / self._sums(parts)[0]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything was measured of the device itself, or published."""
+        return bool(self.ranges)
 
     def constant_seconds(self) -> tuple[float, float]:
-        """What a run costs whatever the network, and the part of it that was never measured, seconds."""
+        """What a run costs whatever the network, seconds, and that times its doubt."""
         constant = self.coefficients[-1]
-        return constant, constant if self._is_unmeasured() or self._unseen[-1] else 0.0
+        return constant, CHIP_HALF_WIDTH * constant if self.is_measured and self._unseen[-1] else 0.0
 
     def band(
-        self, total_s: NDArray[np.float64], outside_s: NDArray[np.float64], threads: int, linear: NDArray[np.float64] | None = None
+        self, total_s: NDArray[np.float64], doubt_s: NDArray[np.float64], threads: int, linear: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Value, low and high, seconds, each (n,).
 
-        The half-width grows with the share outside, to its double; the uncertainty of the thread speed-up adds in quadrature.
-        A predictor without measurements has the band of its maker, wherever it is used.
+        Half-widths add in quadrature, in log space: the one inside the range, the mean doubt over the predicted time, and that of the
+        thread speed-up. An operator's doubt is how far beyond the measured range its sizes are, the log of the ratio (twice the
+        largest measured is as unsure as a factor of two; ten times at most), half of it where there are as many measurements as
+        coefficients, and in quadrature `CHIP_HALF_WIDTH` for the share of its time that measurements did not decide. A predictor
+        without measurements has the band of its maker, wherever it is used.
 
         Args:
             total_s: (n,), of the additive model on the fitted threads.
-            outside_s: (n,), the part of it outside the range.
+            doubt_s: (n,), the sum over operators of seconds times doubt; 0 inside the range.
             linear: (n,), features @ the correction's weights; needed where there is a correction.
         """
         median, slowest, fastest = self._speed(threads)
-        share = 0.0 if self._is_unmeasured() else outside_s / total_s
-        half = self.half_width * (1.0 + share)
+        doubt = doubt_s / total_s
+        half = np.hypot(self.half_width, doubt)
         value = total_s / median
         if self.correction is not None and linear is not None:
-            value = value * np.exp(self.correction.log_factor(linear) * (1.0 - share))
+            value = value * np.exp(self.correction.log_factor(linear) * np.maximum(0.0, 1.0 - doubt / (self._slope * CHIP_HALF_WIDTH)))
         high = value * np.exp(np.hypot(half, math.log(median / slowest)))
         low = value * np.exp(-np.hypot(half, math.log(fastest / median)))
         return value, low, high
-
-    def _is_unmeasured(self) -> bool:
-        return not self.ranges
 
     def _speed(self, threads: int) -> tuple[float, float, float]:
         if threads not in self.thread_counts():
@@ -242,35 +259,42 @@ class LatencyPredictor:
         return (1.0, 1.0, 1.0) if threads == self.threads or self.speedup is None else self.speedup.at(threads)
 
     def _sums(self, parts: Sequence[Part]) -> tuple[float, float, float]:
-        """Of a network: additive seconds, those outside the range, features @ the correction's weights; the constant included."""
-        total, outside = self.constant_seconds()
+        """Of a network: additive seconds, the same times doubt, features @ the correction's weights; the constant included."""
+        total, doubt = self.constant_seconds()
         linear = 0.0 if self.correction is None else self.correction.weights[-1]
         for part in parts:
-            seconds, beyond, log_part = self._amounts(part)
-            total, outside, linear = total + seconds, outside + beyond, linear + log_part
-        return total, outside, linear
+            seconds, doubt_s, log_part = self._amounts(part)
+            total, doubt, linear = total + seconds, doubt + doubt_s, linear + log_part
+        return total, doubt, linear
 
     def _amounts(self, part: Part) -> tuple[float, float, float]:
-        """Of a part: additive seconds, those outside the range (all of them where its sizes are, else those of operators never
-        measured), and its part of the correction."""
-        if isinstance(part, Op):
-            vector, shape, ranges, foreign = op_features(part), op_shape(part), self._op_ranges, part.kind in _FOREIGN_OPS
-        else:
-            vector, shape, ranges, foreign = block_features(part), block_shape(part), self.ranges, False
-        seconds = vector * self._vector
-        beyond = foreign or self._is_unmeasured() or any(name in shape and not low <= shape[name] <= high for name, low, high in ranges)
-        total = float(seconds.sum())
+        """Of a part: additive seconds, the same times doubt, and its part of the correction."""
+        vector, doubt = np.zeros(len(FEATURES)), 0.0
+        for op in _ops(part):
+            of_op = op_features(op)
+            vector += of_op
+            doubt += self._doubt_s(op, of_op * self._vector) if self.is_measured else 0.0
         log_part = 0.0 if self.correction is None else float(vector @ np.array(self.correction.weights))
-        return total, total if beyond else float(seconds[self._unseen].sum()), log_part
+        return float(vector @ self._vector), doubt, log_part
+
+    def _doubt_s(self, op: Op, seconds: NDArray[np.float64]) -> float:
+        """Seconds (n_features,) times how unsure they are, see `band`."""
+        if op.kind in _FOREIGN_OPS:
+            return CHIP_HALF_WIDTH * float(seconds.sum())
+        distance = min(self._distance(op), _MAX_DISTANCE)
+        undecided = seconds[self._undecided if distance > 0 else self._unseen]
+        return math.hypot(self._slope * distance * float(seconds.sum()), CHIP_HALF_WIDTH * float(undecided.sum()))
+
+    @property
+    def _slope(self) -> float:
+        return _DOUBT_WHERE_DECIDED if self.measurements >= len(FEATURES) else _DOUBT_OF_DISTANCE
+
+    def _distance(self, op: Op) -> float:
+        """How far beyond the measured range an operator is: the log of the largest ratio of a size to the nearest measured one."""
+        shape = op_shape(op)
+        known = ((shape[name], low, high) for name, low, high in self.ranges if name in shape)
+        return max((math.log(max(value / high, low / value, 1.0)) for value, low, high in known), default=0.0)
 
 
-def _op_ranges(ranges: tuple[tuple[str, float, float], ...]) -> tuple[tuple[str, float, float], ...]:
-    """Ranges of `features.op_shape` from those of `features.block_shape`: an operator is like some operator of some measured block."""
-    known: dict[str, tuple[float, float]] = {}
-    for full, low, high in ranges:
-        name = full.split(".")[-1]
-        # The middle channels of a block are what its first operator writes and its last one reads; both have 1x1 kernels.
-        for target in ("in_chs", "out_chs") if name == "mid_chs" else (name,):
-            lowest, highest = known.get(target, (low, high))
-            known[target] = (min(low, lowest, 1.0 if name == "kernel_size" else low), max(high, highest))
-    return tuple((name, low, high) for name, (low, high) in sorted(known.items()))
+def _ops(part: Part) -> tuple[Op, ...]:
+    return (part,) if isinstance(part, Op) else lower_block(part)

@@ -18,8 +18,21 @@ from nas.hardware.reading import read_as
 
 __all__ = ["SCHEMA", "load_predictor", "predictor_from_dict", "predictor_to_dict", "save_predictor"]
 
-SCHEMA = 2
-"""2 adds `correction`. Files of schema 1 are read as predictors without one."""
+SCHEMA = 3
+"""2 adds `correction`: files of schema 1 are read as predictors without one. 3 has the ranges of operators, where older files have those
+of blocks: they are taken for the ranges of the blocks' operators."""
+# Sizes of a block, and those of operators that they were.
+_OF_OPERATORS = {
+    "conv.in_size": ("stem.in_size", "pointwise.in_size"),
+    "conv.in_chs": ("stem.in_chs", "pointwise.in_chs"),
+    "conv.out_chs": ("stem.out_chs", "pointwise.out_chs"),
+    "conv.kernel_size": ("stem.kernel_size",),
+    "mbconv.in_size": ("pointwise.in_size", "grouped.in_size", "depthwise.in_size"),
+    "mbconv.in_chs": ("pointwise.in_chs", "grouped.in_chs"),
+    "mbconv.mid_chs": tuple(f"{kind}.{chs}" for kind in ("pointwise", "grouped", "depthwise") for chs in ("in_chs", "out_chs")),
+    "mbconv.out_chs": ("pointwise.out_chs", "grouped.out_chs"),
+    "mbconv.kernel_size": ("depthwise.kernel_size",),
+}
 
 
 class _Strict(BaseModel):
@@ -47,7 +60,7 @@ class _Correction(_Strict):
 
 
 class _File(_Strict):
-    schema_: Literal[1, 2] = Field(alias="schema")
+    schema_: Literal[1, 2, 3] = Field(alias="schema")
     kind: Literal["latency_predictor"]
     coefficients: dict[str, _Coefficient]
     half_width: float
@@ -112,7 +125,7 @@ def predictor_from_dict(data: Mapping[str, object], where: str) -> LatencyPredic
             half_width=file.half_width,
             threads=file.threads,
             speedup=None if file.speedup is None else SpeedUp(**file.speedup.model_dump()),
-            ranges=tuple((name, low, high) for name, (low, high) in file.ranges.items()),
+            ranges=_ranges(file),
             unseen=file.unseen,
             measurements=file.measurements,
             quality=tuple(file.quality.items()),
@@ -131,6 +144,17 @@ def _check_features(named: Mapping[str, object], where: str) -> None:
     for name in named:
         if name not in FEATURES:
             raise ProfileError(f"{where}.{name}: unknown feature: known are {', '.join(FEATURES)}")
+
+
+def _ranges(file: _File) -> tuple[tuple[str, float, float], ...]:
+    if file.schema_ == SCHEMA:
+        return tuple((name, low, high) for name, (low, high) in file.ranges.items())
+    found: dict[str, tuple[float, float]] = {}
+    for block, (low, high) in file.ranges.items():
+        for name in _OF_OPERATORS.get(block, ()):
+            lowest, highest = found.get(name, (low, high))
+            found[name] = (min(low, lowest), max(high, highest))
+    return tuple((name, low, high) for name, (low, high) in sorted(found.items()))
 
 
 def _correction(file: _Correction) -> Correction:

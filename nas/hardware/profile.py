@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -157,6 +158,18 @@ class DeviceProfile(Strict):
             return self._transferred(self.like, target)
         faster, half_width = unmeasured(target.threads)
         return roofline(self.chip.core(), target.threads, faster, f"chip facts of {self.title}: nothing was measured", half_width)
+
+    def prior_to_fit(self, target: Target) -> LatencyPredictor:
+        """What a fit to a target's own measurements is pulled toward: `prior`, else that of the default runtime and precision (the fit
+        scales it), else the chip's facts. Unlike `prior`, there is one for every target that can be measured.
+        """
+        usual = dataclasses.replace(target, runtime=self.default.runtime, precision=self.default.precision)
+        for asked in (target, usual):
+            try:
+                return self.prior(asked)
+            except InputError:
+                continue
+        return roofline(self.chip.core(), source=f"chip facts of {self.title}")
 
     def _shipped(self, target: Target) -> list[Transferred]:
         """Predictors that come with the profile, and the threads that each is for."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nas.errors import ProfileError
 from nas.hardware.features import FEATURES
-from nas.hardware.predictor import LatencyPredictor
+from nas.hardware.predictor import CHIP_HALF_WIDTH, LatencyPredictor
 
 __all__ = ["CoreFacts", "roofline"]
 
@@ -67,7 +67,7 @@ def _seconds_per_unit(name: str, core: CoreFacts) -> float:
 
 
 def roofline(
-    core: CoreFacts, threads: int = 1, speedup: float = 1.0, source: str = "chip facts", half_width: float = math.log(3.0)
+    core: CoreFacts, threads: int = 1, speedup: float = 1.0, source: str = "chip facts", half_width: float = CHIP_HALF_WIDTH
 ) -> LatencyPredictor:
     """A predictor from chip facts alone: band x/÷ 3, every coefficient flagged "chip".
 

@@ -1,8 +1,8 @@
 """The files of what was measured on a target: a summary, one line a network, and beside it every run.
 
-Summary: <folder>/measurements/<runtime>-<precision>-<threads>t.csv. Runs: <the same>.runs/<network>.npz, columns of
-`Measurement.columns`. NumPy's format because the base install writes it, one file a network because a file is then whole or absent:
-Parquet needs pandas or pyarrow and cannot be appended to.
+Summary: <folder>/measurements/<runtime>-<precision>-<threads>t.csv, a row for each network and version of the runtime.
+Runs: <the same>.runs/<network>-<version>.npz, columns of `Measurement.columns`. NumPy's format because the base install writes it, one
+file a network because a file is then whole or absent: Parquet needs pandas or pyarrow and cannot be appended to.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import datetime as dt
 import hashlib
 import io
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +79,15 @@ class Row:
     foreign: str = ""
 
     def specs(self) -> tuple[BlockSpec, ...]:
-        return tuple(BlockSpec.from_dict(block) for block in json.loads(self.blocks))
+        """The network.
+
+        Raises:
+            ValueError: `blocks` is no JSON list of blocks; SpaceError is one.
+        """
+        blocks = json.loads(self.blocks)
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            raise ValueError(f"blocks must be a JSON list of blocks, got {self.blocks[:60]}")
+        return tuple(BlockSpec.from_dict(block) for block in blocks)
 
 
 def _blocks_json(blocks: Sequence[BlockSpec]) -> str:
@@ -99,9 +109,9 @@ def rows_path(folder: Path, target: Target) -> Path:
     return folder / "measurements" / f"{target.runtime}-{target.precision}-{target.threads}t.csv"
 
 
-def runs_path(folder: Path, target: Target, network: str) -> Path:
-    """Every run of a network."""
-    return rows_path(folder, target).with_suffix(".runs") / f"{network}.npz"
+def runs_path(folder: Path, target: Target, network: str, version: str) -> Path:
+    """Every run of a network with a version of the runtime."""
+    return rows_path(folder, target).with_suffix(".runs") / f"{network}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', version)}.npz"
 
 
 def make_row(name: str, blocks: Sequence[BlockSpec], anchor: str, target: Target, measured: Measured) -> Row:
@@ -136,6 +146,7 @@ def make_row(name: str, blocks: Sequence[BlockSpec], anchor: str, target: Target
     )
 
 
+_MOST_RATIO = 1e6  # of two networks' latencies: more is a slip of the pen
 _READERS: dict[str, Callable[[str], object]] = {
     "float": float, "int": int, "str": str, "float | None": lambda text: float(text) if text else None,
 }  # fmt: skip
@@ -151,54 +162,118 @@ def read_rows(path: Path, target: Target | None = None, on_bad: Callable[[str], 
     Raises:
         ProfileError: other columns, a bad row (file, line and value), or a row of another target.
     """
-    if not path.is_file():
-        return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ProfileError(f"{path}: cannot be read: {exc}") from exc
-    fields = {f.name: f for f in dataclasses.fields(Row)}
-    needed = [name for name, f in fields.items() if f.default is dataclasses.MISSING]
-    reader = csv.DictReader(lines)
-    found = list(reader.fieldnames or ())
-    if lines and (set(needed) - set(found) or set(found) - set(fields)):
-        raise ProfileError(f"{path}: columns must be {', '.join(fields)}, got {', '.join(found)}")
-    rows = []
-    for number, record in enumerate(reader, start=2):
+    rows: list[Row] = []
+    lines: dict[tuple[str, str], int] = {}
+    for number, record in _records(path):
         try:
-            if None in record or None in record.values():
-                raise ValueError(f"{len(found)} values are needed")
-            row = Row(**{name: _READERS[str(fields[name].type)](value) for name, value in record.items()})  # type: ignore[arg-type]
-            _check(row)
+            row = _row(record)
+            foreign = target is not None and row.target not in ("", target.key)
+            if not foreign:
+                _check(row, target)
+                _check_once(row, number, lines)
         except (TypeError, ValueError, SpaceError) as exc:
             if on_bad is None:
                 raise ProfileError(f"{path}: line {number}: {exc}: mend or remove it, or use the rest with --skip-bad") from exc
             on_bad(f"{path}: line {number} left out: {exc}")
             continue
-        if target is not None and row.target not in ("", target.key):
+        if target is not None and foreign:
             raise ProfileError(f"{path}: line {number} was measured on {row.target}, not on {target.key}: move it to that device's folder")
         rows.append(row)
     return rows
 
 
-def _check(row: Row) -> None:
+Record = dict[str, str] | list[str] | csv.Error
+"""Values by column; as they are where they are too few or too many; or why a line is no CSV."""
+
+
+def _records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Number of the last line of each record of a summary, and the record.
+
+    Raises:
+        ProfileError: the file cannot be read, or has other columns.
+    """
+    if not path.is_file():
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ProfileError(f"{path}: cannot be read: {exc}") from exc
+    fields = {f.name: f for f in dataclasses.fields(Row)}
+    needed = {name for name, f in fields.items() if f.default is dataclasses.MISSING}
+    reader = csv.reader(io.StringIO(text, newline=""))
+    found: list[str] | None = None
+    while (values := _next(reader)) is not None:
+        if found is None:
+            found = values if isinstance(values, list) else []
+            if needed - set(found) or set(found) - set(fields) or len(set(found)) < len(found):
+                raise ProfileError(f"{path}: columns must be {', '.join(fields)}, got {', '.join(found)}")
+        elif isinstance(values, csv.Error):
+            yield reader.line_num, values
+        elif values:  # and not a blank line
+            yield reader.line_num, dict(zip(found, values, strict=True)) if len(values) == len(found) else values
+
+
+def _next(reader: Iterator[list[str]]) -> list[str] | csv.Error | None:
+    try:
+        return next(reader, None)
+    except csv.Error as exc:
+        return exc
+
+
+def _row(record: Record) -> Row:
+    if isinstance(record, csv.Error):
+        raise ValueError(f"it is no CSV: {record}")
+    if isinstance(record, list):
+        raise ValueError(f"{len(record)} values, and another number of columns: as many values are needed")
+    types = {f.name: str(f.type) for f in dataclasses.fields(Row)}
+    return Row(**{name: _READERS[types[name]](value) for name, value in record.items()})  # type: ignore[arg-type]
+
+
+def _check(row: Row, target: Target | None) -> None:
     for name in ("ratio", "anchor_s", "median_s", "p90_s", "p99_s"):
         value = getattr(row, name)
-        if not (np.isfinite(value) and value > 0):
+        if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be more than zero, got {value}")
+    for name, least in (("iqr_s", 0), ("runs", 1), ("peak_memory_bytes", 0), ("rejected", 0)):
+        value = getattr(row, name)
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if not 1 / _MOST_RATIO <= row.ratio <= _MOST_RATIO:
+        raise ValueError(f"ratio must be {1 / _MOST_RATIO:g} to {_MOST_RATIO:g} times the anchor, got {row.ratio}")
+    if target is not None and row.precision not in ("", target.precision):
+        raise ValueError(f"it ran in {row.precision}, not in {target.precision}")
+    dt.datetime.fromisoformat(row.date)
     if network_hash(row.specs()) != row.network:
         raise ValueError(f"the blocks are not those of network {row.network}")
 
 
+def _check_once(row: Row, number: int, lines: dict[tuple[str, str], int]) -> None:
+    first = lines.setdefault((row.network, row.runtime_version), number)
+    if first != number:
+        raise ValueError(f"network {row.network} with version {row.runtime_version} is in line {first} already")
+
+
 def append_row(path: Path, row: Row) -> None:
-    """Adds a row, or replaces that of the same network and runtime version. Whatever others add meanwhile is kept."""
+    """Adds a row, or replaces that of the same network and runtime version. Whatever others add meanwhile is kept, bad rows too.
+
+    Raises:
+        ProfileError: what is there cannot be read, or has other columns.
+    """
+    # What a column that an older version did not write stands for.
+    columns = {f.name: "" if f.default in (dataclasses.MISSING, None) else f.default for f in dataclasses.fields(Row)}
+    same = (row.network, row.runtime_version)
     with _alone(path):
-        same = (row.network, row.runtime_version)
-        rows = [each for each in read_rows(path) if (each.network, each.runtime_version) != same]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(each) for each in [*rows, row])
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for number, record in _records(path):
+            if isinstance(record, csv.Error):
+                raise ProfileError(f"{path}: line {number}: it is no CSV: {record}: mend or remove it")
+            if isinstance(record, list):
+                writer.writerow(record)
+            elif (record["network"], record["runtime_version"]) != same:
+                writer.writerow({**columns, **record}.values())
+        writer.writerow(dataclasses.asdict(row).values())
         write_atomic(path, text.getvalue())
 
 

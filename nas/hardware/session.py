@@ -11,7 +11,7 @@ from typing import Any
 
 from nas import plugins
 from nas.config import MeasureProtocol
-from nas.errors import DisturbedError, InputError, LinkLostError, ModelFileError, TargetError
+from nas.errors import DisturbedError, InputError, LinkLostError, ModelFileError, TargetError, UnknownNameError
 from nas.hardware.jobs import PROTOCOL
 from nas.hardware.measurement import Measurement
 from nas.hardware.runtimes.base import Inspection
@@ -99,7 +99,7 @@ class Session:
             self._transport.close()
             raise
         if self.hello.get("protocol") != PROTOCOL:
-            self._transport.close()
+            self._transport.close(keep=True)
             raise TargetError(f"{self._transport.address} speaks protocol {self.hello.get('protocol')}, not {PROTOCOL}: upgrade hwnas")
         return self
 
@@ -111,17 +111,22 @@ class Session:
         """Version of a runtime there.
 
         Raises:
+            UnknownNameError: there is no runtime of that name.
             TargetError: it is not installed there.
             InputError: it does not run in that precision.
         """
         runtimes = self.hello["runtimes"]
         base = runtime if runtime in runtimes else runtime.split("-", 1)[0]
         if base not in runtimes:
+            known = plugins.names("runtimes")
+            if base not in known:
+                raise UnknownNameError("runtime", runtime, {*known, *runtimes})
             raise TargetError(f"{self._transport.address} has {', '.join(runtimes)}, not {base}: run there: python3 -m pip install {base}")
-        if precision not in runtimes[base]["precisions"]:
-            known = " and ".join(runtimes[base]["precisions"])
-            raise InputError(f"{runtime} on {self._transport.address} runs {known}, not {precision}")
-        return str(runtimes[base]["version"])
+        # A part of the hardware has precisions of its own: "onnxruntime-xnnpack".
+        told = runtimes.get(runtime) or self._ask({"id": f"runtime {runtime}", "op": "runtime", "runtime": runtime})
+        if precision not in told["precisions"]:
+            raise InputError(f"{runtime} on {self._transport.address} runs {' and '.join(told['precisions'])}, not {precision}")
+        return str(told["version"])
 
     def facts(self) -> Mapping[str, Any]:
         """Facts of the chip, see `nas.hardware.chip.chip_facts`."""

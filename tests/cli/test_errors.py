@@ -58,6 +58,7 @@ def assert_clear(ended: Ended, code: int, *words: str) -> None:
         ((*SEARCH, "--threads", "9"), ("1 to 4", "got 9")),
         ((*SEARCH, "--runtime", "tflite"), ("'tflite'", "onnxruntime")),
         ((*SEARCH, "--precision", "fp64"), ("'fp64'",)),
+        ((*SEARCH, "--precision", "int8"), ("fp32 networks so far", "int8")),
         ((*SEARCH, "--sampler", "nsga"), ("'nsga'", "nsga2")),
         ((*SEARCH, "--evaluator", "oracle"), ("'oracle'", "supernet")),
         ((*SEARCH, "--objective", "speed"), ("'speed'", "latency")),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,13 +41,21 @@ def test_this_machine_is_measured_and_goes_on(capsys: pytest.CaptureFixture[str]
     assert code == 0
     first = json.loads(out)
     assert first["networks"] == 4
-    assert first["held_out"]
+    assert list(first["held_out"]) == ["out_of_fold_mape"]
+    assert set(first["fit"]) == {"in_fold_mape", "ridge"}
     assert Path(first["predictor"]).is_file()
     assert len(list(Path(first["measurements"]).with_suffix(".runs").iterdir())) == 4
-    code, out, _ = run(capsys, "--device", "host", "--space", "mobilenet_tiny", "-n", "5")
+    rows = Path(first["measurements"])
+    rows.write_text(rows.read_text() + "half a row\n")
+    code, out, err = run(capsys, "--device", "host", "--space", "mobilenet_tiny", "-n", "5")
+    assert code == 2
+    assert "line 6" in err
+    code, out, err = run(capsys, "--device", "host", "--space", "mobilenet_tiny", "-n", "5", "--skip-bad")
     assert code == 0
+    assert "line 6 left out" in err
     assert "measured   5 networks" in out
-    assert "held out" in out
+    assert re.search(r"held out +mean absolute error [0-9.]+%\nband +90 %", out)
+    assert "ridge" not in out
 
 
 def test_a_new_device_is_asked_what_it_is_and_measured(
@@ -81,10 +90,14 @@ def test_a_new_device_is_asked_what_it_is_and_measured(
         (("--device", "host", "--threads", "4096"), 2, "threads must be 1 to"),
         (("--device", "host", "--precision", "fp7"), 2, "precision must be one of"),
         (("--device", "host", "--precision", "fp16", *TINY), 2, "not fp16"),
-        (("--device", "host", "--runtime", "tflite", *TINY), 4, "not tflite"),
+        (("--device", "host", "--runtime", "tflite", *TINY), 2, "unknown runtime 'tflite'"),
+        (("--device", "host", "--runtime", "openvin", *TINY), 2, "did you mean openvino"),
+        (("--device", "host", "--threads", "0"), 2, "threads must be 1 to"),
+        (("--device", "raspberrypi4", "--via", "ssh://pi:0"), 2, "an ssh address is"),
     ],
 )
 def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, words: str) -> None:
     found, _, err = run(capsys, *arguments)
     assert words in err
     assert found == code
+    assert not list(Path.cwd().rglob("profile.yaml"))

@@ -8,10 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from nas.cli import main
+from nas.config import MeasureProtocol
 from nas.hardware.features import network_features
 from nas.hardware.roofline import CoreFacts, roofline
 from nas.hardware.rows import Row, network_hash, rows_path
@@ -116,7 +118,7 @@ def test_rows_of_another_target_are_refused(measurements: Path, capsys: pytest.C
 
 def test_other_versions_of_the_runtime_are_left_out(measurements: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = make_rows(20)
-    write(measurements, [dataclasses.replace(row, runtime_version="1.29", date="2025") for row in rows[:5]] + rows[5:])
+    write(measurements, [dataclasses.replace(row, runtime_version="1.29", date="2025-01-01") for row in rows[:5]] + rows[5:])
     assert nas("predictor", "fit", "--device", "board") == 0
     captured = capsys.readouterr()
     assert "15 networks" in captured.out
@@ -132,3 +134,50 @@ def test_too_few_say_how_many(measurements: Path, capsys: pytest.CaptureFixture[
         assert nas("predictor", "evaluate", "--device", "board") == 2
     shown = " ".join(capsys.readouterr().err.split())
     assert pytest.importorskip("re").search(words, shown)
+
+
+def test_int8_is_measured_evaluated_fitted_and_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    quick = MeasureProtocol(windows=3, window_s=0.002, min_runs=3, warmup_runs=1, max_warmup_s=0.02, max_drift=1e3)
+    monkeypatch.setattr("nas.config.MeasureProtocol", lambda: quick)
+    target = ("--device", "host", "--precision", "int8")
+    assert nas("measure", *target, "--space", "mobilenet_tiny", "-n", "5", "--json") == 0
+    path = Path(json.loads(capsys.readouterr().out)["predictor"])
+    before = path.read_text()
+    path.unlink()  # the rows are what counts
+    assert nas("predictor", "evaluate", *target) == 0
+    assert "5 networks" in capsys.readouterr().out
+    assert nas("predictor", "fit", *target) == 0
+    # Pulled toward the same as when it was measured.
+    assert path.read_text() == before
+    capsys.readouterr()
+    assert nas("predict", "mobilenet_v2", *target, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["in_range"] is False
+
+
+def test_a_runtime_that_nobody_knows_is_named(measurements: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("fit", "evaluate"):
+        assert nas("predictor", command, "--device", "board", "--runtime", "onnxruntme") == 2
+        assert "did you mean onnxruntime" in capsys.readouterr().err
+
+
+def test_unknown_operators_are_named_beside_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.numpy_helper.from_array(np.ones((8, 3, 3, 3), dtype=np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["c"]), onnx.helper.make_node("Fancy", ["c"], ["y"], name="f", domain="my.ops")],
+        "g", [onnx.helper.make_tensor_value_info("x", 1, ["batch", 3, 8, 8])], [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [weights],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    arguments = ("predict", str(tmp_path / "m.onnx"), "--device", "raspberrypi4", "--json")
+    assert nas(*arguments) == 2
+    assert "my.ops.Fancy (f)" in capsys.readouterr().err
+    assert nas(*arguments, "--allow-unknown") == 0
+    captured = capsys.readouterr()
+    assert "no cost is known for my.ops.Fancy (f)" in captured.err
+    assert json.loads(captured.out).keys() == {"schema", "model", "target", "in_range", "metrics", "blocks"}

@@ -21,7 +21,7 @@ def predictor() -> LatencyPredictor:
         origins=tuple("fitted" for _ in FEATURES),
         half_width=0.2,
         speedup=SpeedUp(4, 1.68, 1.51, 2.03, "made up"),
-        ranges=(("mbconv.in_size", 4.0, 32.0),),
+        ranges=(("depthwise.in_size", 4.0, 32.0), ("pointwise.in_size", 4.0, 32.0)),
         unseen=("macs_se", "count_se", "bytes_scale"),
         measurements=20,
         quality=(("out_of_fold_mape", 0.1),),

@@ -15,7 +15,8 @@ from tests.hardware.clocks import FakeClock, FakeMachine
 
 
 class Board:
-    """A runtime whose models are files that hold their seconds; `fails_at` breaks the n-th model opened."""
+    """A runtime whose models are files that hold their seconds; `fails_at` breaks the n-th model opened, `odd` is the n-th inspected that
+    runs in bf16."""
 
     name = "fake"
 
@@ -24,16 +25,21 @@ class Board:
         self.opened = 0
         self.fails_at = 0
         self.precision = "fp32"
+        self.known: tuple[str, ...] = ("fp32",)
+        self.odd = 0
+        self.inspected = 0
+        self.release = "1"
         self.foreign: tuple[str, ...] = ()
 
     def version(self) -> str:
-        return "1"
+        return self.release
 
     def precisions(self) -> tuple[str, ...]:
-        return ("fp32",)
+        return self.known
 
     def inspect(self, model: Path, threads: int) -> Inspection:
-        return Inspection(self.precision, (("Conv", 1),), self.foreign)
+        self.inspected += 1
+        return Inspection("bf16" if self.inspected == self.odd else self.precision, (("Conv", 1),), self.foreign)
 
     @contextmanager
     def open(self, model: Path, threads: int) -> Iterator[Callable[[], None]]:
@@ -66,7 +72,8 @@ class FakeTransport:
             raise LinkLostError("the board does not answer")
         self.connections += 1
         self._jobs = Jobs(self.home, lambda name: self.board, self.machine)
-        return {"id": "hello", "ok": True, "protocol": PROTOCOL, "runtimes": {"fake": {"version": "1", "precisions": ["fp32"]}}}
+        fake = {"version": self.board.release, "precisions": ["fp32"]}
+        return {"id": "hello", "ok": True, "protocol": PROTOCOL, "runtimes": {"fake": fake}}
 
     def put(self, path: Path, name: str) -> None:
         shutil.copyfile(path, self.home / "models" / name)

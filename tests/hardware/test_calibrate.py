@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from nas.architecture import BlockSpec
 from nas.config import MeasureProtocol
-from nas.errors import InputError, TargetError
+from nas.errors import InputError, ProfileError, TargetError, UnknownNameError
 from nas.hardware import calibrate as calibrate_module
 from nas.hardware import rows as rows_module
 from nas.hardware.calibrate import calibrate, fit_rows
 from nas.hardware.device_state import DeviceState
-from nas.hardware.predictor_file import load_predictor
+from nas.hardware.host import detect_host
+from nas.hardware.newcomer import copy_shipped
+from nas.hardware.profile import parse_profile
 from nas.hardware.roofline import CoreFacts, roofline
 from nas.hardware.rows import network_hash, read_rows, rows_path, runs_path
 from nas.hardware.session import Patience, Session
+from nas.resources import data_root
 from nas.target import Target
 from tests.hardware.clocks import FakeClock
 from tests.hardware.devices import Board, FakeTransport
@@ -55,7 +60,6 @@ def test_a_calibration_learns_the_device(board: Board, tmp_path: Path) -> None:
     predictor = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), lambda *event: told.append(event), transport)
     for net in networks(12)[8:]:
         assert predictor.predict(net).value == pytest.approx(10 * roofline(CORE).predict(net).value, rel=1e-3)
-    assert load_predictor(tmp_path / "predictor-fake-fp32-1t.json") == predictor
     rows = read_rows(rows_path(tmp_path, TARGET), TARGET)
     assert [row.network for row in rows] == [network_hash(net) for net in nets]
     assert [row.specs() for row in rows] == nets
@@ -74,7 +78,7 @@ def test_every_run_is_kept_beside_the_summary(board: Board, tmp_path: Path) -> N
     nets = networks(5)
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
     for row in read_rows(rows_path(tmp_path, TARGET)):
-        with np.load(runs_path(tmp_path, TARGET, row.network), allow_pickle=False) as runs:
+        with np.load(runs_path(tmp_path, TARGET, row.network, "1"), allow_pickle=False) as runs:
             seconds = runs["seconds"][runs["kind"] == 0]
             assert len(seconds) == row.runs
             assert float(np.median(seconds)) == pytest.approx(row.median_s, rel=1e-9)
@@ -87,7 +91,6 @@ def test_a_calibration_goes_on_where_it_stopped(board: Board, tmp_path: Path) ->
     with pytest.raises(TargetError, match="gone"):
         calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "a", board))
     assert len(measured(tmp_path)) == 3
-    assert not (tmp_path / "predictor-fake-fp32-1t.json").exists()
     board.opened = board.fails_at = 0
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "b", board))
     assert board.opened == 1 + 3
@@ -146,7 +149,7 @@ def test_an_answer_that_cannot_be_saved_stays_on_the_device(board: Board, tmp_pa
 def test_a_disturbed_network_is_left_out_and_tried_again_later(board: Board, tmp_path: Path) -> None:
     nets = networks(6)
     transport = FakeTransport(tmp_path / "there", board)
-    transport.machine.states = [THROTTLED] * 12 + [DeviceState()]
+    transport.machine.states = [THROTTLED] * 24 + [DeviceState()]
     notes: list[str] = []
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=transport, on_note=notes.append)
     assert len(measured(tmp_path)) == 5
@@ -179,10 +182,73 @@ def test_another_precision_than_the_one_asked_for_is_refused(board: Board, tmp_p
     board.precision = "bf16"
     with pytest.raises(TargetError, match="in bf16, not in fp32"):
         calibrate(tmp_path, TARGET, networks(4), export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
-    absent = Target("board", "tflite", "1", "fp32", 1)
-    with pytest.raises(TargetError, match="pip install tflite"):
+    absent = Target("board", "openvino", "1", "fp32", 1)
+    with pytest.raises(TargetError, match="pip install openvino"):
         calibrate(tmp_path, absent, networks(4), export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
+    typo = Target("board", "openvin", "1", "fp32", 1)
+    with pytest.raises(UnknownNameError, match="did you mean openvino"):
+        calibrate(tmp_path, typo, networks(4), export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
     assert board.opened == 0
+
+
+def test_a_part_of_the_hardware_has_precisions_of_its_own(board: Board, tmp_path: Path) -> None:
+    transport = FakeTransport(tmp_path / "there", board)
+    with Session(transport, lambda text: None) as session:
+        assert session.version("fake-gpu", "fp32") == "1"
+        assert transport.asked[-1]["runtime"] == "fake-gpu"
+        board.known = ("bf16",)
+        assert session.version("fake", "fp32") == "1"  # told when it said hello
+        with pytest.raises(InputError, match="fake-gpu on fake://board runs bf16, not fp32"):
+            session.version("fake-gpu", "fp32")
+
+
+def test_a_network_that_ran_in_another_precision_is_left_out(board: Board, tmp_path: Path) -> None:
+    board.odd = 3  # the anchor's inspection, a network, this one
+    notes: list[str] = []
+    transport = FakeTransport(tmp_path / "there", board)
+    calibrate(tmp_path, TARGET, networks(6), export, PROTOCOL, roofline(CORE), transport=transport, on_note=notes.append)
+    assert len(measured(tmp_path)) == 5
+    assert notes == [f"network {network_hash(networks(6)[1])} is left out: fake runs it in bf16, not in fp32"]
+
+
+def test_another_version_s_runs_are_kept(board: Board, tmp_path: Path) -> None:
+    nets = networks(4)
+    for board.release in ("1", "2/b"):
+        calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
+    names = {path.name for path in runs_path(tmp_path, TARGET, "x", "1").parent.iterdir()}
+    assert names == {f"{network_hash(net)}-{version}.npz" for net in nets for version in ("1", "2_b")}
+
+
+def test_a_bad_earlier_row_stops_it_or_is_left_out(board: Board, tmp_path: Path) -> None:
+    nets = networks(6)
+    calibrate(tmp_path, TARGET, nets[:5], export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
+    path = rows_path(tmp_path, TARGET)
+    path.write_text(path.read_text() + "half a row\n")
+    with pytest.raises(ProfileError, match=r"line 7.*--skip-bad"):
+        calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
+    notes: list[str] = []
+    transport = FakeTransport(tmp_path / "there", board)
+    fitted = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), None, transport, notes.append, skip_bad=True)
+    assert fitted.measurements == 6
+    assert len(notes) == 1
+    assert "line 7 left out" in notes[0]
+    assert "half a row\n" in path.read_text()
+
+
+def test_a_shipped_profile_is_copied_with_the_first_row(board: Board, tmp_path: Path) -> None:
+    shipped = data_root("hw_profiles") / "raspberrypi4"
+    chip = {**detect_host().chip.model_dump(exclude_none=True), "cores": {"value": 4, "source": "a test"}}
+    profile = parse_profile({**yaml.safe_load((shipped / "profile.yaml").read_text()), "chip": chip}, shipped, "a test")
+    folder = tmp_path / "hw_profiles" / "raspberrypi4"
+    for board.fails_at in (2, 0):  # the anchor opens, the first network does not
+        transport = FakeTransport(tmp_path / "there", board)
+        with suppress(TargetError):
+            calibrate(folder, TARGET, networks(4), export, PROTOCOL, roofline(CORE), transport=transport, profile=profile)
+        assert (folder / "profile.yaml").exists() == (board.fails_at == 0)
+    assert len(measured(folder)) == 4
+    (folder / "profile.yaml").write_text("mended")
+    copy_shipped(profile, folder)
+    assert (folder / "profile.yaml").read_text() == "mended"
 
 
 def test_too_few_networks_are_refused(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nas.hardware.chip import chip_facts
-from nas.hardware.newcomer import own_folder, write_profile
+from nas.hardware.chip import chip_facts, told_facts
+from nas.hardware.newcomer import copy_shipped, own_profile, write_profile
 from nas.hardware.profile import load_profile
 from nas.resources import data_root
 
@@ -46,6 +46,31 @@ def test_a_board_says_what_it_is(pi4: Path) -> None:
     assert all(fact["source"] for fact in facts["chip"].values())
 
 
+def test_a_board_of_two_kinds_of_cores_is_its_fastest(tmp_path: Path) -> None:
+    small, big = (
+        "Features\t: fp asimd\nCPU part\t: 0xd05\n",
+        "model name\t: ARMv8 Processor rev 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd0b\n",
+    )
+    write(tmp_path, "proc/cpuinfo", f"processor\t: 0\n{small}\nprocessor\t: 1\n{big}\nprocessor\t: 10\n{small}\nHardware\t: RK3588\n")
+    for core, clock, cache in ((0, "1800000", "32K"), (1, "2400000", "64K"), (10, "1800000", "32K")):
+        folder = f"sys/devices/system/cpu/cpu{core}"
+        write(tmp_path, f"{folder}/cpufreq/cpuinfo_max_freq", clock)
+        for name, value in (("level", "1"), ("type", "Data"), ("size", cache)):
+            write(tmp_path, f"{folder}/cache/index0/{name}", value)
+    chip = {name: fact["value"] for name, fact in told_facts(tmp_path)["chip"].items()}
+    assert chip["cpu"] == "RK3588, Cortex-A76"
+    assert (chip["clock_hz"], chip["macs_per_cycle"], chip["l1d_bytes"]) == (2.4e9, 8, 65536)
+    (tmp_path / "sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq").unlink()
+    assert told_facts(tmp_path)["chip"]["cpu"]["value"] == "RK3588, Cortex-A55"
+
+
+def test_a_virtual_machine_shows_no_turbo(tmp_path: Path) -> None:
+    write(tmp_path, "proc/cpuinfo", "processor\t: 0\nmodel name\t: Some Server\ncpu MHz\t\t: 2000.000\nflags\t\t: fpu avx2 fma\n")
+    chip = told_facts(tmp_path)["chip"]
+    assert chip["clock_hz"]["value"] == pytest.approx(2.8e9)
+    assert (chip["cpu"]["value"], chip["simd"]["value"]) == ("Some Server", "AVX2 with FMA")
+
+
 def test_a_machine_that_says_nothing_is_assumed(tmp_path: Path) -> None:
     chip = chip_facts(tmp_path)["chip"]
     assert "assumption" in chip["clock_hz"]["source"]
@@ -68,8 +93,10 @@ def test_measurements_go_to_a_folder_of_the_users(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     shipped = load_profile("raspberrypi4")
     assert shipped.folder.resolve().is_relative_to(data_root("hw_profiles"))
-    own = own_folder(shipped)
+    own = own_profile(shipped)
     assert own.folder == tmp_path / "hw_profiles" / "raspberrypi4"
+    assert not own.folder.exists()
+    copy_shipped(shipped, own.folder)
     assert load_profile("raspberrypi4").folder.resolve() == own.folder
     assert own.predictor(own.target()) == shipped.predictor(shipped.target())
-    assert own_folder(load_profile("raspberrypi4")).folder == load_profile("raspberrypi4").folder
+    assert own_profile(load_profile("raspberrypi4")).folder == load_profile("raspberrypi4").folder

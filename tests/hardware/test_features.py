@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 
 from nas.architecture import BlockSpec
-from nas.hardware.features import FEATURES, block_features, block_shape, network_features
-from nas.ops import lower_block
+from nas.hardware.features import FEATURES, block_features, network_features, op_shape
+from nas.ops import Op, lower_block
 from tests.hardware.strategies import blocks, networks
 
 
@@ -61,7 +61,11 @@ def test_grouped_blocks_shuffle() -> None:
 
 
 def test_shapes_name_the_kind() -> None:
-    assert block_shape(BlockSpec("stem", "conv", 3, 16, 32, 3, 2)) == {
-        "conv.in_size": 32, "conv.in_chs": 3, "conv.out_chs": 16, "conv.kernel_size": 3,
-    }  # fmt: skip
-    assert block_shape(BlockSpec("pool", "pool", 16, 16, 4)) == {}
+    (stem,) = lower_block(BlockSpec("stem", "conv", 3, 16, 32, 3, 2))
+    assert op_shape(stem) == {"stem.in_size": 32, "stem.in_chs": 3, "stem.out_chs": 16, "stem.kernel_size": 3}
+    expand, depthwise, *se, project = lower_block(BlockSpec("b", "mbconv", 16, 24, 8, 5, 2, "relu", mid_chs=48, expand=True, se_chs=8))
+    assert op_shape(expand) == {"pointwise.in_size": 8, "pointwise.in_chs": 16, "pointwise.out_chs": 48, "pointwise.kernel_size": 1}
+    assert op_shape(depthwise)["depthwise.kernel_size"] == 5
+    assert op_shape(project)["pointwise.in_size"] == 4
+    assert not any(op_shape(op) for op in se)
+    assert op_shape(Op("pool", 16, 16, 4, 1)) == {}

@@ -11,7 +11,9 @@ from nas.errors import InputError
 from nas.hardware.evaluation import predict_features
 from nas.hardware.features import FEATURES, network_features
 from nas.hardware.fitting import fit, out_of_fold, shape_ranges
+from nas.hardware.predictor import CHIP_HALF_WIDTH
 from nas.hardware.roofline import CoreFacts, roofline
+from nas.space import load_space, reference_blocks
 
 CORE = CoreFacts(1.5e9, 4.0, 4.6e9)
 
@@ -104,11 +106,32 @@ def test_fits_that_cannot_be(nets: list[tuple[BlockSpec, ...]], n: int, latency:
         fit(features, np.full(n, latency), roofline(CORE), ())
 
 
-def test_shape_ranges_span_the_blocks(nets: list[tuple[BlockSpec, ...]]) -> None:
+def test_shape_ranges_span_the_operators(nets: list[tuple[BlockSpec, ...]]) -> None:
     ranges = {name: (low, high) for name, low, high in shape_ranges(nets)}
-    assert ranges["mbconv.in_size"] == (8, 32)
-    assert ranges["conv.in_chs"] == (3, 3)
-    assert ranges["mbconv.kernel_size"] == (3, 5)
+    assert ranges["depthwise.in_size"] == (8, 32)
+    assert ranges["pointwise.in_size"] == (4, 32)
+    assert ranges["stem.in_chs"] == (3, 3)
+    assert ranges["depthwise.kernel_size"] == (3, 5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fit_to_tiny_networks_says_how_little_it_knows_of_large_ones(seed: int) -> None:
+    space = load_space("mobilenet_tiny")
+    tiny = [space.decode(arch) for arch in space.decode_rows(space.sample_rows(8, seed))]
+    features = np.array([network_features(blocks) for blocks in tiny])
+    # What tiny networks hardly show differs most: multiply-adds and bytes are up to four times as dear as the rest says.
+    dear = [4.0 if name.startswith(("macs", "bytes")) else 1.0 for name in FEATURES]
+    device = np.random.default_rng(seed).uniform(0.5, 1.0, len(FEATURES)) * dear * np.array(roofline(CORE).coefficients)
+    fitted = fit(features, features @ device, roofline(CORE), shape_ranges(tiny))
+    large = reference_blocks("mobilenet_v2")
+    metric = fitted.predict(large)
+    assert metric.low is not None
+    assert metric.high is not None
+    assert not fitted.in_range(large)
+    assert math.log(metric.high / metric.value) > CHIP_HALF_WIDTH
+    assert metric.low < float(network_features(large) @ device) < metric.high
+    inside = fitted.predict(tiny[0])
+    assert inside.high == pytest.approx(inside.value * math.exp(fitted.half_width))
 
 
 def test_threads_and_speed_up_are_the_prior_s(nets: list[tuple[BlockSpec, ...]]) -> None:

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from nas.config import MeasureProtocol
 from nas.errors import DisturbedError, TargetError
 from nas.hardware.device_state import DeviceState
-from nas.hardware.measure import Machine, Measurement, measure, measure_models
-from nas.hardware.runtimes import Inspection
+from nas.hardware.measure import Machine, Measurement, measure
 from tests.hardware.clocks import FakeClock, FakeMachine
 
 PROTOCOL = MeasureProtocol(windows=3, window_s=0.005, min_runs=3, warmup_runs=1)
@@ -160,38 +156,20 @@ def test_this_machine_has_clocks() -> None:
     machine.wait(0)
 
 
-class FakeRuntime:
-    """Models are files that hold their seconds."""
+def test_a_clock_that_only_runs_backwards_is_given_up(clock: FakeClock) -> None:
+    def run() -> None:
+        clock.now_ns -= 1_000_000
 
-    name = "fake"
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-
-    def version(self) -> str:
-        return "1"
-
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32",)
-
-    def inspect(self, model: Path, threads: int) -> Inspection:
-        return Inspection("fp32", (), ())
-
-    @contextmanager
-    def open(self, model: Path, threads: int) -> Iterator[Callable[[], None]]:
-        yield self.clock.run_of(float(model.read_text()))
+    with pytest.raises(DisturbedError, match="went backwards"):
+        measure(run, PROTOCOL.model_copy(update={"max_repeats": 2}), run, FakeMachine(clock))
 
 
-def test_models_are_measured_against_one_another(clock: FakeClock, tmp_path: Path) -> None:
-    paths = []
-    for number, seconds in enumerate((1e-3, 2e-3, 4e-3)):
-        paths.append(tmp_path / f"{number}.onnx")
-        paths[-1].write_text(str(seconds))
-    told: list[str] = []
-    metrics = measure_models(paths, FakeRuntime(clock), PROTOCOL, lambda number, total, name: told.append(f"{number}/{total} {name}"))
-    assert [metric.value for metric in metrics] == pytest.approx([1e-3, 2e-3, 4e-3])
-    assert {metric.source for metric in metrics} == {"measured"}
-    assert told == ["0/3 0.onnx", "1/3 1.onnx", "2/3 2.onnx"]
-    (alone,) = measure_models(paths[:1], FakeRuntime(clock), PROTOCOL)
-    assert alone.value == pytest.approx(1e-3)
-    assert measure_models([], FakeRuntime(clock), PROTOCOL) == []
+def test_a_negative_run_of_the_anchor_repeats_the_window(clock: FakeClock) -> None:
+    count = iter(range(10_000))
+
+    def anchor() -> None:
+        clock.now_ns += -5_000_000 if next(count) == 3 else 1_000_000
+
+    measurement = measure(clock.run_of(1e-3), PROTOCOL, anchor, FakeMachine(clock))
+    assert "went backwards" in measurement.rejected[0].reason
+    assert len(measurement.windows_s) == 3

@@ -90,3 +90,60 @@ def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
 def test_a_model_that_ignores_its_input(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no operators that depend on the input"):
         read_onnx(save(tmp_path / "m.onnx", proto([1, 3, 8, 8], op="Relu", reads=("w",))))
+
+
+def small(dims: list[int], content: bytes, dtype: int = 1) -> object:
+    tensor = onnx.TensorProto(name="k", data_type=dtype, raw_data=content)
+    tensor.dims.extend(dims)
+    model = proto([1, 3, 8, 8])
+    model.graph.initializer.append(tensor)  # type: ignore[attr-defined]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("dims", "content", "dtype"), [([4], b"1234", 1), ([4], b"12345", 1), ([-4], b"1234", 1), ([4], b"", 8), ([1], b"1234", 99)]
+)
+def test_damaged_weights(tmp_path: Path, dims: list[int], content: bytes, dtype: int) -> None:
+    with pytest.raises(ModelFileError, match=r"m\.onnx: is damaged: .*'k'"):
+        read_onnx(save(tmp_path / "m.onnx", small(dims, content, dtype)))
+
+
+@pytest.mark.parametrize("key", ["offset", "length"])
+def test_a_place_of_weights_that_is_no_number(tmp_path: Path, key: str) -> None:
+    model = proto([1, 3, 8, 8])
+    (tensor,) = model.graph.initializer  # type: ignore[attr-defined]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for name, value in (("location", "m.data"), (key, "far away")):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = name, value
+    (tmp_path / "m.data").write_bytes(bytes(1000))
+    with pytest.raises(ModelFileError, match=r"m\.onnx: is damaged: .*'w'.*far away"):
+        read_onnx(save(tmp_path / "m.onnx", model))
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(1, "fp32"), (10, "fp16"), (16, "bf16"), (11, "fp64"), (3, "fp32")])
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_precision_is_that_of_most_weights(tmp_path: Path, dtype: int, precision: str, constant: bool) -> None:
+    """Whole numbers beside them are shapes, or weights that are dequantised before they are used."""
+    tensor = helper.make_tensor("w", dtype, (8, 3, 3, 3), np.ones(216))
+    nodes = [helper.make_node("Constant", [], ["w"], value=tensor)] if constant else []
+    nodes.append(helper.make_node("Conv", ["x", "w"], ["y"]))
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", dtype, [1, 3, 8, 8])], [helper.make_tensor_value_info("y", dtype, None)],
+        [] if constant else [tensor],
+    )  # fmt: skip
+    path = save(tmp_path / "m.onnx", helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10))
+    assert read_onnx(path).precision == precision
+
+
+def test_an_operator_that_reads_too_little(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"m\.onnx: is damaged: Conv 'first' reads 1 tensors \(at least 2\) and writes 1"):
+        read_onnx(save(tmp_path / "m.onnx", proto([1, 3, 8, 8], reads=("x",))))
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", proto([1, 3, 8, 8]))
+    path.write_bytes(path.read_bytes().replace(b"first", b"fi\xffst"))
+    with pytest.raises(ModelFileError, match=r"m\.onnx: is (damaged|not a whole ONNX file)"):
+        read_onnx(path)

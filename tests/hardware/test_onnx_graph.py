@@ -12,6 +12,7 @@ import pytest
 from nas.cost import count_ops
 from nas.errors import ModelFileError
 from nas.hardware.features import FEATURES, network_features, op_features
+from nas.hardware.onnx_file import read_onnx
 from nas.hardware.onnx_graph import Graph, read_graph
 from nas.ops import Op, lower
 from nas.space import load_space, reference_blocks, space_names
@@ -19,7 +20,8 @@ from nas.space import load_space, reference_blocks, space_names
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from nas.hardware.export import Deployed, export_onnx  # noqa: E402
+from nas.compress.quantize import quantize, random_images  # noqa: E402
+from nas.hardware.export import Deployed, export_blocks, export_onnx  # noqa: E402
 from nas.models.network import Network  # noqa: E402
 
 helper = onnx.helper
@@ -68,6 +70,37 @@ def test_the_normalisation_of_deployed_files_is_left_out_and_said(tmp_path: Path
     graph = read_graph(tmp_path / "model.onnx")
     assert [text.split(" ")[0] for text in graph.left_out] == ["Sub", "Mul"]
     np.testing.assert_array_equal(features_of(graph), network_features(blocks))
+
+
+@pytest.mark.parametrize(("space", "number"), [("mobilenet_tiny", 1), ("fbnet", 0), ("mobilenetv3", None)])
+def test_our_int8_files_give_the_numbers_of_their_blocks(space: str, number: int | None, tmp_path: Path) -> None:
+    """The quantiser takes relus away, puts nodes between a hardsigmoid and its product, and asks shapes of dequantised tensors."""
+    found, path = load_space(space), tmp_path / "model.onnx"
+    blocks = found.decode(found.smallest if number is None else found.sample(number))
+    export_blocks(blocks, path)
+    assert read_onnx(path).precision == "fp32"
+    quantize(path, path, random_images((1, blocks[0].in_chs, blocks[0].in_size, blocks[0].in_size), 1))
+    assert read_onnx(path).precision == "int8"
+    graph = read_graph(path)
+    np.testing.assert_array_equal(features_of(graph), network_features(blocks))
+    read, known = count_ops(graph.ops, "int8"), count_ops(lower(blocks), "int8")
+    assert dataclasses.replace(read, params=0) == dataclasses.replace(known, params=0)
+    # Scale and shift of the batch norms are one bias in the file.
+    assert read.params == known.params - sum(op.out_chs for op in lower(blocks) if op.batch_norm)
+
+
+@pytest.mark.parametrize("largest", [0, 1000, 10**9])
+def test_weights_in_constant_nodes(largest: int, tmp_path: Path) -> None:
+    """Up to so many elements; the others stay where they are."""
+    space = load_space("mobilenet_tiny")
+    blocks = space.decode(space.sample(1))
+    export_blocks(blocks, tmp_path / "model.onnx")
+    proto = onnx.load_model(tmp_path / "model.onnx")
+    for tensor in [each for each in proto.graph.initializer if np.prod(each.dims) <= largest]:
+        proto.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+        proto.graph.initializer.remove(tensor)
+    graph = read_graph(saved(tmp_path, proto))
+    assert [deployed(op) for op in graph.ops] == [deployed(op) for op in lower(blocks)]
 
 
 class ResNetLike(torch.nn.Module):  # type: ignore[misc]
@@ -201,3 +234,43 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path, model([*CONV, node("Relu", "c", "y")], WEIGHTS, [1, 4, 8, 8]))
     with pytest.raises(ModelFileError, match="8 x 3 channels do not fit 4"):
         read_graph(path)
+
+
+SECOND = node("Conv", "b", "v", "y", kernel_shape=[3, 3])
+BOTH = {"w": (8, 3, 3, 3), "v": (8, 8, 3, 3)}
+
+
+@pytest.mark.parametrize("domain", ["my.ops", ""])
+@pytest.mark.parametrize("imported", [True, False])
+def test_an_operator_that_onnx_does_not_define_between_two_that_it_does(tmp_path: Path, domain: str, imported: bool) -> None:
+    proto = model([*CONV, node("Fancy", "c", "b", domain=domain), SECOND], BOTH, ["batch", 3, 8, 8])
+    if imported and domain:
+        proto.opset_import.append(helper.make_opsetid(domain, 1))  # type: ignore[attr-defined]
+    path, name = saved(tmp_path, proto), f"{domain}.Fancy".removeprefix(".")
+    with pytest.raises(ModelFileError, match=rf"no cost is known for {name} \(the_Fancy\): --allow-unknown"):
+        read_graph(path)
+    graph = read_graph(path, allow_unknown=True)
+    assert graph.unknown == (f"{name} (the_Fancy)",)
+    assert [(op.kind, op.role, op.out_chs, op.out_size) for op in graph.ops] == [
+        ("conv", "stem", 8, 8), ("elementwise", "unknown", 8, 8), ("conv", "conv", 8, 6),
+    ]  # fmt: skip
+
+
+def two_outputs(said: list[object] | None) -> object:
+    """An unknown operator with two outputs, whose shape the file may say."""
+    fancy = helper.make_node("Fancy", ["c"], ["b", "other"], name="the_Fancy", domain="my.ops")
+    proto = model([*CONV, fancy, SECOND], BOTH, ["batch", 3, 8, 8])
+    if said is not None:
+        proto.graph.value_info.extend([helper.make_tensor_value_info(name, 1, said) for name in ("b", "other")])  # type: ignore[attr-defined]
+    return proto
+
+
+def test_shapes_behind_an_unknown_operator_are_what_the_file_says(tmp_path: Path) -> None:
+    graph = read_graph(saved(tmp_path, two_outputs(["batch", 8, 4, 4])), allow_unknown=True)
+    assert [(op.in_size, op.out_size) for op in graph.ops] == [(8, 8), (8, 4), (4, 2)]
+    for said in (None, ["batch", 8, "height", 4], ["other", 8, 4, 4]):
+        path = saved(tmp_path, two_outputs(said))
+        with pytest.raises(ModelFileError, match=r"my\.ops\.Fancy \(the_Fancy\), nor the shape"):
+            read_graph(path, allow_unknown=True)
+        with pytest.raises(ModelFileError, match=r"my\.ops\.Fancy \(the_Fancy\): --allow-unknown"):
+            read_graph(path)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from nas.architecture import BlockSpec
 from nas.errors import InputError, ProfileError
 from nas.hardware.correction import Correction
 from nas.hardware.features import FEATURES, network_features
-from nas.hardware.predictor import LatencyPredictor, SpeedUp
+from nas.hardware.predictor import CHIP_HALF_WIDTH, LatencyPredictor, SpeedUp
 from nas.ops import Op, lower
 from tests.hardware.strategies import networks
 
@@ -46,19 +45,6 @@ def test_rows_agree_with_single_networks(predictor: LatencyPredictor, network: t
         np.testing.assert_allclose(rows, np.array([(m.value, m.low, m.high) for m in singles]).T, rtol=1e-9)
 
 
-def test_a_million_networks_a_second(predictor: LatencyPredictor) -> None:
-    blocks = [dataclasses.replace(INSIDE, in_size=size) for size in range(4, 204)]
-    index = np.random.default_rng(0).integers(-1, len(blocks), (200_000, 22))
-    table = predictor.fold(blocks)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        table.rows(index, 1)
-        seconds.append(time.perf_counter() - start)
-    # A busy machine may take twice as long as the mark of 1e6 a second and core.
-    assert len(index) / min(seconds) > 5e5
-
-
 def test_what_is_outside_the_range_is_flagged_and_its_band_is_wider(predictor: LatencyPredictor) -> None:
     inside, outside = predictor.predict([INSIDE]), predictor.predict([OUTSIDE])
     assert predictor.in_range([INSIDE])
@@ -66,9 +52,34 @@ def test_what_is_outside_the_range_is_flagged_and_its_band_is_wider(predictor: L
     assert inside.high is not None
     assert outside.high is not None
     assert math.log(inside.high / inside.value) == pytest.approx(predictor.half_width)
-    assert predictor.half_width < math.log(outside.high / outside.value) <= 2 * predictor.half_width + 1e-9
+    # As unsure, in logs, as the sizes are far away: 112 pixels where 32 were measured; half of that where the coefficients are decided.
+    share = predictor.outside_share([OUTSIDE])
+    assert math.log(outside.high / outside.value) == pytest.approx(math.hypot(predictor.half_width, share * math.log(112 / 32)))
+    decided = dataclasses.replace(predictor, measurements=100).predict([OUTSIDE])
+    assert decided.high is not None
+    assert math.log(decided.high / decided.value) == pytest.approx(math.hypot(predictor.half_width, share * math.log(112 / 32) / 2))
     # A few milliseconds outside among many inside do not flag a network.
     assert predictor.in_range([INSIDE] * 500 + [OUTSIDE])
+
+
+def half(predictor: LatencyPredictor, op: Op) -> float:
+    metric = predictor.predict([op])
+    assert metric.high is not None
+    return math.log(metric.high / metric.value)
+
+
+def test_doubt_grows_with_the_distance_to_a_limit_and_with_what_was_not_decided(predictor: LatencyPredictor) -> None:
+    sizes = (32, 33, 64, 256, 1024, 4096)
+    halves = [half(predictor, Op("conv", 16, 48, size, size)) for size in sizes]
+    assert halves[0] == pytest.approx(predictor.half_width)
+    assert halves[1] < 1.05 * halves[0]
+    assert halves == sorted(halves)
+    assert halves[-1] <= math.hypot(predictor.half_width, math.log(10)) + 1e-9
+    undecided = dataclasses.replace(predictor, origins=tuple("chip" for _ in FEATURES))
+    assert half(undecided, Op("conv", 16, 48, 32, 32)) == pytest.approx(halves[0])
+    assert half(undecided, Op("conv", 16, 48, 256, 256)) == pytest.approx(
+        math.sqrt(predictor.half_width**2 + math.log(8) ** 2 + CHIP_HALF_WIDTH**2), rel=1e-3
+    )
 
 
 def test_operators_never_measured_count_as_outside(predictor: LatencyPredictor) -> None:
@@ -113,7 +124,7 @@ def test_amdahl_meets_what_is_known() -> None:
         ({"half_width": 0.0}, "half_width"),
         ({"threads": 0}, "threads"),
         ({"threads": 2}, "speed-up"),
-        ({"ranges": (("mbconv.in_size", 5.0, 4.0),)}, "mbconv.in_size"),
+        ({"ranges": (("stem.in_size", 5.0, 4.0),)}, "stem.in_size"),
         ({"unseen": ("macs_sea",)}, "macs_sea"),
     ],
 )
@@ -151,15 +162,19 @@ def test_a_correction_is_the_same_on_both_paths(predictor: LatencyPredictor, net
 def test_a_correction_fades_outside_the_range(predictor: LatencyPredictor) -> None:
     constant = dataclasses.replace(predictor, correction=Correction(0.1, (0.0,) * len(FEATURES), 0.1))
     assert constant.predict([INSIDE]).value == pytest.approx(math.exp(0.1) * predictor.predict([INSIDE]).value)
-    share = predictor.outside_share([OUTSIDE])
-    assert share > 0.9
-    assert constant.predict([OUTSIDE]).value == pytest.approx(math.exp(0.1 * (1 - share)) * predictor.predict([OUTSIDE]).value)
+    # As far away as a factor of three, it is gone.
+    assert constant.predict([OUTSIDE]).value == pytest.approx(predictor.predict([OUTSIDE]).value)
+    near = dataclasses.replace(INSIDE, in_size=40)
+    assert 1.0 < constant.predict([near]).value / predictor.predict([near]).value < math.exp(0.1)
 
 
 @FIXTURE
 @given(network=networks)
-def test_operators_give_what_their_blocks_give(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
-    assert predictor.predict(lower(network)).value == pytest.approx(predictor.predict(network).value, rel=1e-9)
+def test_operators_give_what_their_blocks_give_band_included(predictor: LatencyPredictor, network: tuple[BlockSpec, ...]) -> None:
+    for each in (predictor, dataclasses.replace(predictor, correction=CORRECTION)):
+        blocks, ops = each.predict(network), each.predict(lower(network))
+        assert (ops.value, ops.low, ops.high) == pytest.approx((blocks.value, blocks.low, blocks.high), rel=1e-9)
+        assert each.outside_share(lower(network)) == pytest.approx(each.outside_share(network))
 
 
 def test_operators_in_no_block_are_outside(predictor: LatencyPredictor) -> None:

@@ -17,7 +17,7 @@ def test_a_file_gives_the_same_predictor(predictor: LatencyPredictor, tmp_path: 
     path = tmp_path / "deep" / "predictor.json"
     save_predictor(predictor, path)
     assert load_predictor(path) == predictor
-    assert json.loads(path.read_text())["schema"] == 2
+    assert json.loads(path.read_text())["schema"] == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["predictor.json"]
 
 
@@ -31,7 +31,17 @@ def test_a_correction_is_kept(predictor: LatencyPredictor, tmp_path: Path) -> No
 def test_files_of_schema_1_are_read(predictor: LatencyPredictor) -> None:
     data = json.loads(json.dumps(predictor_to_dict(predictor)))
     del data["correction"]
-    assert predictor_from_dict({**data, "schema": 1}, "here") == predictor
+    assert predictor_from_dict({**data, "schema": 1, "ranges": {}}, "here") == dataclasses.replace(predictor, ranges=())
+
+
+def test_the_ranges_of_blocks_in_older_files_become_those_of_their_operators(predictor: LatencyPredictor) -> None:
+    data = predictor_to_dict(predictor)
+    ranges = {"conv.in_size": [4, 64], "mbconv.in_size": [8, 32], "mbconv.in_chs": [16, 40], "mbconv.mid_chs": [48, 240]}
+    found = {name: (low, high) for name, low, high in predictor_from_dict({**data, "schema": 2, "ranges": ranges}, "here").ranges}
+    assert found["stem.in_size"] == found["pointwise.in_size"] == (4, 64)
+    assert found["depthwise.in_size"] == (8, 32)
+    assert found["pointwise.in_chs"] == (16, 240)
+    assert found["depthwise.out_chs"] == (48, 240)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +59,7 @@ def test_a_bad_correction_is_named(predictor: LatencyPredictor, change: dict[str
 @pytest.mark.parametrize(
     ("keys", "value", "words"),
     [
-        (("schema",), 3, "newer"),
+        (("schema",), 4, "newer"),
         (("schema",), "1", "schema"),
         (("halfwidth",), 1.0, "half_width"),
         (("half_width",), "wide", "half_width.*'wide'"),

@@ -68,7 +68,8 @@ def test_small_networks_are_inside_the_range(device: str, space: str) -> None:
         assert predictor.in_range(blocks)
         assert 20e-6 < metric.value < 0.2
         assert metric.high is not None
-        assert math.log(metric.high / metric.value) < 1.3 * predictor.half_width
+        # Channels below the measured ones and activations of other kinds widen it a little.
+        assert math.log(metric.high / metric.value) < math.hypot(predictor.half_width, math.log(1.4))
 
 
 def test_tiny_networks_are_not_decided_by_one_constant() -> None:

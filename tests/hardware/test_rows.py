@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -66,6 +67,58 @@ def test_a_bad_row_is_named_and_may_be_left_out(tmp_path: Path, old: str, new: s
         assert read_rows(path, on_bad=told.append) == rows()[1:]
         assert len(told) == 1
         assert "line 2" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"blocks": "[1,2]"}, "JSON list of blocks"), ({"blocks": "7"}, "JSON list of blocks"),
+        ({"precision": "int8"}, "ran in int8, not in fp32"),
+        ({"iqr_s": -1e-9}, "iqr_s must be at least 0"), ({"iqr_s": float("nan")}, "iqr_s"), ({"p99_s": float("inf")}, "p99_s"),
+        ({"runs": 0}, "runs must be at least 1"), ({"peak_memory_bytes": -1}, "peak_memory_bytes"), ({"date": "yesterday"}, "yesterday"),
+        ({"ratio": float("inf")}, "ratio"), ({"ratio": 1e9}, "ratio must be"), ({"blocks": "x" * 200_000}, "no CSV: field larger"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_named(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    path = tmp_path / "rows.csv"
+    first, second, third = rows()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
+        writer.writeheader()
+        writer.writerows([dataclasses.asdict(first), {**dataclasses.asdict(second), **changes}, dataclasses.asdict(third)])
+    with pytest.raises(ProfileError, match=f"line 3: .*{words}"):
+        read_rows(path, TARGET)
+    told: list[str] = []
+    assert read_rows(path, TARGET, told.append) == [first, third]
+    assert len(told) == 1
+
+
+def test_a_bad_row_keeps_its_line_number_behind_blank_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv")
+    header, first, second, third = path.read_text().splitlines()
+    path.write_text("\n".join([header, "", first, "", "", second.replace(",4,0.0", ",x,0.0"), third]))
+    with pytest.raises(ProfileError, match=r"line 6: .*'x'"):
+        read_rows(path)
+
+
+def test_a_network_that_is_there_twice_is_named_and_counts_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv")
+    path.write_text(path.read_text() + path.read_text().splitlines()[2] + "\n")
+    with pytest.raises(ProfileError, match=r"line 5: network .* is in line 3 already"):
+        read_rows(path)
+    assert read_rows(path, on_bad=lambda text: None) == rows()
+
+
+def test_a_row_is_added_beside_bad_ones_and_to_files_of_older_versions(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", 1)
+    needed = [f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING]
+    old = path.read_text().splitlines()[1]
+    path.write_text(",".join(needed) + "\n" + old[: old.index(",board/onnxruntime")] + "\nhalf a row\n")
+    append_row(path, rows()[1])
+    assert "\nhalf a row\n" in path.read_text()
+    first, second = read_rows(path, TARGET, lambda text: None)
+    assert (first.target, first.rejected, first.clock_hz) == ("", 0, None)
+    assert second == rows()[1]
 
 
 def test_rows_of_another_target_are_refused(tmp_path: Path) -> None:

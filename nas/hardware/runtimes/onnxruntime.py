@@ -31,7 +31,7 @@ class OnnxRuntime:
     """Runs ONNX files.
 
     Args:
-        part: provider by the beginning of its name, e.g. "xnnpack" or "cuda"; the CPU's by default.
+        part: provider by its name without "ExecutionProvider", in lower case, e.g. "xnnpack" or "cuda"; the CPU's by default.
     """
 
     def __init__(self, part: str = "") -> None:

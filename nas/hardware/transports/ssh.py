@@ -31,6 +31,7 @@ _CONNECT_S = 10
 _HELLO_S = 120.0  # a small board imports numpy and onnxruntime from a slow card
 _COPY_S = 300.0
 _DONE = '{"done": true}'
+_MADE = '{"made": true}'
 _INSTALL = "python3 -m venv ~/.hwnas && ~/.hwnas/bin/pip install onnxruntime"
 
 
@@ -57,12 +58,14 @@ def parse_address(text: str) -> SshAddress:
     except ValueError as exc:
         raise InputError(f"an ssh address is ssh://user@host:port, got {text!r}: {exc}") from exc
     known = re.fullmatch(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?\[?[A-Za-z0-9_:][A-Za-z0-9_.:%-]*\]?(?::\d+)?", parts.netloc)
-    if parts.scheme != "ssh" or known is None or parts.path not in ("", "/") or parts.query or parts.password:
+    # urlsplit drops an empty query or fragment: "ssh://pi#" holds none of them, and is no address either.
+    if parts.scheme != "ssh" or known is None or parts.path not in ("", "/") or set(text) & set("?#") or port == 0:
         raise InputError(f"an ssh address is ssh://user@host:port, got {text!r}")
-    host = parts.hostname or ""
     # hostname is in lower case; names of ~/.ssh/config need not be.
-    host = next((found[0] for found in [re.search(re.escape(host), parts.netloc, re.IGNORECASE)] if found), host)
-    return SshAddress(f"{parts.username}@{host}" if parts.username else host, port)
+    user, _, rest = parts.netloc.rpartition("@")
+    start = rest.lower().index(parts.hostname or "")
+    host = rest[start : start + len(parts.hostname or "")]
+    return SshAddress(f"{user}@{host}" if user else host, port)
 
 
 class SshTransport:
@@ -84,21 +87,28 @@ class SshTransport:
         self._control: Path | None = None
         self._link: Link | None = None
         self._there = False
+        self._reached = False
 
     def connect(self) -> Mapping[str, Any]:
         self._end()
         # A socket's path has at most 104 to 108 bytes: never below a long TMPDIR. The folder is for this user alone.
         self._control = Path(tempfile.mkdtemp(prefix="nas-", dir="/tmp"))
+        made = False
         try:
-            self._copy({"runner.pyz": bundle()}, f"umask 077; mkdir -p {self._folder}/models && cd {self._folder}", "")
-            self._there = True
-            return self._start()
+            find = f"umask 077; [ -d {self._folder} ] || echo {shlex.quote(_MADE)}"
+            said = self._copy({"runner.pyz": bundle()}, f"{find}; mkdir -p {self._folder}/models && cd {self._folder}", "")
+            made = _MADE in said
+            answer = self._start()
         except LinkLostError:
             self._end()
             raise
         except BaseException:
+            # A folder that was there before may hold answers that nobody has saved yet.
+            self._there = made
             self.close()
             raise
+        self._there = self._reached = True
+        return answer
 
     def _start(self) -> Mapping[str, Any]:
         """Starts the runner with the first Python that is there."""
@@ -162,15 +172,16 @@ class SshTransport:
         given = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
         return ["ssh", "-T", *config, *given, *port, *options, "--", self._to.destination]
 
-    def _copy(self, contents: Mapping[str, bytes], before: str, after: str) -> None:
-        """Unpacks files in a folder there: `before` goes to it, `after` gives them their names."""
+    def _copy(self, contents: Mapping[str, bytes], before: str, after: str) -> str:
+        """Unpacks files in a folder there: `before` goes to it, `after` gives them their names. What the commands said."""
         script = f"{before} && tar xf -{f' && {after}' if after else ''} && echo {shlex.quote(_DONE)}"
         try:
             done = self._run([*self._ssh(), "sh", "-c", shlex.quote(script)], tar(contents), _COPY_S)
         except subprocess.TimeoutExpired:
             raise LinkLostError(f"{self.address}: copying took more than {_COPY_S:.0f} s") from None
-        if _DONE in done.stdout.decode(errors="replace"):
-            return
+        said = done.stdout.decode(errors="replace")
+        if _DONE in said:
+            return said
         errors = done.stderr.decode(errors="replace")
         if done.returncode == 255:
             raise self._unreachable(errors)
@@ -183,16 +194,19 @@ class SshTransport:
         return subprocess.run(list(argv), input=given, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603
 
     def _unreachable(self, errors: str) -> TargetError:
-        """What ssh's own words mean for the user; a link that may come back is a LinkLostError."""
+        """What ssh's own words mean for the user; a link that may come back is a LinkLostError.
+
+        While a board that has answered before boots, its mDNS name does not resolve, and its sshd may not read the keys yet.
+        """
         last = _last(errors)
-        for pattern, hint in (
-            (r"Permission denied", f"it refuses the key: ssh-copy-id {self._to.destination}, or name the key in ~/.ssh/config"),
-            (r"Host key verification failed|host key .*changed", f"its host key is not known: run ssh {self._to.destination} once by hand"),
-            (r"Could not resolve hostname", "there is no host of that name: check the address and ~/.ssh/config"),
-            (r"Bad configuration|no such identity|Bad owner or permissions", "check ~/.ssh/config"),
+        for pattern, hint, passes in (
+            (r"Permission denied", f"it refuses the key: ssh-copy-id {self._to.destination}, or name the key in ~/.ssh/config", True),
+            (r"Host key verification failed|host key .*changed", f"its host key is not known: run ssh {self._to.destination} once", False),
+            (r"Could not resolve hostname", "there is no host of that name: check the address and ~/.ssh/config", True),
+            (r"Bad configuration|no such identity|Bad owner or permissions", "check ~/.ssh/config", False),
         ):
             if re.search(pattern, errors, re.IGNORECASE):
-                return TargetError(f"{self.address}: {hint} ({last})")
+                return (LinkLostError if passes and self._reached else TargetError)(f"{self.address}: {hint} ({last})")
         return LinkLostError(f"{self.address}: cannot be reached: is it on, and does ssh {self._to.destination} work? ({last})")
 
     def _refused(self, answer: Mapping[str, Any]) -> TargetError:

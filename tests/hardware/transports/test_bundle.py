@@ -12,7 +12,7 @@ from nas.hardware.transports.bundle import BUNDLED, bundle, tar
 
 PACKAGE = Path(__file__).resolve().parents[3]
 RUNTIMES = {"nas.hardware.runtimes.onnxruntime": "onnxruntime", "nas.hardware.runtimes.openvino": "openvino"}
-CHECKED_ONLY = {"nas.config", "nas.metrics"}  # named for type checkers, or imported where the bundle does not come
+CHECKED_ONLY = {"nas.config"}  # named for type checkers, or imported where the bundle does not come
 
 
 def imported(tree: ast.Module) -> set[str]:

@@ -87,7 +87,7 @@ def test_a_measuring_that_breaks_in_the_middle_goes_on(sshd: Sshd, tmp_path: Pat
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, PRIOR, progress, device(sshd), notes.append)
     rows = read_rows(rows_path(tmp_path, TARGET), TARGET)
     assert [row.network for row in rows] == [network_hash(net) for net in nets]
-    assert all(runs_path(tmp_path, TARGET, row.network).is_file() for row in rows)
+    assert all(runs_path(tmp_path, TARGET, row.network, row.runtime_version).is_file() for row in rows)
     assert any("connecting again" in note for note in notes)
     assert not (sshd.home / ".cache" / "hwnas" / "test").exists()
 
@@ -133,6 +133,44 @@ def test_a_wrong_key_is_named(sshd: Sshd) -> None:
     sshd.config.write_text(sshd.config.read_text().replace("/key\n", "/other_key\n"))
     with pytest.raises(TargetError, match="refuses the key: ssh-copy-id board"):
         device(sshd).connect()
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("/key\n", "/other_key\n"), ("HostName 127.0.0.1", "HostName no-such-host.invalid")])
+def test_a_device_that_boots_is_waited_for(sshd: Sshd, right: str, wrong: str) -> None:
+    transport = device(sshd)
+    config = sshd.config.read_text()
+    try:
+        transport.connect()
+        answer = sshd.home / ".cache" / "hwnas" / "test" / "results" / "kept.json"
+        answer.write_text("{}")
+        sshd.config.write_text(config.replace(right, wrong))
+        with pytest.raises(LinkLostError, match=r"refuses the key|no host of that name"):
+            transport.connect()
+        sshd.config.write_text(config)
+        transport.connect()
+        assert answer.exists()
+    finally:
+        transport.close()
+    assert not answer.exists()
+
+
+def test_a_failed_reconnect_keeps_answers_and_a_failed_start_leaves_nothing(sshd: Sshd) -> None:
+    folder = sshd.home / ".cache" / "hwnas" / "test"
+    python = sshd.tools / "python3"
+    python.rename(sshd.folder / "python3")
+    with pytest.raises(TargetError, match="no python3"):
+        device(sshd).connect()
+    assert not folder.exists()
+    (sshd.folder / "python3").rename(python)
+    transport = device(sshd)
+    transport.connect()
+    (folder / "results" / "kept.json").write_text("{}")
+    python.unlink()
+    for again in (transport, device(sshd)):  # after a lost link, and after a crash here
+        with pytest.raises(TargetError, match="no python3"):
+            again.connect()
+        again.close()
+        assert (folder / "results" / "kept.json").exists()
 
 
 def test_an_unknown_host_key_is_named(sshd: Sshd) -> None:
@@ -200,7 +238,13 @@ def test_a_full_disk_on_the_device_is_named(sshd: Sshd, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "destination", "port"),
-    [("ssh://pi@Board", "pi@Board", None), ("ssh://10.0.0.7:2222", "10.0.0.7", 2222), ("ssh://my_pi", "my_pi", None)],
+    [
+        ("ssh://pi@Board", "pi@Board", None),
+        ("ssh://10.0.0.7:2222", "10.0.0.7", 2222),
+        ("ssh://my_pi", "my_pi", None),
+        ("ssh://Pi@pi", "Pi@pi", None),
+        ("ssh://pi@Pi:7", "pi@Pi", 7),
+    ],
 )
 def test_addresses(text: str, destination: str, port: int | None) -> None:
     address = parse_address(text)
@@ -209,7 +253,21 @@ def test_addresses(text: str, destination: str, port: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["ssh://", "ssh://-oProxyCommand=x", "http://pi", "ssh://pi/x", "ssh://a b", "ssh://pi:99999", "ssh://pi;ls"]
+    "text",
+    [
+        "ssh://",
+        "ssh://-oProxyCommand=x",
+        "http://pi",
+        "ssh://pi/x",
+        "ssh://a b",
+        "ssh://pi:99999",
+        "ssh://pi;ls",
+        "ssh://h#frag",
+        "ssh://h#",
+        "ssh://h?q",
+        "ssh://h?",
+        "ssh://h:0",
+    ],
 )
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="ssh://user@host"):

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.bench.outcome import Mark, Outcome, page, save
+from nas.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_in_the_repository_is_made_from_its_results() -> None:
+    assert (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8") == page(ROOT / "docs" / "benchmarks"), "run make bench-report"
+
+
+def test_a_reason_is_given_where_a_mark_is_missed_and_only_there(tmp_path: Path) -> None:
+    marks = [Mark("a", "speed", 2.0, 1.0, "higher", "slow"), Mark("b", "error", 2.0, 1.0, "lower", "noise")]
+    save(tmp_path / "x.json", "x", "nas bench x", Outcome([{"method": "ours", "value": 0.5}], marks))
+    saved = {mark["id"]: mark for mark in json.loads((tmp_path / "x.json").read_text())["marks"]}
+    assert (saved["a"]["met"], saved["a"]["why"]) == (True, "")
+    assert (saved["b"]["met"], saved["b"]["why"]) == (False, "noise")
+    text = page(tmp_path)
+    assert "| a | speed | 2 | ≥ 1 | yes |" in text
+    assert "| b | error | 2 | ≤ 1 | no: noise |" in text
+    assert "| ours | 0.5 |" in text
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_text("{}")
+    with pytest.raises(InputError, match=r"odd\.json"):
+        page(tmp_path)
