@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from nas.errors import InputError
 from nas.metrics import OBJECTIVES, Constraint
 
-__all__ = ["MeasureProtocol", "SearchConfig", "TrainRecipe", "check_config", "default_recipe", "default_space"]
+__all__ = ["HalvingRecipe", "MeasureProtocol", "SearchConfig", "TrainRecipe", "check_config", "default_recipe", "default_space"]
 
 
 class _Frozen(BaseModel):
@@ -48,33 +49,96 @@ class TrainRecipe(_Frozen):
     """How the supernet is trained and finalists are fine-tuned.
 
     Attributes:
-        epochs: passes over the training images; a time budget may cut the schedule short, never its shape.
-        lr: peak learning rate of the one-cycle schedule (Smith & Topin 2018, arXiv:1708.07120), SGD with Nesterov momentum.
+        epochs: passes over the training images; a time budget may cut the schedule short, never its shape. 0 leaves weights as they are.
+        batch_size: images of a step, over all processes together.
+        micro_batch: images that pass through at once and share batch-norm statistics; 0 for the whole batch of a process. Smaller ones
+            need less memory; the step stays the same but for those statistics.
+        schedule: of the learning rate: one-cycle (Smith & Topin 2018, arXiv:1708.07120) or cosine from the peak on (Loshchilov & Hutter
+            2017, arXiv:1608.03983); both end near zero.
+        warmup: share of a one-cycle schedule in which the rate rises.
+        lr: peak learning rate, SGD with Nesterov momentum.
+        weight_decay: of weights; not of biases and batch norm.
+        ema_decay: of the running average of the weights that evaluation uses and training ends with; 0 for none.
         random_subnets: random networks in a sandwich step besides the largest and the smallest (Yu & Huang 2019, arXiv:1903.05134).
         distill_weight: share of the in-place distillation loss for all but the largest.
+        drop_path: probability with which the last residual branch of the largest network is left out for an image, falling to 0 at the
+            first (Huang et al. 2016, arXiv:1603.09382).
+        first_resolution: image size at the begin of the training over that at its end; it grows in between.
         finetune_epochs, finetune_lr: for finalists.
-        augment: random crop with padding, and flips where `flip`.
-        flip: mirror images left to right; wrong for digits and letters.
+        augment: random crop with a mirrored border.
+        flip: mirror images left to right, where `augment`; wrong for digits and letters.
+        colour: largest change of brightness, contrast and saturation, as a share.
+        rand_augment: strength of one random geometric and one random photometric change an image (after Cubuk et al. 2020,
+            arXiv:1909.13719); 0 for none.
+        mixup, cutmix: alpha of the Beta distribution of the mixed share (Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019,
+            arXiv:1905.04899); 0 for none. With both, one of them is drawn for a batch.
     """
 
-    epochs: int = Field(20, ge=1, le=10_000)
+    epochs: int = Field(20, ge=0, le=10_000)
     batch_size: int = Field(128, ge=2)
+    micro_batch: int = Field(0, ge=0)
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
+    warmup: float = Field(0.1, ge=0, lt=1)
     lr: float = Field(0.2, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(3e-5, ge=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    ema_decay: float = Field(0.998, ge=0, lt=1)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     grad_clip: float = Field(5.0, gt=0)
     random_subnets: int = Field(2, ge=0, le=16)
     distill_weight: float = Field(0.7, ge=0, le=1)
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    first_resolution: float = Field(0.75, gt=0, le=1)
     finetune_epochs: int = Field(6, ge=0, le=10_000)
     finetune_lr: float = Field(0.03, gt=0)
     augment: bool = True
     flip: bool = True
+    colour: float = Field(0.0, ge=0, lt=1)
+    rand_augment: float = Field(0.0, ge=0, le=1)
+    mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _batch_norm_needs_two(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("batch norm needs at least 2 images: 0 for the whole batch, or 2 and more, got 1")
+        return value
+
+
+class HalvingRecipe(_Frozen):
+    """How networks are trained from scratch by the evaluator `train`: all of them briefly, ever fewer of them longer.
+
+    Attributes:
+        epochs: of a network that is never halted.
+        factor: by which the epochs grow from one rung to the next, and of which share the better ones go on.
+        first_epochs: of the first rung.
+    """
+
+    epochs: int = Field(9, ge=1, le=10_000)
+    factor: int = Field(3, ge=2, le=16)
+    first_epochs: int = Field(1, ge=1, le=10_000)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which a network is compared with the others, the last one its end: 1, 3, 9."""
+        found = [self.epochs]
+        while found[-1] // self.factor >= self.first_epochs:
+            found.append(found[-1] // self.factor)
+        return tuple(found[::-1])
+
+    @property
+    def mean_epochs(self) -> float:
+        """Of a network, where a `factor`-th of them goes on from each rung."""
+        rungs = (0, *self.rungs)
+        return math.fsum((rungs[n + 1] - rungs[n]) / self.factor**n for n in range(len(self.rungs)))
 
 
 def default_recipe(data: str) -> TrainRecipe:
     """Recipe for a data set by name: digits are small and must not be mirrored."""
-    return TrainRecipe(epochs=20, batch_size=64, finetune_epochs=12, flip=False) if data == "digits" else TrainRecipe()
+    if data != "digits":
+        return TrainRecipe()
+    return TrainRecipe(epochs=20, batch_size=64, first_resolution=1.0, finetune_epochs=12, flip=False)
 
 
 def default_space(data: str) -> str:
@@ -111,7 +175,10 @@ class SearchConfig(_Frozen):
         time_budget_s: wall-clock for all of it, training and finalists included.
         objectives: names of `nas.metrics.OBJECTIVES`; the first is accuracy.
         constraints: bounds in SI units; they prune before accuracy is evaluated.
+        table: file of known results for the evaluator `tabular`.
+        teacher: ONNX file that finalists learn from; None for the largest network of the supernet.
         finalists: how many of the front are fine-tuned, tested and exported.
+        weights: file of a supernet to start from; with 0 epochs it is used as it is.
         workers: processes that evaluate; 1 evaluates in this one and is repeatable.
         verify: whether networks near the front are measured during the search, and the predictor refitted.
         via: how the device is reached for that; None for this machine.
@@ -129,6 +196,8 @@ class SearchConfig(_Frozen):
     precision: Literal["fp32", "int8"] = "fp32"
     threads: int | None = Field(None, ge=1, le=1024)
     evaluator: str = "supernet"
+    table: str | None = None
+    teacher: str | None = None
     sampler: str = "nsga2"
     finalists: int = Field(5, ge=1, le=50)
     workers: int = Field(1, ge=1, le=256)
@@ -137,7 +206,9 @@ class SearchConfig(_Frozen):
     seed: int = Field(0, ge=0, lt=2**32)  # NumPy's older generators take no more
     storage: str | None = None
     tracking_uri: str | None = None
+    weights: str | None = None
     recipe: TrainRecipe = TrainRecipe()
+    halving: HalvingRecipe = HalvingRecipe()
     measure: MeasureProtocol = MeasureProtocol()
 
     @field_validator("objectives")
@@ -164,6 +235,12 @@ class SearchConfig(_Frozen):
     def _devices_differ(self) -> SearchConfig:
         if len(set(self.devices)) != len(self.devices):
             raise ValueError(f"a device is named twice: {', '.join(self.devices)}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_from_somewhere(self) -> SearchConfig:
+        if self.recipe.epochs == 0 and self.weights is None:
+            raise ValueError("recipe.epochs: 0 leaves weights as they are, and none are given: --weights FILE, or 1 epoch or more, got 0")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Event", "EventKind", "Listener"]
 
-EventKind = Literal["info", "warning", "phase", "progress", "trial", "finalist", "done"]
+EventKind = Literal["info", "warning", "phase", "progress", "epoch", "trial", "finalist", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Event:
     """Something that happened.
 
     Attributes:
-        kind: phase (a part of the work begins), progress (of the running phase), trial (one was told), finalist (one is ready),
-            info and warning (a sentence for the user), done.
+        kind: phase (a part of the work begins), progress (of the running phase), epoch (of the supernet), trial (one was told),
+            finalist (one is ready), info and warning (a sentence for the user), done.
         text: one line for people.
         share: of the running phase that is done, 0..1.
         seconds_left: of the running phase.

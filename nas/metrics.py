@@ -21,6 +21,8 @@ UNITS: Mapping[str, str] = MappingProxyType(
     {
         "accuracy_search": "1",
         "accuracy_test": "1",
+        "naswot": "1",
+        "train_epochs": "1",
         "latency_s": "s",
         "latency_measured_s": "s",
         "energy_j": "J",
@@ -30,7 +32,8 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "peak_memory_bytes": "B",
     }
 )
-"""Every metric of a candidate and its unit. latency_s is what the search saw; latency_measured_s is a finalist's, run on the target."""
+"""Every metric of a candidate and its unit. naswot is a score of the untrained network, train_epochs what accuracy_search was trained for
+where each network trains by itself. latency_s is what the search saw; latency_measured_s is a finalist's, run on the target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,25 +10,26 @@ from typing import Literal
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
-from nas.errors import ModelFileError, NasError, StoppedError, StudyError
+from nas.errors import NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
-from nas.models.weights import load_weights, save_weights
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
 from nas.preparation import SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
-from nas.report.study import load_config
+from nas.report.study import load_config, load_data_record
 from nas.rounds import Searched, search_device
 from nas.search import storage
-from nas.search.evaluators import EvaluatorContext
+from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.search.executors import Evaluation, open_executor
 from nas.search.finalists import Finalist, FinalistMaker
+from nas.training.changes import describe_change
 from nas.training.loop import TrainProgress
-from nas.training.oneshot import build_supernet, supernet_key, train_supernet
+from nas.training.oneshot import build_supernet
+from nas.training.reuse import SupernetJob
 
 __all__ = ["Result", "make_finalist", "rebuild", "run"]
 
@@ -75,7 +76,8 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
         raise StudyError(f"study {config.study!r} exists already in {runs}: go on with --resume {config.study}, or choose another --study")
     prepared = prepare(config, runs, on_event, stop)
     if resume and load_config(folder)[1] != prepared.data.fingerprint:
-        raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: start a new study")
+        changed = describe_change(prepared.cache, load_data_record(folder), prepared.data.to_dict())
+        raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
     shared = shared_storage(prepared, resume=resume)
     with locked(folder / LOCK, f"study {config.study} is being searched by another process: wait until it ends, or stop it"):
         save_config(folder, config, prepared)
@@ -105,7 +107,7 @@ def _searched(
 ) -> tuple[FrontRecord, ...]:  # fmt: skip
     """Trained, searched, selected, made, recorded."""
     budget_s = prepared.config.time_budget_s
-    context = _supernet(prepared, recorder.listen, stop, announce=True)
+    context = _context(prepared, recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
@@ -150,8 +152,9 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
     """Fine-tunes, tests and exports a candidate of a study that is no finalist yet."""
     config, _ = load_config(folder)
     prepared = prepare(config, folder.parent, on_event, stop)
-    context = _supernet(prepared, on_event, stop, announce=False)
-    return FinalistMaker(context, config.recipe, folder, None).make(candidate, None, _telling(on_event, candidate.id), stop)
+    context = _context(prepared, on_event, stop, announce=False)
+    maker = FinalistMaker(context, config.recipe, folder, None, _path(config.teacher))
+    return maker.make(candidate, None, _telling(on_event, candidate.id), stop)
 
 
 def _record(
@@ -167,38 +170,35 @@ def _record(
     return tuple(fronts)
 
 
+def _context(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:
+    """What evaluators and finalists are given; with a trained supernet where the evaluator needs one."""
+    config = prepared.config
+    if "supernet" in accuracy_evaluator(config.evaluator).needs:
+        context = _supernet(prepared, on_event, stop, announce=announce)
+    else:
+        if announce:
+            on_event(estimate(prepared, None, trained=False).event())
+        context = EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, None)
+    return replace(context, content=prepared.data.content, recipe=config.recipe, halving=config.halving, table=_path(config.table))
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
+
+
 def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:
     """Trains the supernet, or finds it trained: one serves every search with the same space, data, recipe and seed.
 
     Args:
         announce: whether to tell first what the whole search will take.
     """
-    config, recipe = prepared.config, prepared.config.recipe
+    config = prepared.config
     budget_s = TRAIN_SHARE * config.time_budget_s if config.time_budget_s else None
-    home = prepared.cache / "supernets" / supernet_key(prepared.space, prepared.data, recipe, config.seed, budget_s)
-    weights, checkpoint = home / "weights.safetensors", home / "checkpoint.safetensors"
-    supernet = build_supernet(prepared.space, config.seed)
+    first = Path(config.weights) if config.weights else None
+    job = SupernetJob(prepared.space, prepared.data, config.recipe, config.seed, prepared.cache, budget_s, first)
     if announce:
-        guess = estimate(prepared, supernet, trained=weights.is_file())
-        parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in guess.seconds.items())
-        text = f"about {max(guess.total_s, 6) / 60:.1f} minutes ({parts}) and {guess.disk_bytes / 2**20:.0f} MiB of disk"
-        on_event(Event("info", f"This will take {text}", fields={"estimate_s": guess.total_s, "disk_bytes": guess.disk_bytes}))
-    if weights.is_file():
-        try:
-            _, state = load_weights(weights)
-        except ModelFileError as exc:
-            raise ModelFileError(f"{exc}: delete it and the supernet is trained again") from exc
-        on_event(Event("info", f"supernet found trained ({state['steps']} steps, {state['seconds']:.0f} s): not trained again"))
-    else:
-        on_event(Event("phase", f"Training the supernet of {prepared.space.name} on {prepared.data.name}", fields={"phase": "supernet"}))
-        result = train_supernet(
-            supernet, prepared.space, prepared.data, recipe, config.seed, budget_s=budget_s, checkpoint=checkpoint,
-            on_progress=_telling(on_event, "supernet"), stop=stop,
-        )  # fmt: skip
-        tensors = {f"model.{name}": tensor for name, tensor in supernet.state_dict().items()}
-        save_weights(weights, tensors, {"schema": 1, "steps": result.steps, "epochs": result.epochs, "seconds": result.seconds})
-        checkpoint.unlink(missing_ok=True)
-        on_event(Event("info", f"supernet trained: {result.epochs} epochs, {result.steps} steps, {result.seconds:.0f} s"))
+        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=job.found() is not None).event())
+    weights = job.run(on_event, stop).path
     return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 
 
@@ -242,7 +242,8 @@ def _finalists(
         def run_here(path: Path, device: Device = device) -> Metric:
             return measure_model(path, device.target, config.measure)
 
-        maker = FinalistMaker(context, config.recipe, folder, run_here if device.target.device == HOST else None)
+        measure = run_here if device.target.device == HOST else None
+        maker = FinalistMaker(context, config.recipe, folder, measure, _path(config.teacher))
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:

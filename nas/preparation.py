@@ -16,11 +16,15 @@ from nas.hardware.profile import DeviceProfile, load_profile
 from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
+from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
+from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.scoring import Feasible, Scorer
 from nas.space import SearchSpace, load_space
 from nas.target import Target
 from nas.training.data import ImageData, load_data
+from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
+from nas.training.teacher import open_teacher
 
 __all__ = ["Device", "Estimate", "Prepared", "estimate", "prepare", "scored"]
 
@@ -84,18 +88,12 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     away = [target.device for target in targets if target.device != HOST]
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
+    _check_evaluator(config)
     _check_writable(cache, runs)
     _check_going_on(stop)
-
-    def decoding(done: int, total: int) -> None:
-        on_event(Event("progress", f"reading {total} images", share=done / max(1, total)))
-
-    data = load_data(config.data, space.resolutions[-1], config.seed, cache, decoding)
-    for problem in data.skipped:
-        on_event(Event("warning", f"image left out: {problem}"))
-    if data.duplicates:
-        on_event(Event("warning", f"{data.duplicates} test or validation images occur in the training set too: accuracies flatter"))
+    data = _images(config, space.resolutions[-1], cache, on_event)
     space = space.with_data(data.in_chs, data.num_classes)
+    _check_files(config, space, data, cache, on_event)
     objectives = tuple(OBJECTIVES[name] for name in config.objectives)
     _check_going_on(stop)
     devices = []
@@ -117,6 +115,39 @@ def scored(profile: DeviceProfile, scorer: Scorer, config: SearchConfig, num_cla
     metrics = [OBJECTIVES[name].metric for name in config.objectives]
     worst = tuple(1 / num_classes if metric == "accuracy_search" else feasible.ranges[metric][1] for metric in metrics)
     return Device(profile, scorer, feasible, worst)
+
+
+def _check_evaluator(config: SearchConfig) -> None:
+    """Before anything is trained: it gives accuracy, and has what it needs and nothing else."""
+    needs = accuracy_evaluator(config.evaluator).needs
+    if "table" in needs and config.table is None:
+        raise InputError(f"--evaluator {config.evaluator} needs a file of known results: --table FILE")
+    if "table" not in needs and config.table is not None:
+        raise InputError(f"--table goes with an evaluator that looks results up, not with {config.evaluator}: leave it out")
+    if "supernet" not in needs and config.weights is not None:
+        raise InputError(f"--weights are those of a supernet, which --evaluator {config.evaluator} does not need: leave it out")
+
+
+def _images(config: SearchConfig, size: int, cache: Path, on_event: Listener) -> ImageData:
+    """The images, with what is to be known of them told."""
+
+    def decoding(done: int, total: int) -> None:
+        on_event(Event("progress", f"reading {total} images", share=done / max(1, total)))
+
+    data = load_data(config.data, size, config.seed, cache, decoding)
+    for warning in data.warnings():
+        on_event(Event("warning", warning))
+    return data
+
+
+def _check_files(config: SearchConfig, space: SearchSpace, data: ImageData, cache: Path, on_event: Listener) -> None:
+    """Opens the files that are needed later only, so that a bad one is refused now."""
+    if config.table is not None:
+        open_evaluator(config.evaluator, EvaluatorContext(space, config.data, config.seed, cache, None, table=Path(config.table)))
+    if config.teacher is not None:
+        teacher = open_teacher(Path(config.teacher), data, threads=1)
+        text = f"teacher {teacher.path.name}: {teacher.accuracy:.1%} of {teacher.tried_on} training images right ({teacher.scaling})"
+        on_event(Event("info", text))
 
 
 def _check_writable(cache: Path, runs: Path) -> None:
@@ -168,20 +199,35 @@ class Estimate:
     def total_s(self) -> float:
         return sum(self.seconds.values())
 
+    def event(self) -> Event:
+        """In words."""
+        parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in self.seconds.items())
+        text = f"about {max(self.total_s, 6) / 60:.1f} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
+        return Event("info", f"This will take {text}", fields={"estimate_s": self.total_s, "disk_bytes": self.disk_bytes})
 
-def estimate(prepared: Prepared, supernet: Supernet, trained: bool) -> Estimate:
-    """Times one training step on a copy of the supernet and one forward pass, and multiplies."""
+
+def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Estimate:
+    """Times a step and an evaluation of one network, and a step of the supernet where one is to be trained, on copies; and multiplies.
+
+    Args:
+        supernet: None where the evaluator needs none.
+        trained: whether the supernet is.
+    """
     config, space, data, recipe = prepared.config, prepared.space, prepared.data, prepared.config.recipe
-    step_s, forward_s = time_step(supernet, space, data, recipe, config.seed)
-    # Networks of a search are between smallest and largest: half the largest's work is a fair guess.
-    evaluated = min(len(data.train), 2048) + len(data.search_validation)
-    evaluation_s = 0.5 * forward_s * evaluated + 0.05
-    finetune_s = recipe.finetune_epochs * len(data.train) * forward_s * (1 + 0.5 * 3)
+    steps = -(-len(data.train) // recipe.batch_size)
+    network = space.decode(space.sample(config.seed))
+    one = time_network(fresh_network(network, config.seed) if supernet is None else supernet.extract(network), data, recipe)
+    supernet_s = 0.0
+    if supernet is not None and not trained:
+        supernet_s = recipe.epochs * steps * time_step(supernet, space, data, recipe, config.seed)[0]
+    evaluations = {"supernet": one.evaluation_s, "train": config.halving.mean_epochs * (steps * one.step_s + one.evaluation_s)}
+    # A finalist learns from the largest network too: about a step more, without its backward pass.
+    epochs = recipe.epochs if supernet is None else 1.5 * recipe.finetune_epochs
     finalists = config.finalists * len(prepared.devices)
     seconds = {
-        "supernet": 0.0 if trained else recipe.epochs * -(-len(data.train) // recipe.batch_size) * step_s,
-        "search": config.trials * len(prepared.devices) * evaluation_s / config.workers,
-        "finalists": finalists * (finetune_s + 2.0),
+        "supernet": supernet_s,
+        "search": config.trials * len(prepared.devices) * evaluations.get(config.evaluator, 0.0) / config.workers,
+        "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + 2.0),
     }
     if config.time_budget_s is not None:
         seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
@@ -190,6 +236,6 @@ def estimate(prepared: Prepared, supernet: Supernet, trained: bool) -> Estimate:
         seconds["finalists"] = min(seconds["finalists"], rest)
     weights = count(space.decode(space.largest)).weight_bytes
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
-    # Supernet and its momentum; each model as ONNX and safetensors, and its ONNX again in MLflow; plots and the tracking store.
-    disk = 2 * 4 * sum(p.numel() for p in supernet.parameters()) + finalists * 3 * weights + images_bytes + 16 * 2**20
-    return Estimate(seconds, disk)
+    kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum
+    # Each model as ONNX and safetensors, and its ONNX again in MLflow; plots and the tracking store.
+    return Estimate(seconds, kept + finalists * 3 * weights + images_bytes + 16 * 2**20)

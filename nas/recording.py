@@ -182,6 +182,8 @@ class Recorder:
         if event.kind == "trial" and self._tracker is not None:
             step, volume, best = (event.fields[key] for key in ("candidates", "hypervolume", "best_accuracy"))
             self._track(lambda tracker: tracker.log_progress(int(str(step)), float(str(volume)), float(str(best))))
+        if event.kind == "epoch":
+            self._track(lambda tracker: tracker.log_epoch(event.fields))
         self._on_event(event)
 
     def record(self, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]]) -> None:

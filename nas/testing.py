@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,7 +125,7 @@ class RuntimeContract:
 
 
 class EvaluatorContract:
-    """What every accuracy evaluator keeps. Override `evaluator` and `archs`."""
+    """What every evaluator keeps, of accuracy or of a proxy. Override `evaluator` and `archs`."""
 
     @pytest.fixture
     def evaluator(self) -> Evaluator:
@@ -136,22 +137,31 @@ class EvaluatorContract:
         """At least three different architectures that it can evaluate."""
         raise NotImplementedError
 
-    def test_gives_each_architecture_its_accuracy(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
+    def test_says_what_it_gives_and_needs(self, evaluator: Evaluator) -> None:
+        assert evaluator.gives in UNITS
+        assert evaluator.gives != "accuracy_test", "the test set is for finalists only"
+        assert evaluator.needs <= {"supernet", "table"}
+
+    def test_gives_each_architecture_a_value_its_error_and_its_cost(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
         found = evaluator.evaluate(archs)
         assert len(found) == len(archs) >= 3
-        for metrics in found:
-            accuracy = metrics["accuracy_search"]
-            assert 0 <= accuracy.value <= 1
-            assert accuracy.std is not None
-            assert accuracy.std > 0
-            assert accuracy.source != "measured"
-            assert all(metric.unit == UNITS[name] for name, metric in metrics.items())
+        for evaluation in found:
+            metric = evaluation.metrics[evaluator.gives]
+            assert metric.std is not None
+            assert metric.std > 0
+            assert metric.source != "measured"
+            assert 0 <= evaluation.seconds < math.inf
+            assert all(each.unit == UNITS[name] for name, each in evaluation.metrics.items())
+            if evaluator.gives == "accuracy_search":
+                assert 0 <= metric.value <= 1
+            else:
+                assert not any(name.startswith("accuracy") for name in evaluation.metrics), "a proxy is never shown as accuracy"
 
     def test_says_the_same_again_in_any_order_and_company(self, evaluator: Evaluator, archs: list[Architecture]) -> None:
-        together = evaluator.evaluate(archs)
-        assert evaluator.evaluate(archs) == together
-        assert evaluator.evaluate(archs[::-1]) == together[::-1]
-        assert [evaluator.evaluate([arch])[0] for arch in archs] == together
+        together = [evaluation.metrics for evaluation in evaluator.evaluate(archs)]
+        assert [evaluation.metrics for evaluation in evaluator.evaluate(archs)] == together
+        assert [evaluation.metrics for evaluation in evaluator.evaluate(archs[::-1])] == together[::-1]
+        assert [evaluator.evaluate([arch])[0].metrics for arch in archs] == together
 
     def test_nothing_is_evaluated_where_nothing_is_asked(self, evaluator: Evaluator) -> None:
         assert evaluator.evaluate([]) == []

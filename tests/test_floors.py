@@ -14,7 +14,7 @@ FLOORS = (
     "compress hardware.export training",
     "search",
     "report",
-    "bench diagnosis exporting measuring opening pipeline prediction preparation recording rounds testing",
+    "bench diagnosis exporting measuring opening pipeline prediction preparation recording rounds supernet testing",
     "__main__ cli service",
 )
 HOMES = {
@@ -29,12 +29,12 @@ HOMES = {
     "pandas": "report.record",
     "PIL": "training",
     "plotly": "report.plots",
-    "pyarrow": "report.record bench",
+    "pyarrow": "report.record bench search.evaluators.tabular",
     "ray": "search.executors",
     "safetensors": "models training",
     "scipy": "hardware.additive hardware.evaluation search training.data bench",
     "sklearn": "hardware.fitting hardware.predictor search training.data",
-    "torch": "models training hardware.export search.evaluators",
+    "torch": "models training hardware.export search.evaluators bench.steps",
     "typer": "cli",
 }
 VAGUE = {"common", "core", "helpers", "utils"}
@@ -107,7 +107,7 @@ def test_a_guilty_import_is_named_however_it_is_written() -> None:
     errors = [guilty("nas.hardware.profile", imported) for imported in imports(source, known, "nas.hardware")]
     assert errors == [
         "nas.hardware.profile (floor 2) imports nas.search.engine (floor 4)",
-        "nas.hardware.profile imports torch.nn: torch belongs to models training hardware.export search.evaluators",
+        "nas.hardware.profile imports torch.nn: torch belongs to models training hardware.export search.evaluators bench.steps",
         "nas.hardware.profile (floor 2) imports nas.report.plots (floor 5)",
         "nas.hardware.profile (floor 2) imports nas.cli (floor 7)",
     ]

@@ -13,7 +13,7 @@ from nas.errors import UnknownNameError
 
 def test_the_built_ins_use_the_same_door() -> None:
     assert {kind: plugins.names(kind) for kind in ("evaluators", "runtimes", "samplers", "transports")} == {
-        "evaluators": ["supernet"],
+        "evaluators": ["supernet", "tabular", "train", "zero-cost"],
         "runtimes": ["onnxruntime", "openvino"],
         "samplers": ["nsga2", "random"],
         "transports": ["local", "ssh"],

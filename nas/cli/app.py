@@ -9,12 +9,15 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies
+from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies, train
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
 
-ORDER = ("search", "studies", "front", "pick", "export", "ui", "predict", "measure", "predictor", "devices", "spaces", "doctor", "bench")
+ORDER = (
+    "search", "train-supernet", "studies", "front", "pick", "export", "ui", "predict", "measure", "predictor", "devices", "spaces",
+    "doctor", "bench",
+)  # fmt: skip
 """Of the commands in the help: as a user needs them."""
 
 
@@ -52,6 +55,7 @@ def _root(
 
 
 search.register(app)
+train.register(app)
 studies.register(app)
 devices.register(app)
 inspect.register(app)

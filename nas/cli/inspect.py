@@ -119,7 +119,7 @@ def predict(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """What works on this machine: runtimes, extras, energy meters.
+    """What works here: runtimes, extras, energy meters.
 
     Example: nas doctor
     """

@@ -36,7 +36,9 @@ def measure(
     skip_bad: SkipBad = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measures networks on a device and fits its latency predictor. The same command goes on where it stopped.
+    """Measures networks on a device, fits its predictor.
+
+    The same command goes on where it stopped.
 
     Example: nas measure --device mychip --via ssh://pi@raspberrypi.local -n 40
     """

@@ -130,7 +130,7 @@ def pick(
     most_accurate: MostAccurate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """One candidate of the front within bounds, with its figures.
+    """One candidate of the front, with its figures.
 
     The most accurate one by search accuracy, where no other is asked for.
 

@@ -15,10 +15,11 @@ import typer
 
 from nas.cli.options import JsonOption, PrecisionOption, RunsOption, RuntimeOption, ThreadsOption, command_line, emit
 from nas.cli.quantities import parse
+from nas.cli.train import RecipeOption, WeightsOption, make_recipe
 from nas.errors import InputError, StoppedError
 
 if TYPE_CHECKING:
-    from nas.config import SearchConfig
+    from nas.config import SearchConfig, TrainRecipe
     from nas.pipeline import Result
 
 __all__ = ["BOUNDS", "register", "report", "stopping"]
@@ -49,7 +50,7 @@ def search(
     ] = None,
     space: Annotated[str | None, _option("NAME|FILE", "Search space: name or YAML file; one that fits the data.")] = None,
     data: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="digits, or a folder or .zip with train/<class>/*.jpg and test/<class>/*.jpg.")
+        str, typer.Option(metavar="NAME|PATH", help="digits, a folder or .zip with train/<class>/*.jpg and test/<class>/*.jpg, or a .npz.")
     ] = "digits",
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study.", show_default="device-data-time")] = None,
     resume: Annotated[
@@ -73,10 +74,17 @@ def search(
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
-    evaluator: Annotated[str, typer.Option(metavar="NAME", help="How accuracy is found.")] = "supernet",
+    evaluator: Annotated[str, typer.Option(metavar="NAME", help="Where accuracy comes from: supernet, train, tabular.")] = "supernet",
+    table: Annotated[str | None, _option("FILE", "Known results for --evaluator tabular: .csv, .json or .parquet.")] = None,
+    teacher: Annotated[str | None, _option("FILE.onnx", "Finalists learn from this model instead of the largest network.")] = None,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="How architectures are proposed: nsga2, random.")] = "nsga2",
     finalists: Annotated[int, typer.Option(metavar="N", help="Members of the front to fine-tune, test and export.")] = 5,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the supernet.", show_default="by data")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of the supernet, or of each network (--evaluator train).", show_default="by data"),
+    ] = None,
+    weights: WeightsOption = None,
+    recipe: RecipeOption = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Measure networks near the front on the way, and refit the latency predictor with them.")
     ] = False,
@@ -116,11 +124,11 @@ def search(
             "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "space": space, "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
-            "threads": threads, "evaluator": evaluator, "sampler": sampler, "finalists": finalists, "verify": verify, "via": via,
-            "workers": workers, "seed": seed,
-            "storage": storage, "tracking_uri": tracking_uri,
+            "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
+            "verify": verify, "via": via, "workers": workers, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
+            "weights": None if weights is None else _absolute(str(weights), is_path=True),
         }  # fmt: skip
-        config = _new(values, epochs)
+        config = _new(values, epochs, make_recipe(data, epochs, recipe or ()))
     try:
         with Display() as display, stopping() as stop:
             from nas.pipeline import run
@@ -159,16 +167,15 @@ def _constraints(given: dict[str, str | None]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _new(values: dict[str, Any], epochs: int | None) -> SearchConfig:
+def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> SearchConfig:
     from nas import plugins
-    from nas.config import check_config, default_recipe, default_space
+    from nas.config import check_config, default_space
     from nas.errors import UnknownNameError
 
     for option in ("evaluator", "sampler"):
         known = plugins.names(f"{option}s")
         if values[option] not in known:
             raise UnknownNameError(option, values[option], known)
-    recipe = default_recipe(values["data"]).model_dump() | ({} if epochs is None else {"epochs": epochs})
     space = default_space(values["data"]) if values["space"] is None else values["space"]
     # Paths are kept absolute, so that the study can be resumed from another folder.
     data = values["data"]
@@ -176,9 +183,11 @@ def _new(values: dict[str, Any], epochs: int | None) -> SearchConfig:
         "devices": tuple(_absolute(name, Path(name, "profile.yaml").is_file()) for name in values["devices"]),
         "space": _absolute(space, Path(space).is_file()),
         "data": _absolute(data, data not in ("", "digits") and Path(data).expanduser().exists()),
+        **{name: _absolute(values[name], is_path=True) for name in ("table", "teacher") if values[name] is not None},
     }
+    halving = {} if epochs is None or values["evaluator"] == "supernet" else {"epochs": epochs}
     given = {name: value for name, value in values.items() if value is not None}  # the others have the configuration's defaults
-    return check_config({**given, **named, "recipe": recipe})
+    return check_config({**given, **named, "recipe": recipe.model_dump(), "halving": halving})
 
 
 def _absolute(name: str, is_path: bool) -> str:

@@ -78,7 +78,10 @@ class MBConvBlock(nn.Module):
         self.conv_pwl = nn.Conv2d(mid_chs, spec.out_chs, 1, groups=spec.groups, bias=False)
         self.bn3 = nn.BatchNorm2d(spec.out_chs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """`keep`, (batch, 1, 1, 1), is what the residual branch is multiplied by: 0 drops it for an image (Huang et al. 2016,
+        arXiv:1603.09382). Blocks without a residual have nothing to drop.
+        """
         shortcut = x
         if self.expand:
             x = self.act1(self.bn1(self.conv_pw(x)))  # (batch, mid_chs, size, size)
@@ -86,7 +89,9 @@ class MBConvBlock(nn.Module):
                 x = _shuffle(x, self.groups)
         x = self.se(self.act2(self.bn2(self.conv_dw(x))))  # (batch, mid_chs, out_size, out_size)
         x = self.bn3(self.conv_pwl(x))  # (batch, out_chs, out_size, out_size)
-        return x + shortcut if self.residual else x
+        if not self.residual:
+            return x
+        return x + shortcut if keep is None else x * keep + shortcut
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:

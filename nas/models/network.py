@@ -44,18 +44,26 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
         TrainingError: no batches, or statistics that are not finite.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    # Without gradients nobody reads what an activation overwrites: in place it is several times as fast.
+    activations = [layer for layer in network.modules() if getattr(layer, "inplace", None) is False]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
     network.train()
     seen = 0
-    for batch in batches:
-        network(batch)
-        seen += 1
-    network.eval()
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        for activation in activations:
+            activation.inplace = True  # type: ignore[assignment]
+        for batch in batches:
+            network(batch)
+            seen += 1
+    finally:
+        network.eval()
+        for activation in activations:
+            activation.inplace = False  # type: ignore[assignment]
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
     if not seen:
         raise TrainingError("batch norm cannot be recalibrated without images")
     if not all(bool(torch.isfinite(layer.running_var).all()) for layer in layers if layer.running_var is not None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -37,17 +37,22 @@ class Supernet(nn.Module):
             by_key[_key(block)].append(block)
         self.shared = nn.ModuleDict({key: build_block(_hull(group)) for key, group in by_key.items()})
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Structure without weights, by block and mode. Not a submodule: the state of the supernet is its weights alone.
-        self._templates: dict[tuple[BlockSpec, bool], nn.Module] = {}
+        # Structure and slices, by block and mode. Not submodules: the state of the supernet is its weights alone.
+        self._parts: dict[tuple[BlockSpec, bool], _Part] = {}
 
-    def forward(self, x: Tensor, blocks: Sequence[BlockSpec]) -> Tensor:
+    def forward(self, x: Tensor, blocks: Sequence[BlockSpec], keeps: Sequence[Tensor | None] | None = None) -> Tensor:
         """Images (batch, in_chs, size, size) to logits (batch, num_classes) by the network of `blocks`.
+
+        Args:
+            keeps: for each block what its residual branch is multiplied by, (batch, 1, 1, 1), or None (drop path).
 
         Raises:
             SpaceError: a block that this supernet does not hold.
         """
-        for block in blocks:
-            x = functional_call(self._template(block, self.training), self._slices(block, self.training), (x,))
+        for block, keep in zip(blocks, keeps or [None] * len(blocks), strict=True):
+            part = self._part(block, self.training)
+            arguments = (x,) if keep is None else (x, keep)
+            x = functional_call(part.template, part.slices(), arguments, tie_weights=False)
         return x
 
     def extract(self, blocks: Sequence[BlockSpec]) -> Network:
@@ -56,53 +61,68 @@ class Supernet(nn.Module):
         with torch.no_grad():
             for block, module in zip(blocks, network.body, strict=True):
                 own = dict(module.named_parameters()) | dict(module.named_buffers())
-                for name, tensor in self._slices(block, training=False).items():
+                for name, tensor in self._part(block, training=False).slices().items():
                     own[name].copy_(tensor)
         return network.eval()
 
-    def _template(self, block: BlockSpec, training: bool) -> nn.Module:
+    def _part(self, block: BlockSpec, training: bool) -> _Part:
         key = (block, training)
-        if key not in self._templates:
-            with torch.device("meta"):
-                module = build_block(block)
-            if training:
-                for layer in module.modules():
-                    if isinstance(layer, nn.BatchNorm2d):  # without running statistics it uses and keeps none
-                        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-            self._templates[key] = module.train(training)
-        return self._templates[key]
+        if key not in self._parts:
+            self._parts[key] = self._make_part(block, training)
+        return self._parts[key]
 
-    def _slices(self, block: BlockSpec, training: bool) -> dict[str, Tensor]:
-        """Views of the shared tensors in the shapes that `block` needs, by the names of its module."""
+    def _make_part(self, block: BlockSpec, training: bool) -> _Part:
+        with torch.device("meta"):
+            template = build_block(block).train(training)
+        if training:
+            for layer in template.modules():
+                if isinstance(layer, nn.BatchNorm2d):  # without running statistics it uses and keeps none
+                    layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+                elif isinstance(layer, nn.ReLU | nn.ReLU6):  # batch norm needs its input for the gradient, not its output
+                    layer.inplace = True
         key = _key(block)
         if key not in self.shared:
             raise SpaceError(f"the supernet has no {block.kind} at {block.name!r}: it was built for another space")
-        template = self._template(block, training)
-        shared = dict(self.shared[key].named_parameters()) | dict(self.shared[key].named_buffers())
         wanted = dict(template.named_parameters()) | {name: like for name, like in template.named_buffers() if like.dim()}
-        missing = wanted.keys() - shared.keys()
-        if missing:
-            raise SpaceError(f"the supernet has no {min(missing)} at {block.name!r}: it was built for another space")
-        return {name: _slice(shared[name], like.shape) for name, like in wanted.items()}
+        shared: dict[str, nn.Module] = dict(self.shared[key].named_modules())
+        places = []
+        for name, like in wanted.items():
+            owner, _, leaf = name.rpartition(".")
+            tensor = getattr(shared.get(owner), leaf, None)
+            if tensor is None:
+                raise SpaceError(f"the supernet has no {name} at {block.name!r}: it was built for another space")
+            places.append((name, shared[owner], leaf, _index(tensor.shape, like.shape)))
+        return _Part(template, tuple(places))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One block of a network: a module without weights, and where in the shared modules each of its tensors lies."""
+
+    template: nn.Module
+    places: tuple[tuple[str, nn.Module, str, tuple[slice, ...] | None], ...]
+
+    def slices(self) -> dict[str, Tensor]:
+        """Views of the shared tensors in the shapes of the block, by the names of its module."""
+        found = {}
+        for name, owner, leaf, index in self.places:
+            tensor: Tensor = getattr(owner, leaf)
+            found[name] = tensor if index is None else tensor[index]
+        return found
 
 
 def _key(block: BlockSpec) -> str:
     return f"{block.name}-{block.kind}".replace(".", "_")
 
 
-def _slice(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """First channels, centre of the kernel."""
-    if tensor.shape == shape:
-        return tensor
-    if any(have < need for have, need in zip(tensor.shape, shape, strict=True)):
-        raise SpaceError(
-            f"the supernet's tensor of shape {tuple(tensor.shape)} is too small for {tuple(shape)}: it was built for another space"
-        )
-    index = [slice(0, size) for size in shape[:2]]
-    for have, need in zip(tensor.shape[2:], shape[2:], strict=True):
-        start = (have - need) // 2
-        index.append(slice(start, start + need))
-    return tensor[tuple(index)]
+def _index(have: torch.Size, need: torch.Size) -> tuple[slice, ...] | None:
+    """First channels, centre of the kernel; None for all of it."""
+    if have == need:
+        return None
+    if any(a < b for a, b in zip(have, need, strict=True)):
+        raise SpaceError(f"the supernet's tensor of shape {tuple(have)} is too small for {tuple(need)}: it was built for another space")
+    starts = [0 if axis < 2 else (a - b) // 2 for axis, (a, b) in enumerate(zip(have, need, strict=True))]
+    return tuple(slice(start, start + b) for start, b in zip(starts, need, strict=True))
 
 
 def _hull(blocks: Sequence[BlockSpec]) -> BlockSpec:

@@ -18,9 +18,20 @@ __all__ = ["load_weights", "save_weights"]
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Writes tensors and `state` (anything that JSON holds) into one file, atomically."""
+    """Writes tensors and `state` (anything that JSON holds) into one file, atomically.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full; a file that was there is as it was.
+    """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomic_with(path, lambda temporary: save_file(contiguous, temporary, metadata={"state": json.dumps(dict(state))}))
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(contiguous, temporary, metadata={"state": json.dumps(dict(state))})
+        except SafetensorError as exc:  # also where the disk is full
+            raise OSError(str(exc)) from exc
+
+    write_atomic_with(path, write)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

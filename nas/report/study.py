@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from nas.config import SearchConfig, check_config
 from nas.errors import StudyError
 from nas.report.record import read_front
 
-__all__ = ["load_config", "summarise"]
+__all__ = ["load_config", "load_data_record", "summarise"]
 
 SCHEMA = 1
 """Version of config.json."""
@@ -22,6 +23,26 @@ def load_config(folder: Path) -> tuple[SearchConfig, str]:
         StudyError: config.json cannot be read, or is of a newer version.
     """
     path = folder / "config.json"
+    facts = _facts(path)
+    try:
+        return check_config(facts["config"]), str(facts["data"]["fingerprint"])
+    except KeyError as exc:
+        raise StudyError(f"{path}: {exc} is missing") from exc
+    except (ValueError, TypeError) as exc:  # InputError is a ValueError
+        raise StudyError(f"{path}: {exc}") from exc
+
+
+def load_data_record(folder: Path) -> dict[str, Any]:
+    """What a study said of its images when it began, `nas.training.data.ImageData.to_dict`.
+
+    Raises:
+        StudyError: as `load_config`.
+    """
+    found: dict[str, Any] = _facts(folder / "config.json")["data"]
+    return found
+
+
+def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -31,12 +52,7 @@ def load_config(folder: Path) -> tuple[SearchConfig, str]:
         newer = isinstance(schema, int) and schema > SCHEMA
         advice = "written by a newer hwnas: upgrade this one" if newer else "it was edited or is damaged"
         raise StudyError(f"{path}: schema {schema!r} cannot be read, this version reads {SCHEMA} ({advice})")
-    try:
-        return check_config(facts["config"]), str(facts["data"]["fingerprint"])
-    except KeyError as exc:
-        raise StudyError(f"{path}: {exc} is missing") from exc
-    except (ValueError, TypeError) as exc:  # InputError is a ValueError
-        raise StudyError(f"{path}: {exc}") from exc
+    return dict(facts)
 
 
 def summarise(folder: Path) -> dict[str, str | int]:

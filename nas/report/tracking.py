@@ -91,21 +91,29 @@ class Tracker:
             raise missing
         return view_path(found[0].info.experiment_id, study)
 
-    def start(self, study: str, space: str, data: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
+    def start(
+        self, study: str, space: str, data: str, config: Mapping[str, object], tags: Mapping[str, str],
+        kind: Literal["search", "supernet"] = "search",
+    ) -> str:  # fmt: skip
         """Starts the study's parent run, or takes up the one that it already has.
 
         Args:
+            study: name of the run; of a supernet's training, where `kind` says so.
             config: nested; its leaves become params. A resume that changes one logs it as tag `resumed.<key>`: params never change.
 
         Returns: the run's id.
         """
         params = config_params(config)
-        labels = {**tags, "kind": "search", "study": study, "space": space, "data": data}
-        labels |= {"mlflow.source.name": "nas search", "mlflow.source.type": "LOCAL", "mlflow.runName": study}
+        labels = {**tags, "kind": kind, "study": study, "space": space, "data": data}
+        labels |= {
+            "mlflow.source.name": "nas search" if kind == "search" else "nas train-supernet",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.runName": study,
+        }
         with self._server() as client:
             self._experiment_id = self._experiment(client, f"{space} on {data}")
             self._study, self._pending = study, []
-            run = self._runs(client, "search").get(study)
+            run = self._runs(client, kind).get(study)
             if run is None:
                 run = client.create_run(self._experiment_id, run_name=study, tags=labels)
             else:
@@ -124,6 +132,17 @@ class Tracker:
         self._pending += [("hypervolume", hypervolume, now, step), ("best_accuracy", best_accuracy, now, step)]
         if time.monotonic() - self._flushed >= FLUSH_S:
             self._flush()
+
+    def log_epoch(self, fields: Mapping[str, object]) -> None:
+        """Adds an epoch of the supernet to the parent's series: supernet/largest, supernet/smallest and so on, over "epoch"."""
+        self._started(self._run_id)
+        now, step = int(time.time() * 1000), int(str(fields["epoch"]))
+        self._pending += [
+            (f"supernet/{name}", float(value), now, step)
+            for name, value in fields.items()
+            if name != "epoch" and isinstance(value, int | float)
+        ]
+        self._flush()
 
     def log_front(self, record: FrontRecord, folder: Path, limit: int = 100) -> int:
         """Logs a device's front: a child run for its members and finalists, files and the table of the others at the parent, the view.
@@ -233,7 +252,7 @@ class Tracker:
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _runs(self, client: MlflowClient, kind: Literal["search", "candidate"]) -> dict[str, Run]:
+    def _runs(self, client: MlflowClient, kind: Literal["search", "supernet", "candidate"]) -> dict[str, Run]:
         """The study's runs of that kind, deleted ones too, by study or by candidate id."""
         from mlflow.entities import ViewType
 
@@ -244,7 +263,7 @@ class Tracker:
                 [self._experiment_id], f"tags.kind = '{kind}' AND tags.study = '{self._study}'", ViewType.ALL, 1000, page_token=token
             )
             runs, token = [*runs, *page], page.token or ""
-        return {run.data.tags["study" if kind == "search" else "candidate_id"]: run for run in runs}
+        return {run.data.tags["candidate_id" if kind == "candidate" else "study"]: run for run in runs}
 
     def _started(self, value: str) -> str:
         if not value:

@@ -75,7 +75,7 @@ def run(
     reaped = storage.reap(study)
     if reaped:
         on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
-    accuracies.update({e.candidate.arch: Evaluation(_accuracy_only(e.candidate), e.seconds) for e in done})
+    accuracies.update({e.candidate.arch: Evaluation(_evaluated_only(e.candidate, problem.scorer), e.seconds) for e in done})
     pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
     failures, exhausted = 0, ""
     started, first = time.monotonic(), len(done)
@@ -140,8 +140,10 @@ def _known(accuracies: dict[Architecture, Evaluation], arch: Architecture) -> Fu
     return future
 
 
-def _accuracy_only(candidate: Candidate) -> dict[str, Metric]:
-    return {name: metric for name, metric in candidate.metrics.items() if name == "accuracy_search"}
+def _evaluated_only(candidate: Candidate, scorer: Scorer) -> dict[str, Metric]:
+    """What the evaluator gave: the same on every device."""
+    scored = scorer.metrics(candidate.arch)
+    return {name: metric for name, metric in candidate.metrics.items() if name not in scored}
 
 
 def _told(problem: Problem, done: Sequence[storage.Evaluated], pace: float, deadline_s: float | None) -> Event:

@@ -5,26 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context, parent_process
 from typing import Protocol
 
 from nas.architecture import Architecture
-from nas.metrics import Metric
-from nas.search.evaluators import Evaluator, EvaluatorContext, open_evaluator, threads_each
+from nas.search.evaluators import Evaluation, Evaluator, EvaluatorContext, open_evaluator, threads_each
 
 __all__ = ["Evaluation", "Executor", "InProcess", "LocalPool", "open_executor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Metrics of one architecture and the seconds that they took."""
-
-    metrics: dict[str, Metric]
-    seconds: float
 
 
 class Executor(Protocol):
@@ -35,12 +25,6 @@ class Executor(Protocol):
     def submit(self, arch: Architecture) -> Future[Evaluation]: ...
 
     def close(self) -> None: ...
-
-
-def _timed(evaluator: Evaluator, arch: Architecture) -> Evaluation:
-    started = time.perf_counter()
-    metrics = evaluator.evaluate([arch])[0]
-    return Evaluation(metrics, time.perf_counter() - started)
 
 
 class InProcess:
@@ -54,7 +38,7 @@ class InProcess:
     def submit(self, arch: Architecture) -> Future[Evaluation]:
         future: Future[Evaluation] = Future()
         try:
-            future.set_result(_timed(self._evaluator, arch))
+            future.set_result(self._evaluator.evaluate([arch])[0])
         except Exception as exc:
             future.set_exception(exc)
         return future
@@ -69,7 +53,7 @@ def _worker_evaluator(name: str, context: EvaluatorContext) -> Evaluator:
 
 
 def _evaluate_in_worker(name: str, context: EvaluatorContext, arch: Architecture) -> Evaluation:
-    return _timed(_worker_evaluator(name, context), arch)
+    return _worker_evaluator(name, context).evaluate([arch])[0]
 
 
 def _start_worker() -> None:

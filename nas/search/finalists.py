@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import TrainRecipe
+from nas.errors import TrainingError
 from nas.files import write_atomic
 from nas.hardware.export import Deployed, Parity, check_onnx, deployment_metadata, export_onnx
 from nas.metrics import Candidate, Metric
-from nas.models.network import Network
+from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights, save_weights
-from nas.search.evaluators import EvaluatorContext, SupernetEvaluator
+from nas.search.evaluators import EvaluatorContext, threads_each
+from nas.search.evaluators.from_scratch import fresh_network
+from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.training.batches import Batch, tensors
-from nas.training.data import ImageData, load_data
-from nas.training.evaluate import accuracy_metric
-from nas.training.finetune import finetune
+from nas.training.checkpoints import Checkpoints
+from nas.training.data import ImageData
+from nas.training.evaluate import accuracy_metric, calibration_images
+from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
+from nas.training.teacher import Teacher, network_teacher, open_teacher
 
 __all__ = ["Finalist", "FinalistMaker", "card"]
 
@@ -43,34 +49,44 @@ class Finalist:
 
 
 class FinalistMaker:
-    """Makes finalists of one study, from one supernet.
+    """Makes finalists of one study: from one supernet, or each from scratch where the search had none.
 
     Args:
         folder: of the study; models go to its models/<id>/.
         measure: runs an ONNX file on the target; None where it cannot be reached.
+        teacher: ONNX file that they learn from; None for the largest network of the supernet.
     """
 
-    def __init__(self, context: EvaluatorContext, recipe: TrainRecipe, folder: Path, measure: Callable[[Path], Metric] | None) -> None:
+    def __init__(
+        self, context: EvaluatorContext, recipe: TrainRecipe, folder: Path, measure: Callable[[Path], Metric] | None,
+        teacher: Path | None = None,
+    ) -> None:  # fmt: skip
         self._context = context
         self._recipe = recipe
         self._folder = folder
         self._measure = measure
-        self._supernet = SupernetEvaluator(context)
+        self._teacher_path = teacher
+        self._supernet = SupernetEvaluator(context) if context.weights is not None else None
 
     def make(
         self, candidate: Candidate, budget_s: float | None, on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool]
     ) -> Finalist:
-        """Everything that makes a finalist.
+        """Everything that makes a finalist. The test images are looked at once, when its file is there.
 
         Raises:
-            StoppedError: `stop` said so; nothing of this finalist is kept.
+            StoppedError: `stop` said so; its training is saved and goes on when it is made again.
             NasError: training diverged, or the exported file differs from torch.
         """
         blocks = self._context.space.decode(candidate.arch)
-        data = load_data(self._context.data, blocks[0].in_size, self._context.data_seed, self._context.cache)
-        network, note = self._trained(candidate.arch, data, budget_s, on_progress, stop)
-        deployed = Deployed(network, data.mean, data.std)
+        data = self._context.images(blocks[0].in_size)
         home = self._folder / "models" / candidate.id
+        training = Checkpoints(home / "training")
+        try:
+            network, note = self._trained(candidate.arch, data, training.folder, budget_s, on_progress, stop)
+        except TrainingError:  # the next try is to begin anew
+            shutil.rmtree(home, ignore_errors=True)
+            raise
+        deployed = Deployed(network, data.mean, data.std)
         onnx_path = home / "model.onnx"
         export_onnx(deployed, blocks, onnx_path, deployment_metadata(candidate.arch, data.classes, data.mean, data.std))
         parity = check_onnx(onnx_path, deployed, pixels(data))
@@ -84,6 +100,7 @@ class FinalistMaker:
         described = {"schema": 1, "architecture": candidate.arch.to_dict(), "blocks": [block.to_dict() for block in blocks]}
         write_atomic(home / "architecture.json", json.dumps(described, indent=1))
         write_atomic(home / "card.md", card(made, self._context.space.describe(candidate.arch), data, parity, note))
+        training.clear()
         files = {"onnx": "model.onnx", "weights": "weights.safetensors", "architecture": "architecture.json", "card": "card.md"}
         return Finalist(made, {kind: f"models/{candidate.id}/{name}" for kind, name in files.items()}, note)
 
@@ -91,24 +108,44 @@ class FinalistMaker:
         self,
         arch: Architecture,
         data: ImageData,
+        checkpoint: Path,
         budget_s: float | None,
         on_progress: Callable[[TrainProgress], None],
         stop: Callable[[], bool],
     ) -> tuple[Network, str]:
-        network = self._supernet.extract(arch)
+        network = self._untrained(arch, data)
         for path in sorted((self._folder / "models").glob(f"{arch.arch_id}-*/weights.safetensors")):
             # A finalist of another device: the network is the same, so it is not trained again.
             weights, state = load_weights(path)
             network.load_state_dict(weights)
             return network, str(state["note"])
-        space = self._context.space
-        teacher = None if arch == space.largest else self._supernet.extract(space.largest)
-        result = finetune(
-            network, teacher, data, self._recipe, self._context.data_seed, budget_s=budget_s, on_progress=on_progress, stop=stop
+        recipe, teacher, taught = self._recipe, *self._teacher(arch, data)
+        inherits = self._supernet is not None
+        epochs, lr = (recipe.finetune_epochs, recipe.finetune_lr) if inherits else (recipe.epochs, recipe.lr)
+        fitted = fit(
+            network, teacher, data, recipe, self._context.data_seed, epochs=epochs, lr=lr, budget_s=budget_s, checkpoint=checkpoint,
+            on_progress=on_progress, stop=stop,
         )  # fmt: skip
-        if result is None:
-            return network, "fine-tuning did not help on search-validation: weights as inherited from the supernet"
-        return network, f"fine-tuned for {result.epochs} epochs ({result.seconds:.0f} s)"
+        if not fitted.epochs:
+            return network, str(fitted)
+        return network, f"{'fine-tuned' if inherits else 'trained from scratch'}{taught} for {fitted}"
+
+    def _untrained(self, arch: Architecture, data: ImageData) -> Network:
+        """With inherited weights, or with fresh ones; batch norm recalibrated."""
+        if self._supernet is not None:
+            return self._supernet.extract(arch)
+        network = fresh_network(self._context.space.decode(arch), self._context.data_seed)
+        recalibrate(network, calibration_images(data))
+        return network
+
+    def _teacher(self, arch: Architecture, data: ImageData) -> tuple[Teacher | None, str]:
+        """Who teaches, and a few words on it for the record."""
+        if self._teacher_path is not None:
+            found = open_teacher(self._teacher_path, data, threads_each(1))
+            return found, f" with {found.path.name} as teacher ({found.accuracy:.0%} of training images right, {found.scaling})"
+        if self._supernet is None or arch == self._context.space.largest:
+            return None, ""
+        return network_teacher(self._supernet.extract(self._context.space.largest)), " with the largest network as teacher"
 
 
 def pixels(data: ImageData) -> list[Batch]:

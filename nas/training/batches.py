@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.training.data import ImageSet
+from nas.config import TrainRecipe
+from nas.training.augmentation import NOTHING, Augmentation, Plan, draw
+from nas.training.data import ImageData, ImageSet
 
 __all__ = ["Batch", "Batches", "normalise", "tensors"]
 
 Batch = tuple[Tensor, Tensor]
-"""float32 (batch, channels, height, width) in channels_last, and int64 (batch,)."""
+"""float32 (batch, channels, height, width) in channels_last, and int64 (batch,), or float32 (batch, classes) where images are mixed."""
+RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory that images may take to live there."""
 
 
-def normalise(images: NDArray[np.uint8], mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 (n, height, width, channels) to float32 (n, channels, height, width) in channels_last: (x / 255 - mean) / std."""
+def normalise(images: NDArray[Any], mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """0 to 255, (n, height, width, channels), to float32 (n, channels, height, width) in channels_last: (x / 255 - mean) / std."""
     if not len(mean) == len(std) == images.shape[3]:
         raise ValueError(f"mean and std need {images.shape[3]} channels, got {len(mean)} and {len(std)}")
     # NumPy, not torch: this runs in a thread of its own, where torch would start a second set of threads that fights with training.
@@ -39,14 +45,17 @@ def tensors(images: ImageSet, mean: tuple[float, ...], std: tuple[float, ...], b
         yield normalise(images.images[rows], mean, std), torch.tensor(images.labels[rows])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batches:
     """Batches for training. The order follows from (seed, epoch), the augmentation from (seed, epoch, step): a resume sees the same ones.
 
     Attributes:
         mean, std: of each channel, 0..1.
-        augment: shift each image by up to an eighth of its size, the border mirrored.
-        flip: mirror half of the images left to right, where `augment`; wrong for digits and letters.
+        batch_size: over all processes together.
+        augmentation: what is done to images; by default nothing.
+        classes: how many there are, for mixed labels.
+        rank, processes: this process gets its part of every batch.
+        device: where batches are wanted. On a GPU, images that take a quarter of its free memory at most live there.
     """
 
     images: ImageSet
@@ -54,17 +63,29 @@ class Batches:
     std: tuple[float, ...]
     batch_size: int
     seed: int
-    augment: bool = True
-    flip: bool = False
+    augmentation: Augmentation = NOTHING
+    classes: int = 0
+    rank: int = 0
+    processes: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 for batch norm, got {self.batch_size}")
+        if self.batch_size < 2 * self.processes:
+            raise ValueError(f"batch_size must be at least 2 for batch norm in each of {self.processes} processes, got {self.batch_size}")
+
+    @classmethod
+    def of(cls, data: ImageData, recipe: TrainRecipe, seed: int) -> Batches:
+        """The training images of a data set as a recipe wants them."""
+        return cls(data.train, data.mean, data.std, recipe.batch_size, seed, Augmentation.of(recipe), data.num_classes)
+
+    def on(self, device: torch.device, rank: int = 0, processes: int = 1) -> Batches:
+        """The same for another device, or for one of several processes."""
+        return replace(self, device=device, rank=rank, processes=processes)
 
     def __len__(self) -> int:
-        """Batches in an epoch. A last batch of one image, which batch norm cannot use, is dropped."""
+        """Batches in an epoch. A last batch that leaves a process one image, which batch norm cannot use, is dropped."""
         whole, rest = divmod(len(self.images), self.batch_size)
-        return whole + (rest > 1)
+        return whole + (rest >= 2 * self.processes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start` on. The next one is made in the background while the consumer works with this one."""
@@ -80,24 +101,42 @@ class Batches:
 
     def _make(self, order: NDArray[np.int64], epoch: int, step: int) -> Batch:
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-        images = self.images.images[rows]
-        if self.augment:
-            images = shift_and_flip(images, np.random.default_rng([self.seed, epoch, step]), self.flip)
-        return normalise(images, self.mean, self.std), torch.from_numpy(self.images.labels[rows])
+        own = part_of(len(rows), self.rank, self.processes)
+        size, channels = self.images.images.shape[2:]
+        # Drawn for the whole batch, so that several processes do to each image what one would have done.
+        plan = draw(self.augmentation, len(rows), size, channels, np.random.default_rng([self.seed, epoch, step])).part(own)
+        images, labels = self._pixels(rows[own], plan)
+        if plan.mix is None:
+            return images, labels
+        return plan.mix.images(images), plan.mix.labels(labels, self.classes)
+
+    def _pixels(self, rows: NDArray[np.int64], plan: Plan) -> Batch:
+        if self._resident is not None:
+            images, labels = (each[self._place(rows)] for each in self._resident)
+            values = plan.apply(images, self._place).float()
+            mean, std = (self._place(255 * np.array(each, np.float32)) for each in (self.mean, self.std))
+            return ((values - mean) / std).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last), labels
+        pixels = normalise(plan.apply(self.images.images[rows], np.asarray), self.mean, self.std)
+        labels = torch.from_numpy(self.images.labels[rows])
+        if self.device.type == "cpu":
+            return pixels, labels
+        return tuple(each.pin_memory().to(self.device, non_blocking=True) for each in (pixels, labels))  # type: ignore[return-value]
+
+    def _place(self, numbers: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+    @cached_property
+    def _resident(self) -> Batch | None:
+        """All images and labels on the GPU; None on a CPU, and where they are too many."""
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if self.images.images.nbytes > RESIDENT_SHARE * free:
+            return None
+        return self._place(self.images.images), self._place(self.images.labels)
 
 
-def shift_and_flip(images: NDArray[np.uint8], rng: np.random.Generator, flip: bool) -> NDArray[np.uint8]:
-    """Random crops of images with mirrored borders of size // 8 pixels, half of them flipped: one gather of rows, one of columns.
-
-    Args:
-        images: (n, size, size, channels).
-    """
-    count, size = images.shape[:2]
-    offsets = rng.integers(-(size // 8), size // 8 + 1, (2, count, 1))
-    last = size - 1
-    rows, columns = last - np.abs(last - np.abs(np.arange(size) + offsets))  # (n, size) each; -1 is 1, size is size - 2
-    if flip:
-        columns = np.where(rng.random((count, 1)) < 0.5, columns[:, ::-1], columns)
-    image = np.arange(count)[:, None]
-    shifted: NDArray[np.uint8] = images[image, rows][image[..., None], np.arange(size)[:, None], columns[:, None, :]]
-    return shifted
+def part_of(count: int, rank: int, processes: int) -> slice:
+    """Which of `count` neighbours one of several processes takes: even numbers of them, so that pairs stay together, the last the rest."""
+    each = count // processes // 2 * 2
+    return slice(rank * each, (rank + 1) * each if rank + 1 < processes else count)

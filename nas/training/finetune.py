@@ -1,87 +1,202 @@
-"""Fine-tuning of a network that was extracted from the supernet, with the largest network as its teacher."""
+"""Training of one network: a finalist from inherited weights or from scratch, with a teacher where there is one."""
 
 from __future__ import annotations
 
+import copy
+import math
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.config import TrainRecipe
+from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
+from nas.models.weights import load_weights, save_weights
 from nas.training.batches import Batches, tensors
 from nas.training.data import ImageData
-from nas.training.evaluate import accuracy
-from nas.training.loop import TrainProgress, TrainResult, train
-from nas.training.oneshot import fit_size, soft_cross_entropy
+from nas.training.evaluate import accuracy, calibration_images, images_at_once
+from nas.training.loop import Moment, TrainProgress, train
+from nas.training.memory import kept_memory
+from nas.training.oneshot import soft_cross_entropy
+from nas.training.teacher import Teacher
 
-__all__ = ["calibration_images", "finetune"]
+__all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "time_network"]
 
-CALIBRATION_BATCHES, CALIBRATION_BATCH_SIZE = 8, 256
-"""Images for exact batch-norm statistics: 20 batches give the same accuracies as 8 (FINDINGS.md 8)."""
+PATIENCE, PATIENCE_SHARE = 4, 0.5
+"""Epochs, and share of all epochs, without a better score on search-validation after which training ends: the larger of the two, because
+scores may well fall until the learning rate does."""
+AVERAGED_SHARE = 0.1
+BEST = "best.safetensors"
+"""File beside the checkpoints: the weights of the best epoch until now."""
 
 
-def calibration_images(data: ImageData) -> list[Tensor]:
-    """Training images as they are, spread over the classes, (at most 256, chs, size, size) each; no batch is a small rest.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a training made of a network.
 
-    The statistics are averages over batches: a rest of one image would weigh as much as 256 others.
+    Attributes:
+        before, after: images of search-validation classified right, with the weights it began with and with those it ended with.
+        images: of search-validation.
+        best_epoch: whose weights were kept; 0 where those before were the best.
+        epochs: that were begun.
+        seconds: of training.
     """
-    count = min(len(data.train), CALIBRATION_BATCHES * CALIBRATION_BATCH_SIZE)
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:count].numpy()
-    images = type(data.train)(data.train.images[order], data.train.labels[order])
-    batches = -(-count // CALIBRATION_BATCH_SIZE)
-    return [batch for batch, _ in tensors(images, data.mean, data.std, -(-count // batches))]
+
+    before: int
+    after: int
+    images: int
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """One sentence for the record."""
+        if not self.epochs:
+            return f"weights as inherited: {self.before / self.images:.4f} on search-validation"
+        took = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''} ({self.seconds:.0f} s)"
+        if not self.best_epoch:
+            return f"{took} did not help on search-validation: weights as before, {self.before / self.images:.4f}"
+        gain = 100 * (self.after - self.before) / self.images
+        kept = f", best at epoch {self.best_epoch}" if self.best_epoch < self.epochs else ""
+        shares = f"{self.before / self.images:.4f} to {self.after / self.images:.4f}"
+        return f"{took}{kept}, search-validation {shares} ({gain:+.1f} points)"
 
 
-def finetune(
+def plain_step(network: nn.Module, recipe: TrainRecipe, teacher: Teacher | None) -> Callable[[Tensor, Tensor, Moment], float]:
+    """A training step of one network: cross entropy with the labels, and with the teacher's probabilities by `recipe.distill_weight`
+    (Hinton et al. 2015, arXiv:1503.02531, temperature 1)."""
+
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:  # noqa: ARG001
+        logits = network(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if teacher is not None and recipe.distill_weight:
+            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher(images))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.item())
+
+    return step
+
+
+def fit_average(recipe: TrainRecipe, steps: int) -> TrainRecipe:
+    """The recipe with weights averaged over a tenth of a training of that many steps at most: a longer average would look back to its
+    begin."""
+    return recipe.model_copy(update={"ema_decay": min(recipe.ema_decay, max(0.0, 1 - 1 / (AVERAGED_SHARE * steps)))})
+
+
+def fit(
     network: Network,
-    teacher: Network | None,
+    teacher: Teacher | None,
     data: ImageData,
     recipe: TrainRecipe,
     seed: int,
     *,
+    epochs: int,
+    lr: float,
     budget_s: float | None = None,
+    checkpoint: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
-) -> TrainResult | None:
-    """Fine-tunes in place; keeps the inherited weights where fine-tuning does not help on search-validation.
+) -> Fitted:
+    """Trains in place and ends with the weights, averaged as the recipe says, of the epoch that was best on search-validation.
+
+    Those the network came with count as one of them. The test set is not looked at. Ends early where search-validation does not improve.
 
     Args:
         network: in eval mode with batch norm recalibrated.
-        teacher: in eval mode, of any resolution; None for labels only.
-
-    Returns:
-        how the training ended; None where the inherited weights were kept.
+        checkpoint: folder to go on from after an interruption; removed by nobody here.
 
     Raises:
         TrainingError, StoppedError: as `nas.training.loop.train`.
     """
-    if not recipe.finetune_epochs:
-        return None
+    calibration = calibration_images(data)
 
-    def step(images: Tensor, labels: Tensor, number: int) -> float:  # noqa: ARG001
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if teacher is not None and recipe.distill_weight:
-            with torch.no_grad():
-                probabilities = teacher(fit_size(images, teacher.blocks[0].in_size)).softmax(dim=1)
-            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, probabilities)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.item())
+    def score() -> int:
+        batches = tensors(data.search_validation, data.mean, data.std, images_at_once(network.blocks))
+        return accuracy(fold_batch_norm(network), batches)[0]
 
-    def score() -> float:
-        correct, total = accuracy(network, tensors(data.search_validation, data.mean, data.std, 512))
-        return correct / total
+    best = _Best(network, score(), checkpoint / BEST if checkpoint else None)
 
-    inherited, before = {name: tensor.clone() for name, tensor in network.state_dict().items()}, score()
-    batches = Batches(data.train, data.mean, data.std, recipe.batch_size, seed, recipe.augment, recipe.flip)
+    def on_epoch(progress: TrainProgress) -> bool:
+        recalibrate(network, calibration)
+        best.offer(progress.epoch, score())
+        network.train()
+        return progress.epoch - best.epoch >= max(PATIENCE, math.ceil(PATIENCE_SHARE * epochs))
+
+    if not epochs:
+        return Fitted(best.before, best.before, len(data.search_validation), 0, 0, 0.0)
+    batches = Batches.of(data, recipe, seed)
     result = train(
-        network, step, batches, recipe, epochs=recipe.finetune_epochs, lr=recipe.finetune_lr, budget_s=budget_s, on_progress=on_progress,
-        stop=stop,
+        network, plain_step(network, recipe, teacher), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr,
+        budget_s=budget_s, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
     )  # fmt: skip
-    recalibrate(network, calibration_images(data))
-    if score() < before:
-        network.load_state_dict(inherited)
-        return None
-    return result
+    if not result.complete:  # a time budget ended it within an epoch
+        recalibrate(network, calibration)
+        best.offer(result.epochs, score())
+    best.restore()
+    return Fitted(best.before, best.correct, len(data.search_validation), best.epoch, result.epochs, result.seconds)
+
+
+class _Best:
+    """The best weights until now, on the disk too where a training may be interrupted.
+
+    Args:
+        correct: images that the network classifies right as it is.
+    """
+
+    def __init__(self, network: Network, correct: int, path: Path | None) -> None:
+        self._network = network
+        self._path = path
+        self.before = self.correct = correct
+        self.epoch = 0
+        self._weights = self._copy()
+        if path is not None and path.is_file():
+            self._weights, state = load_weights(path)
+            self.epoch, self.correct = int(state["epoch"]), int(state["correct"])
+
+    def offer(self, epoch: int, correct: int) -> None:
+        """The network as it is after an epoch. The later one of equals counts."""
+        if correct < self.correct:
+            return
+        self.epoch, self.correct, self._weights = epoch, correct, self._copy()
+        if self._path is not None:
+            save_weights(self._path, self._weights, {"schema": 1, "epoch": epoch, "correct": correct})
+
+    def restore(self) -> None:
+        """Puts the best weights into the network, in eval mode."""
+        self._network.load_state_dict(self._weights)
+        self._network.eval()
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of a training step of one network, and of its evaluation: batch norm recalibrated, all of search-validation classified."""
+
+    step_s: float
+    evaluation_s: float
+
+
+def time_network(network: Network, data: ImageData, recipe: TrainRecipe) -> Times:
+    """Times one step, one batch of recalibration and one of evaluation, on a copy, and multiplies."""
+    scratch = copy.deepcopy(network)
+    images, labels = next(iter(Batches.of(data, recipe, 0).epoch(0)))
+    step, calibration = plain_step(scratch, recipe, None), calibration_images(data)
+    with kept_memory():
+        step_s = min(_seconds(lambda: step(images, labels, Moment(0, 0.0))) for _ in range(2))
+        recalibrate_s = min(_seconds(lambda: recalibrate(scratch, calibration[:1])) for _ in range(2))
+        folded, batch_size = fold_batch_norm(scratch), images_at_once(network.blocks)
+        batch = next(tensors(data.search_validation, data.mean, data.std, batch_size))
+        batch_s = min(_seconds(lambda: accuracy(folded, [batch])) for _ in range(3))
+    return Times(step_s, len(calibration) * recalibrate_s + len(data.search_validation) / len(batch[1]) * batch_s)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started

@@ -1,25 +1,42 @@
-"""The only epoch loop: supernet and single networks train through it. It owns schedule, clipping, checkpoints and the time budget."""
+"""The only epoch loop: supernet and single networks train through it. It owns schedule, averaging, checkpoints and the time budget."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from nas.config import TrainRecipe
-from nas.errors import ModelFileError, StoppedError, TrainingError
-from nas.models.weights import load_weights, save_weights
-from nas.training.batches import Batches
+from nas.errors import StoppedError, TrainingError
+from nas.training.batches import Batch, Batches
+from nas.training.checkpoints import Checkpoints
+from nas.training.memory import kept_memory
+from nas.training.optimizing import TrainedWeights
+from nas.training.parallel import ALONE, Team
 
-__all__ = ["TrainProgress", "TrainResult", "train"]
+__all__ = ["Moment", "TrainProgress", "TrainResult", "train"]
 
-WARMUP = 0.1
-"""Share of the schedule in which the learning rate rises."""
+REPORT_STEPS = 10
+"""Between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it."""
+CHECKPOINT_S = 300.0
+"""Between two checkpoints at most; there is one after every epoch too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a step happens.
+
+    Attributes:
+        number: of the step, from 0 on: the only seed that a step may use.
+        share: of the schedule that is done, 0..1.
+    """
+
+    number: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,9 @@ class TrainProgress:
     Attributes:
         share: of the schedule that is done, 0..1.
         loss: mean over the steps since the last report.
+        images_per_s: since the training began or was taken up again.
+        waiting: share of that time in which the next batch was waited for.
+        seconds: of training so far, those before a resume included.
     """
 
     epoch: int
@@ -37,6 +57,8 @@ class TrainProgress:
     loss: float
     images_per_s: float
     seconds_left: float
+    waiting: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +68,19 @@ class TrainResult:
     Attributes:
         seconds: of training, those before a resume included.
         epochs: passes begun.
+        complete: whether all epochs were done at their own pace, not hurried by a time budget or ended early.
     """
 
     steps: int
     epochs: int
     seconds: float
     loss: float
+    complete: bool = True
 
 
 def train(
     model: nn.Module,
-    step: Callable[[Tensor, Tensor, int], float],
+    step: Callable[[Tensor, Tensor, Moment], float | Tensor],
     batches: Batches,
     recipe: TrainRecipe,
     *,
@@ -65,97 +89,158 @@ def train(
     budget_s: float | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
+    on_epoch: Callable[[TrainProgress], bool | None] | None = None,
     stop: Callable[[], bool] | None = None,
+    team: Team = ALONE,
 ) -> TrainResult:
-    """SGD with Nesterov momentum, a one-cycle schedule and gradient clipping.
+    """SGD with Nesterov momentum, the recipe's schedule, gradient clipping and a running average of the weights, with which it ends.
 
     Args:
-        step: (images, labels, step number) -> loss; does the forward and backward passes. The step number is the only seed it may use.
+        model: on the team's device.
+        step: (images, labels, moment) -> loss; does the forward and backward passes over what this process has of the batch.
         budget_s: seconds after which the schedule must be over; it is run faster, not cut off. None for all epochs.
-        checkpoint: file that is written every epoch and when stopped, read back when it exists; an interrupted training goes on exactly.
+        checkpoint: folder that gets one every epoch, every five minutes and when stopped; an interrupted training goes on exactly.
+        on_epoch: called after each epoch while the model holds the averaged weights; True ends the training. With several processes it
+            is called in the first one only.
         stop: asked after every step.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
         StoppedError: `stop` said so; the checkpoint is written.
+        InputError: a checkpoint cannot be written; the one before is as it was.
     """
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    total = epochs * len(batches)
-    done, before_s = _resume(checkpoint, model, optimizer)
-    started, loss = time.perf_counter(), math.nan
-    losses: list[float] = []
-
-    def elapsed() -> float:
-        return before_s + time.perf_counter() - started
-
-    def share() -> float:
-        by_time = elapsed() / budget_s if budget_s else 0.0
-        return min(1.0, max(done / total, by_time))
-
-    model.train()
-    first_done = done
-    while done < total and share() < 1:
-        epoch, offset = divmod(done, len(batches))
-        for images, labels in batches.epoch(epoch, offset):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * _one_cycle(share())
-            optimizer.zero_grad(set_to_none=True)
-            loss = step(images, labels, done)
-            if not math.isfinite(loss):
-                raise TrainingError(f"the loss is {loss} in step {done} at learning rate {lr:g}: try a smaller one")
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip).item()
-            if not math.isfinite(norm):  # the loss may be that of one network, and another's has diverged
-                raise TrainingError(f"the gradient is {norm} in step {done} at learning rate {lr:g}: try a smaller one")
-            optimizer.step()
-            losses.append(loss)
-            done += 1
-            if on_progress and (len(losses) >= 10 or done % len(batches) == 0):
-                spent = time.perf_counter() - started
-                rate = (done - first_done) / spent
-                left = min((total - done) / rate, budget_s - elapsed() if budget_s else math.inf)
-                mean = sum(losses) / len(losses)
-                on_progress(TrainProgress(epoch + 1, epochs, share(), mean, rate * batches.batch_size, max(0.0, left)))
-                losses.clear()
-            if stop and stop():
-                _save(checkpoint, model, optimizer, done, elapsed())
-                raise StoppedError(f"stopped in epoch {epoch + 1} of {epochs}: the training is saved")
-            if share() >= 1:
+    weights = TrainedWeights(model, recipe, lr)
+    kept = Checkpoints(checkpoint) if checkpoint is not None and team.leads else None
+    done, before_s = weights.resume(kept) if kept else (0, 0.0)
+    if team.processes > 1:
+        done, before_s = weights.join(team, done, before_s)
+    run = _Run(batches.on(team.device, team.rank, team.processes), epochs, budget_s, before_s, done)
+    with kept_memory():
+        while run.done < run.total and team.agree([run.share()])[0] < 1:
+            ended = _epoch(weights, step, run, recipe, team, kept, on_progress, stop)
+            if run.losses:  # not told yet
+                run.progress()
+            if run.saved_at != run.done:
+                run.save(weights, kept)
+            if _told(weights, run, on_epoch, team) or ended:
                 break
-        _save(checkpoint, model, optimizer, done, elapsed())
     model.eval()
-    return TrainResult(done, -(-done // len(batches)), elapsed(), loss)
+    weights.average()
+    return TrainResult(run.done, -(-run.done // max(1, len(batches))), run.elapsed(), run.loss, run.done == run.total and not run.hurried)
 
 
-def _one_cycle(share: float) -> float:
-    """Learning rate over its peak: linear rise from a tenth, then half a cosine (Smith & Topin 2018, arXiv:1708.07120)."""
-    if share < WARMUP:
-        return 0.1 + 0.9 * share / WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
+def _epoch(
+    weights: TrainedWeights, step: Callable[[Tensor, Tensor, Moment], float | Tensor], run: _Run, recipe: TrainRecipe, team: Team,
+    kept: Checkpoints | None, on_progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None,
+) -> bool:  # fmt: skip
+    """The rest of the epoch that `run` is in; True where the schedule is over before its end."""
+    model, looks_often = weights.model.train(), team.device.type == "cpu"
+    (share,) = team.agree([run.share()])
+    for images, labels in run.batches_of_epoch():
+        weights.set_rate(share)
+        weights.optimizer.zero_grad(set_to_none=True)
+        loss = step(images, labels, Moment(run.done, share))
+        team.add_up([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+        norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+        if looks_often or run.done % REPORT_STEPS == 0:
+            _check(loss, norm, run.done, weights.lr)
+        weights.update()
+        run.took_step(loss)
+        if on_progress and team.leads and (len(run.losses) >= REPORT_STEPS or run.at_epoch_end):
+            on_progress(run.progress())
+        stopping, elapsed, share = team.agree([float(stop is not None and stop()), run.elapsed(), run.share()])
+        if stopping or (elapsed - run.saved_s > CHECKPOINT_S and not run.at_epoch_end):
+            run.save(weights, kept, elapsed)
+        if stopping:
+            raise StoppedError(f"stopped in epoch {run.epoch} of {run.epochs}: the training is saved")
+        if share >= 1:
+            return True
+    return False
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.SGD) -> Mapping[str, Tensor]:
-    momenta = {name: optimizer.state[p]["momentum_buffer"] for name, p in model.named_parameters() if p in optimizer.state}
-    return {f"model.{k}": v for k, v in model.state_dict().items()} | {f"momentum.{k}": v for k, v in momenta.items()}
+def _told(weights: TrainedWeights, run: _Run, on_epoch: Callable[[TrainProgress], bool | None] | None, team: Team) -> bool:
+    if on_epoch is None:
+        return False
+    over = False
+    if team.leads:
+        with weights.averaged():
+            over = bool(on_epoch(run.last))
+    return bool(team.agree([float(over)])[0])
 
 
-def _save(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.SGD, done: int, seconds: float) -> None:
-    if checkpoint:
-        save_weights(checkpoint, _tensors(model, optimizer), {"schema": 1, "step": done, "seconds": seconds})
+def _check(loss: float | Tensor, norm: Tensor, step: int, lr: float) -> None:
+    for what, value in (("loss", float(loss)), ("gradient", norm.item())):  # the loss of one network may be finite, another's not
+        if not math.isfinite(value):
+            raise TrainingError(f"the {what} is {value} in step {step} at learning rate {lr:g}: try a smaller one")
 
 
-def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.SGD) -> tuple[int, float]:
-    """Puts model and optimizer where the checkpoint left them; (0, 0.0) without one."""
-    if not checkpoint or not checkpoint.is_file():
-        return 0, 0.0
-    tensors, state = load_weights(checkpoint)
-    try:
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    except RuntimeError as exc:
-        raise ModelFileError(f"{checkpoint}: is of another network: delete it to train anew") from exc
-    for name, parameter in model.named_parameters():
-        if f"momentum.{name}" in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].clone(memory_format=torch.preserve_format)
-    return int(state["step"]), float(state["seconds"])
+class _Run:
+    """How far a training is, and how fast."""
+
+    def __init__(self, batches: Batches, epochs: int, budget_s: float | None, before_s: float, done: int) -> None:
+        self._batches = batches
+        self._budget_s = budget_s
+        self._before_s = self.saved_s = before_s
+        self._first = done
+        self._started = time.perf_counter()
+        self._waited_s = 0.0
+        self.epochs, self.total = epochs, epochs * len(batches)
+        self.done = self.saved_at = done
+        self.losses: list[float | Tensor] = []
+        self.loss = math.nan
+        self.hurried = False
+        self.last = TrainProgress(0, epochs, 0.0, math.nan, 0.0, math.inf)
+
+    @property
+    def epoch(self) -> int:
+        """Of the last step, from 1 on."""
+        return -(-self.done // len(self._batches))
+
+    @property
+    def at_epoch_end(self) -> bool:
+        return self.done % len(self._batches) == 0
+
+    def elapsed(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return self._before_s + time.perf_counter() - self._started
+
+    def share(self) -> float:
+        by_time = self.elapsed() / self._budget_s if self._budget_s else 0.0
+        if by_time <= (self.done + 1) / self.total:  # less than a step behind: the schedule stays that of a training without a budget
+            return self.done / self.total
+        self.hurried = True
+        return min(1.0, by_time)
+
+    def batches_of_epoch(self) -> Iterator[Batch]:
+        epoch, offset = divmod(self.done, len(self._batches))
+        coming = self._batches.epoch(epoch, offset)
+        try:
+            for _ in range(offset, len(self._batches)):
+                asked = time.perf_counter()
+                batch = next(coming)
+                self._waited_s += time.perf_counter() - asked
+                yield batch
+        finally:
+            coming.close()  # type: ignore[attr-defined]
+
+    def took_step(self, loss: float | Tensor) -> None:
+        self.losses.append(loss)
+        self.done += 1
+
+    def progress(self) -> TrainProgress:
+        """Since the last report."""
+        spent = max(time.perf_counter() - self._started, 1e-9)
+        rate = (self.done - self._first) / spent
+        left = min((self.total - self.done) / rate, self._budget_s - self.elapsed() if self._budget_s else math.inf)
+        self.loss = sum(float(loss) for loss in self.losses) / len(self.losses)
+        self.losses.clear()
+        self.last = TrainProgress(
+            self.epoch, self.epochs, self.share(), self.loss, rate * self._batches.batch_size, max(0.0, left), self._waited_s / spent,
+            self.elapsed(),
+        )  # fmt: skip
+        return self.last
+
+    def save(self, weights: TrainedWeights, kept: Checkpoints | None, elapsed: float | None = None) -> None:
+        self.saved_s, self.saved_at = self.elapsed() if elapsed is None else elapsed, self.done
+        if kept:
+            kept.save(self.done, weights.tensors(), {"seconds": self.elapsed()})

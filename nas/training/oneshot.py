@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +13,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.architecture import BlockSpec
+from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
+from nas.errors import ModelFileError
+from nas.models.network import recalibrate
 from nas.models.supernet import Supernet
+from nas.models.weights import load_weights
 from nas.space import SearchSpace
-from nas.training.batches import Batches
-from nas.training.data import ImageData
-from nas.training.loop import TrainProgress, TrainResult, train
+from nas.training.batches import Batches, tensors
+from nas.training.data import ImageData, ImageSet
+from nas.training.evaluate import accuracy, calibration_images
+from nas.training.loop import Moment, TrainProgress, TrainResult, train
+from nas.training.memory import kept_memory, telling_what_fits
+from nas.training.parallel import ALONE, Team
 
-__all__ = ["build_supernet", "fit_size", "sandwich_step", "soft_cross_entropy", "supernet_key", "time_step", "train_supernet"]
+__all__ = [
+    "EpochReport",
+    "accuracies",
+    "build_supernet",
+    "fit_size",
+    "load_supernet",
+    "sandwich_step",
+    "soft_cross_entropy",
+    "time_step",
+    "train_supernet",
+]
+
+AT_FULL_SIZE = Moment(0, 1.0)
+GROWN = 0.6
+"""Share of the schedule at which images have grown to their full size, where the recipe begins with smaller ones."""
+QUICK_IMAGES = 1_000
+"""Of search-validation, for the accuracies of an epoch: one standard error is 1 point at 85 %."""
+QUICK_BATCHES = 4
+"""For batch norm's statistics then."""
 
 
-def supernet_key(space: SearchSpace, data: ImageData, recipe: TrainRecipe, seed: int, budget_s: float | None) -> str:
-    """16 hex digits: two trainings with one key give the same weights, so the second need not run."""
-    facts = {
-        "blocks": [block.to_dict() for block in space.blocks],
-        "data": data.fingerprint,
-        "recipe": recipe.model_dump(exclude={"finetune_epochs", "finetune_lr"}),
-        "seed": seed,
-        "budget_s": budget_s,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What an epoch of the supernet ended with.
+
+    Attributes:
+        largest, smallest: accuracy on a part of search-validation, averaged weights.
+        images: how many of search-validation.
+        seconds: of training so far, those before a resume included.
+    """
+
+    progress: TrainProgress
+    largest: float
+    smallest: float
+    images: int
+    seconds: float
 
 
 def build_supernet(space: SearchSpace, seed: int) -> Supernet:
@@ -42,6 +70,21 @@ def build_supernet(space: SearchSpace, seed: int) -> Supernet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Supernet(space.blocks)
+
+
+def load_supernet(space: SearchSpace, path: Path) -> Supernet:
+    """A supernet with the weights of a file that was written after a training.
+
+    Raises:
+        ModelFileError: it cannot be read, or is of another space.
+    """
+    weights, _ = load_weights(path)
+    supernet = Supernet(space.blocks)
+    try:
+        supernet.load_state_dict({k.removeprefix("model."): v for k, v in weights.items() if k.startswith("model.")})
+    except RuntimeError as exc:
+        raise ModelFileError(f"{path}: holds the weights of another space than {space.name}, or of other images") from exc
+    return supernet
 
 
 def fit_size(images: Tensor, size: int) -> Tensor:
@@ -56,38 +99,90 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def sandwich_step(supernet: Supernet, networks: list[tuple[BlockSpec, ...]], images: Tensor, labels: Tensor, recipe: TrainRecipe) -> float:
+def sandwich_step(
+    supernet: Supernet, networks: Sequence[tuple[BlockSpec, ...]], images: Tensor, labels: Tensor, recipe: TrainRecipe,
+    moment: Moment = AT_FULL_SIZE, seed: int = 0, weight: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Forward and backward passes of one step; gradients add up in the shared weights.
 
     Args:
         networks: the largest first: it learns from the labels, all others from its outputs too.
+        images: (batch, chs, size, size), on the supernet's device.
+        labels: int64 (batch,), or probabilities (batch, classes).
+        moment: decides the image size where the recipe begins with smaller ones and, with `seed`, which branches are dropped.
+        weight: of the batch in the gradient: its share of the images of all processes.
 
     Returns:
-        loss of the largest.
+        loss of the largest, 0-d, without its graph.
     """
-    teacher: Tensor | None = None
-    first_loss = 0.0
-    for blocks in networks:
-        logits = supernet(fit_size(images, blocks[0].in_size), blocks)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if teacher is None:
-            teacher, first_loss = logits.detach().softmax(dim=1), loss.item()
-        else:
-            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher)
-        loss.backward()  # type: ignore[no-untyped-call]
-    return first_loss
+    total = torch.zeros((), device=images.device)
+    keeps = _keeps(networks[0], len(images), recipe.drop_path, np.random.default_rng([seed, moment.number, 1]))
+    start = 0
+    for part, part_labels in _parts(images, labels, recipe.micro_batch):
+        kept = None if keeps is None else [None if k is None else k[start : start + len(part)].to(images.device) for k in keeps]
+        start += len(part)
+        share = weight * len(part) / len(images)
+        teacher: Tensor | None = None
+        for blocks in networks:
+            resized = fit_size(part, _grown(blocks[0].in_size, recipe.first_resolution, moment.share))
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
+                logits = supernet(resized, blocks, kept if teacher is None else None)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, part_labels, label_smoothing=recipe.label_smoothing)
+            if teacher is None:
+                teacher = logits.detach().softmax(dim=1)
+                total += loss.detach() * (share / weight)
+            else:
+                loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+    return total
+
+
+def _parts(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """A batch in parts of `size` images, the last one larger where one image would be left; 0 for one part."""
+    count = len(images)
+    if not size or size >= count:
+        return [(images, labels)]
+    starts = [start for start in range(0, count, size) if count - start > 1]
+    ends = [*starts[1:], count]
+    return [(images[start:end], labels[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _keeps(blocks: Sequence[BlockSpec], images: int, drop_path: float, rng: np.random.Generator) -> list[Tensor | None] | None:
+    """For each block what its branch is multiplied by, (images, 1, 1, 1): 0, or more than 1 so that the mean stays; None for no drops."""
+    if not drop_path:
+        return None
+    residuals = [number for number, block in enumerate(blocks) if block.residual]
+    found: list[Tensor | None] = [None] * len(blocks)
+    for depth, number in enumerate(residuals):
+        keep = 1 - drop_path * depth / max(1, len(residuals) - 1)
+        mask = (rng.random((images, 1, 1, 1)) < keep) / keep
+        found[number] = torch.from_numpy(mask.astype(np.float32))
+    return found
+
+
+def _grown(size: int, first: float, share: float) -> int:
+    """Image size at that share of the schedule: from `first` times the size to all of it, in steps of an eighth of it."""
+    factor = first + (1 - first) * min(1.0, share / GROWN)
+    eighths = int(8 * factor + 1e-9)
+    return max(1, size * eighths // 8)
 
 
 def time_step(supernet: Supernet, space: SearchSpace, data: ImageData, recipe: TrainRecipe, seed: int) -> tuple[float, float]:
-    """Seconds of a training step, and of one image through the largest network; timed on a copy."""
+    """Seconds of a training step, and of one image through the largest network; timed on a copy.
+
+    Raises:
+        TrainingError: not enough memory for a step.
+    """
     scratch = copy.deepcopy(supernet).train()
-    images, labels = next(iter(Batches(data.train, data.mean, data.std, recipe.batch_size, seed).epoch(0)))
+    images, labels = next(iter(Batches.of(data, recipe, seed).epoch(0)))
     archs = [space.largest, space.smallest, *(space.sample(i) for i in range(recipe.random_subnets))]
     networks = [space.decode(arch) for arch in archs]
-    step_s = _fastest(lambda: sandwich_step(scratch, networks, images, labels, recipe))
-    scratch.eval()
-    with torch.no_grad():
-        forward_s = _fastest(lambda: scratch(fit_size(images, networks[0][0].in_size), networks[0]))
+    with kept_memory(), telling_what_fits(recipe.micro_batch or len(images)):
+        step_s = _fastest(lambda: sandwich_step(scratch, networks, images, labels, recipe))
+        scratch.eval()
+        with torch.no_grad():
+            forward_s = _fastest(lambda: scratch(fit_size(images, networks[0][0].in_size), networks[0]))
     return step_s, forward_s / len(images)
 
 
@@ -101,6 +196,30 @@ def _fastest(run: Callable[[], object]) -> float:
     return min(times[1:])
 
 
+def accuracies(
+    supernet: Supernet, space: SearchSpace, data: ImageData, archs: Sequence[Architecture], *, quick: bool = False
+) -> list[float]:
+    """Accuracies of some networks of a supernet on search-validation, batch norm recalibrated.
+
+    Args:
+        quick: on a thousand images at most, with half the images for batch norm.
+    """
+    found = []
+    device = next(supernet.parameters()).device
+    some, calibration = data.search_validation, calibration_images(data)
+    if quick:
+        chosen = np.random.default_rng(0).permutation(len(some))[:QUICK_IMAGES]
+        some, calibration = ImageSet(some.images[chosen], some.labels[chosen]), calibration[:QUICK_BATCHES]
+    for arch in archs:
+        blocks = space.decode(arch)
+        network, size = supernet.extract(blocks).to(device), blocks[0].in_size
+        recalibrate(network, (fit_size(each.to(device), size) for each in calibration))
+        batches = ((fit_size(x.to(device), size), y.to(device)) for x, y in tensors(some, data.mean, data.std, 128))
+        correct, total = accuracy(network, batches)
+        found.append(correct / total)
+    return found
+
+
 def train_supernet(
     supernet: Supernet,
     space: SearchSpace,
@@ -111,22 +230,43 @@ def train_supernet(
     budget_s: float | None = None,
     checkpoint: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    team: Team = ALONE,
 ) -> TrainResult:
     """Trains in place. Each step runs the largest, the smallest and `recipe.random_subnets` random networks.
 
+    Args:
+        checkpoint: folder of the checkpoints.
+
     Raises:
-        TrainingError, StoppedError: as `nas.training.loop.train`.
+        TrainingError, StoppedError, InputError: as `nas.training.loop.train`; TrainingError where there is not enough memory too.
     """
     largest, smallest = space.decode(space.largest), space.decode(space.smallest)
+    supernet.to(team.device)
+    here = recipe.micro_batch or -(-recipe.batch_size // team.processes)
 
-    def step(images: Tensor, labels: Tensor, number: int) -> float:
-        rng = np.random.default_rng([seed, number])
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        rng = np.random.default_rng([seed, moment.number])
         drawn = [space.decode(space.sample(rng)) for _ in range(recipe.random_subnets)]
-        return sandwich_step(supernet, [largest, smallest, *drawn], images, labels, recipe)
+        # All processes have parts of the same size, but for a last batch that does not divide.
+        weight = len(images) / _images_of(moment.number) if team.processes > 1 else 1.0
+        return sandwich_step(supernet, [largest, smallest, *drawn], images, labels, recipe, moment, seed + team.rank, weight)
 
-    batches = Batches(data.train, data.mean, data.std, recipe.batch_size, seed, recipe.augment, recipe.flip)
-    return train(
-        supernet, step, batches, recipe, epochs=recipe.epochs, lr=recipe.lr, budget_s=budget_s, checkpoint=checkpoint,
-        on_progress=on_progress, stop=stop,
-    )  # fmt: skip
+    batches = Batches.of(data, recipe, seed)
+
+    def _images_of(number: int) -> int:
+        return min(recipe.batch_size, len(data.train) - number % len(batches) * recipe.batch_size)
+
+    def report(progress: TrainProgress) -> None:
+        if on_epoch is not None:
+            largest_now, smallest_now = accuracies(supernet, space, data, [space.largest, space.smallest], quick=True)
+            on_epoch(EpochReport(progress, largest_now, smallest_now, min(QUICK_IMAGES, len(data.search_validation)), progress.seconds))
+
+    with telling_what_fits(here):
+        result = train(
+            supernet, step, batches, recipe, epochs=recipe.epochs, lr=recipe.lr, budget_s=budget_s, checkpoint=checkpoint,
+            on_progress=on_progress, on_epoch=report if on_epoch else None, stop=stop, team=team,
+        )  # fmt: skip
+    supernet.to("cpu")
+    return result

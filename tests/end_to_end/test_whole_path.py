@@ -26,7 +26,7 @@ from nas.metrics import UNITS
 from nas.report.front import FrontRecord
 from nas.report.record import EventLog, read_front
 from nas.report.tracking import Tracker, local_store
-from nas.search.evaluators import SupernetEvaluator
+from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.training.data import load_data
 from tests.command import Nas, nas_command
 
@@ -299,7 +299,7 @@ def test_a_finalist_that_fails_is_noted_and_the_search_goes_on(study: Study, nas
     def fail(*_: object, **__: object) -> None:
         raise TrainingError("the loss is nan in step 3")
 
-    monkeypatch.setattr("nas.search.finalists.finetune", fail)
+    monkeypatch.setattr("nas.search.finalists.fit", fail)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = "http://127.0.0.1:1"  # nor does a dead tracking server stop it
     ended = nas(

@@ -14,7 +14,7 @@ import torch
 
 from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
-from nas.errors import StoppedError, TrainingError
+from nas.errors import DataError, StoppedError, TrainingError
 from nas.hardware.runtimes.onnxruntime import read_metadata
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
@@ -26,7 +26,7 @@ from nas.training.data import ImageData, load_data
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space
 
-RECIPE = TrainRecipe(batch_size=64, finetune_epochs=3, finetune_lr=0.2, distill_weight=0.2, flip=False, augment=False)
+RECIPE = TrainRecipe(batch_size=64, epochs=3, finetune_epochs=3, finetune_lr=0.2, distill_weight=0.2, flip=False, augment=False)
 MEASURED = Metric(0.002, "s", "measured", low=0.0019, high=0.0022)
 
 
@@ -95,7 +95,8 @@ def test_metrics_of_the_search_are_kept(study: tuple[Path, Candidate, Finalist])
     assert (finalist.candidate.id, finalist.candidate.trial) == (candidate.id, 3)
     assert {**candidate.metrics, "latency_measured_s": MEASURED}.items() <= finalist.candidate.metrics.items()
     assert set(finalist.candidate.metrics) - set(candidate.metrics) == {"accuracy_test", "latency_measured_s"}
-    assert finalist.note.startswith("fine-tuned for 3 epochs")
+    assert finalist.note.startswith("fine-tuned with the largest network as teacher for 3 epochs")
+    assert "on search-validation" in finalist.note or "search-validation 0." in finalist.note  # what it gained
 
 
 def test_weights_and_architecture_make_the_same_network(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
@@ -150,9 +151,55 @@ def test_what_cannot_be_trained_leaves_nothing(context: EvaluatorContext, scorer
     maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30}), tmp_path, None)
     with pytest.raises(TrainingError, match="try a smaller one"):
         make(maker, candidate)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_stopped_finalist_goes_on_where_it_was(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
+    candidate = candidate_of(scorer_of(context.space), context.space.smallest)
+    whole = make(FinalistMaker(context, RECIPE, tmp_path / "whole", None), candidate)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 20
+
+    cut = FinalistMaker(context, RECIPE, tmp_path / "cut", None)
     with pytest.raises(StoppedError):
-        maker.make(candidate, None, lambda progress: None, lambda: True)
-    assert list(tmp_path.iterdir()) == []
+        cut.make(candidate, None, lambda progress: None, stop)
+    assert list((tmp_path / "cut").rglob("step-*.safetensors"))
+    begun: list[float] = []
+    again = FinalistMaker(context, RECIPE, tmp_path / "cut", None).make(
+        candidate, None, lambda progress: begun.append(progress.share), lambda: False
+    )
+    assert begun[0] > 20 / 51  # 17 steps an epoch
+    weights = [load_weights(tmp_path / folder / made.artifacts["weights"])[0] for folder, made in (("whole", whole), ("cut", again))]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not list(tmp_path.rglob("training"))
+
+
+def test_without_a_supernet_it_is_trained_from_scratch(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
+    alone = dataclasses.replace(context, weights=None)
+    finalist = make(FinalistMaker(alone, RECIPE, tmp_path, None), candidate_of(scorer_of(context.space), context.space.largest))
+    assert finalist.note.startswith("trained from scratch for 3 epochs")
+    assert finalist.candidate.metrics["accuracy_test"].value > 0.3  # chance is .1
+
+
+def test_a_users_own_model_teaches(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    folder, candidate, finalist = study
+    teacher = folder / finalist.artifacts["onnx"]
+    made = make(FinalistMaker(context, RECIPE, tmp_path, None, teacher), candidate)
+    assert made.note.startswith("fine-tuned with model.onnx as teacher (")
+    assert "of training images right, pixels 0..1) for 3 epochs" in made.note
+    assert made.note in (tmp_path / made.artifacts["card"]).read_text()
+
+
+def test_images_that_changed_meanwhile_are_refused(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
+    alone = dataclasses.replace(context, weights=None, content="another")
+    with pytest.raises(DataError, match="changed while the search went on"):
+        make(FinalistMaker(alone, RECIPE, tmp_path, None), candidate_of(scorer_of(context.space), context.space.largest))
 
 
 def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights(
@@ -160,7 +207,7 @@ def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights
 ) -> None:
     maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, None)
     finalist = make(maker, candidate_of(scorer_of(context.space), context.space.largest))
-    assert "inherited from the supernet" in finalist.note
+    assert finalist.note.startswith("weights as inherited: 0.")
     inherited, _ = load_weights(context.weights)
     kept, _ = load_weights(tmp_path / finalist.artifacts["weights"])
     assert torch.equal(kept["body.stem.conv.weight"], inherited["model.shared.stem-conv.conv.weight"])

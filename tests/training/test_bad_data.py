@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nas.config import TrainRecipe
 from nas.errors import DataError, UnknownNameError
+from nas.models.network import Network, recalibrate
 from nas.training.data import load_data
+from nas.training.evaluate import calibration_images
+from nas.training.finetune import fit
+from tests.spaces import make_space
 
 from .pictures import grow, png
 
@@ -57,6 +62,12 @@ BAD: dict[str, tuple[dict[str, int], Callable[[Path], object], str]] = {
     "flat sets": ({"train": 12, "test": 12}, lambda _: None, "no class folders"),
     "no train": ({"val/a": 12, "val/b": 1, "test/a": 12, "test/b": 1}, lambda _: None, "no class folders to train on"),
     "train only": ({"train/a": 12, "train/b": 12}, lambda _: None, "has train/ only"),
+    "one image per class": (
+        {"a": 1, "b": 1},
+        lambda _: None,
+        "class 'a' has 1 readable images .* at least 10, or make train/, val/ and test/",
+    ),
+    "one image per class in train": ({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1}, lambda _: None, "class 'a' has 1 readable"),
     "too few to split": ({"a": 40, "b": 9}, lambda _: None, "class 'b' has 9 readable images"),
     "two test sets": ({"train/a": 12, "train/b": 12, "val/a": 1, "valid/a": 1}, lambda _: None, "two folders for one set"),
     "many broken": ({"a": 12, "b": 12}, lambda root: (root / "a" / "x.jpg").write_bytes(b""), r"1 of 25 images .* a/x.jpg: zero bytes"),
@@ -102,5 +113,30 @@ def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path)
 
 def test_a_folder_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     root = grow(tmp_path, {"a": 12, "b": 12})
-    with pytest.raises(DataError, match="changed while it was read"):
+    with pytest.raises(DataError, match=r"changed while it was read \(1 file added \(a/new\.png\)\)"):
         load_data(str(root), 8, 0, on_progress=lambda *_: (root / "a" / "new.png").write_bytes(png(77)))
+
+
+def test_one_image_per_class_trains_where_the_sets_are_given(tmp_path: Path) -> None:
+    """It learns nothing that counts, but nothing falls over: batch norm gets its two images."""
+    root = grow(tmp_path, {f"{part}/{name}": 1 for part in ("train", "val", "test") for name in "ab"}, mode="L")
+    data = load_data(str(root), 8, 0)
+    space = make_space().with_data(1, 2)
+    network = Network(space.decode(space.smallest))
+    recalibrate(network, calibration_images(data))
+    fitted = fit(network, None, data, TrainRecipe(flip=False), 0, epochs=2, lr=0.01)
+    assert (fitted.images, fitted.epochs) == (2, 2)
+
+
+def test_unbalanced_classes_duplicates_and_broken_images_are_warned_of(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"train/a": 110, "train/b": 11, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 1})
+    assert load_data(str(root), 8, 0).warnings() == [
+        "classes are unbalanced (a has 110 training images, b 11): accuracy tells mostly of the large ones"
+    ]
+    (root / "train" / "b" / "zero.jpg").write_bytes(b"")
+    (root / "test" / "a" / "0000.png").write_bytes((root / "train" / "a" / "0007.png").read_bytes())
+    (root / "train" / "b" / "more.png").write_bytes(png(4711))
+    assert load_data(str(root), 8, 0).warnings() == [
+        "image left out: train/b/zero.jpg: zero bytes",
+        "1 test or validation images occur in the training set too: accuracies flatter",
+    ]

@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from nas.training.batches import Batches, normalise, shift_and_flip, tensors
+from nas.training.augmentation import NOTHING, Augmentation, draw
+from nas.training.batches import Batches, normalise, part_of, tensors
 from nas.training.data import ImageSet
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -42,6 +44,16 @@ def test_normalise_is_what_its_formula_says(channels: int) -> None:
         normalise(images, (0.5,) * (channels + 1), (0.5,) * (channels + 1))
 
 
+SHIFTED = Augmentation(crop=True, flip=True)
+
+
+def shifted(images: NDArray[np.uint8], seed: int, *, flip: bool) -> NDArray[np.uint8]:
+    count, size, _, channels = images.shape
+    plan = draw(Augmentation(crop=True, flip=flip), count, size, channels, np.random.default_rng(seed))
+    out: NDArray[np.uint8] = plan.apply(images, np.asarray)
+    return out
+
+
 def test_evaluation_sees_every_image_once_in_order() -> None:
     images = numbered(11)
     batches = list(tensors(images, MEAN, STD, 4))
@@ -55,7 +67,7 @@ def test_evaluation_sees_every_image_once_in_order() -> None:
 @settings(deadline=None, max_examples=25)
 @given(count=st.integers(1, 70), batch_size=st.integers(2, 32), seed=st.integers(0, 2**40), epoch=st.integers(0, 10**6))
 def test_an_epoch_is_a_shuffle_that_repeats(count: int, batch_size: int, seed: int, epoch: int) -> None:
-    batches = Batches(numbered(count), MEAN, STD, batch_size, seed, augment=True, flip=True)
+    batches = Batches(numbered(count), MEAN, STD, batch_size, seed, SHIFTED)
     first, again = list(batches.epoch(epoch)), list(batches.epoch(epoch))
     assert len(first) == len(batches)
     labels = [label for _, y in first for label in y.tolist()]
@@ -66,7 +78,7 @@ def test_an_epoch_is_a_shuffle_that_repeats(count: int, batch_size: int, seed: i
 
 
 def test_a_resume_in_the_middle_of_an_epoch_goes_on_with_the_same_batches() -> None:
-    batches = Batches(numbered(40), MEAN, STD, 8, seed=5, flip=True)
+    batches = Batches(numbered(40), MEAN, STD, 8, 5, SHIFTED)
     whole, rest = list(batches.epoch(3)), list(batches.epoch(3, start=2))
     assert len(rest) == 3
     assert all(torch.equal(x, same) for (x, _), (same, _) in zip(whole[2:], rest, strict=True))
@@ -83,7 +95,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 def test_without_augmentation_images_stay_as_they_are() -> None:
     images = numbered(20)
-    for x, y in Batches(images, MEAN, STD, 6, 0, augment=False, flip=True).epoch(0):
+    for x, y in Batches(images, MEAN, STD, 6, 0, NOTHING).epoch(0):
         assert torch.equal(x, normalise(images.images[y.numpy()], MEAN, STD))
 
 
@@ -91,7 +103,7 @@ def test_without_augmentation_images_stay_as_they_are() -> None:
 @given(size=st.integers(1, 40), channels=st.integers(1, 3), flip=st.booleans(), seed=st.integers(0, 1000))
 def test_shifts_are_crops_of_the_mirrored_border(size: int, channels: int, flip: bool, seed: int) -> None:
     images = numbered(4, size, channels).images
-    out = shift_and_flip(images, np.random.default_rng(seed), flip)
+    out = shifted(images, seed, flip=flip)
     pad = size // 8
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     for index, image in enumerate(out):
@@ -103,12 +115,9 @@ def test_shifts_are_crops_of_the_mirrored_border(size: int, channels: int, flip:
 
 def test_about_half_is_flipped_and_every_shift_occurs() -> None:
     image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1).repeat(2000, axis=0)
-    flipped = (
-        shift_and_flip(image, np.random.default_rng(0), flip=True)[:, 4, 3, 0]
-        > shift_and_flip(image, np.random.default_rng(0), True)[:, 4, 4, 0]
-    )
+    flipped = shifted(image, 0, flip=True)[:, 4, 3, 0] > shifted(image, 0, flip=True)[:, 4, 4, 0]
     assert 0.45 < flipped.mean() < 0.55
-    plain = shift_and_flip(image, np.random.default_rng(0), flip=False)[:, 4, 4, 0]
+    plain = shifted(image, 0, flip=False)[:, 4, 4, 0]
     assert set(plain.tolist()) == {row * 8 + column for row in (3, 4, 5) for column in (3, 4, 5)}
 
 
@@ -134,3 +143,43 @@ def test_an_error_in_the_background_reaches_the_consumer() -> None:
 def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         Batches(numbered(4), MEAN, STD, 1, 0)
+
+
+# --- several processes, mixed labels, a GPU's way of making batches ------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(4, 80), processes=st.integers(1, 4))
+def test_parts_of_a_batch_are_all_of_it(count: int, processes: int) -> None:
+    parts = [range(count)[part_of(count, rank, processes)] for rank in range(processes)]
+    assert [row for part in parts for row in part] == list(range(count))
+    assert all(part.start % 2 == 0 for part in parts)  # neighbours stay together
+
+
+EVERYTHING = Augmentation(crop=True, flip=True, colour=0.3, rand_augment=0.5, mixup=0.2, cutmix=1.0)
+
+
+def test_two_processes_make_what_one_makes() -> None:
+    batches = Batches(numbered(40), MEAN, STD, 16, 3, EVERYTHING, classes=40)
+    cpu = torch.device("cpu")
+    assert len(batches) == len(batches.on(cpu, 0, 2)) == 3
+    for whole, first, second in zip(batches.epoch(1), batches.on(cpu, 0, 2).epoch(1), batches.on(cpu, 1, 2).epoch(1), strict=True):
+        for number in (0, 1):
+            assert torch.equal(whole[number], torch.cat([first[number], second[number]]))
+        torch.testing.assert_close(whole[1].sum(dim=1), torch.ones(len(whole[1])))
+
+
+def test_a_rest_that_leaves_a_process_one_image_is_dropped() -> None:
+    batches = Batches(numbered(35), MEAN, STD, 16, 0)
+    assert len(batches) == 3
+    assert len(batches.on(torch.device("cpu"), 0, 2)) == 2
+
+
+def test_tensors_are_augmented_as_arrays_are() -> None:
+    """On a GPU the same plan is carried out on tensors that live there."""
+    images = numbered(12).images
+    for augmentation in (SHIFTED, EVERYTHING):
+        plan = draw(augmentation, 12, 8, 3, np.random.default_rng(0))
+        array = plan.apply(images, np.asarray)
+        tensor = plan.apply(torch.tensor(images), lambda numbers: torch.from_numpy(np.ascontiguousarray(numbers)))
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-4, atol=1e-3)

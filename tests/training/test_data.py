@@ -6,6 +6,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,39 @@ def test_the_same_file_in_train_and_test_is_counted(tmp_path: Path) -> None:
     shutil.copy(root / "train" / "a" / "0003.png", root / "test" / "a" / "0001.png")
     shutil.copy(root / "train" / "a" / "0003.png", root / "val" / "b" / "0001.png")
     assert load_data(str(root), 8, 0).duplicates == 2
+
+
+def test_copies_of_a_file_are_drawn_into_one_set(tmp_path: Path) -> None:
+    """Each image is there twice, once under another class even: no set has one that another set has."""
+    root = grow(tmp_path, {"a": 60, "b": 60})
+    for index in range(20):
+        shutil.copy(root / "a" / f"{index:04}.png", root / "a" / f"copy{index}.png")
+        shutil.copy(root / "b" / f"{index:04}.png", root / "a" / f"other{index}.png")
+    for seed in range(3):
+        data = load_data(str(root), 8, seed)
+        assert data.duplicates == 0
+        train, validation, test = map(keys, sets(data))
+        assert train.isdisjoint(validation | test)
+        assert validation.isdisjoint(test)
+
+
+def test_the_record_names_the_sets(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"train/a": 20, "train/b": 30, "test/a": 5, "test/b": 5})
+    record = load_data(str(root), 8, 3).to_dict()
+    found: Any = record["sets"]
+    assert {name: each["origin"] for name, each in found.items()} == {
+        "train": "the rest of train/, seed 3",
+        "search_validation": "drawn from train/ by seed 3",
+        "test": "test/",
+    }
+    assert {name: (each["images"], each["per_class"]) for name, each in found.items()} == {
+        "train": (45, [18, 27]),
+        "search_validation": (5, [2, 3]),
+        "test": (10, [5, 5]),
+    }
+    other: Any = load_data(str(root), 8, 4).to_dict()["sets"]
+    assert other["test"]["fingerprint"] == found["test"]["fingerprint"]
+    assert len({each["fingerprint"] for each in (*found.values(), other["train"], other["search_validation"])}) == 5
 
 
 def test_a_member_of_a_zip_that_leads_outside_is_passed_over(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Fine-tuning: it may help, it may not hurt on search-validation."""
+"""Training of one network: it may help, it may not hurt on search-validation, and it goes on where it was cut off."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +12,16 @@ import torch
 from nas.config import TrainRecipe
 from nas.errors import StoppedError, TrainingError
 from nas.models.network import Network, recalibrate
-from nas.training.batches import normalise, tensors
+from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet, load_data
-from nas.training.evaluate import accuracy
-from nas.training.finetune import calibration_images, finetune
+from nas.training.evaluate import accuracy, calibration_images
+from nas.training.finetune import Fitted, fit, fit_average, time_network
+from nas.training.teacher import Teacher, network_teacher
 from tests.spaces import make_space
 
 STAGE = {"out_chs": 16, "depth": 2, "kernel_size": 3, "expand_ratio": 2, "stride": 2}
 SPACE = make_space(stages=[STAGE])
-RECIPE = TrainRecipe(batch_size=64, finetune_epochs=4, finetune_lr=0.2, flip=False, augment=False)
+RECIPE = TrainRecipe(batch_size=64, flip=False, augment=False)
 
 
 def score(network: Network, data: ImageData) -> int:
@@ -33,54 +35,79 @@ def build(data: ImageData, seed: int = 0) -> Network:
     return network
 
 
+def quick(
+    network: Network, data: ImageData, teacher: Teacher | None = None, epochs: int = 4, lr: float = 0.2, seed: int = 0, **options: Any
+) -> Fitted:
+    return fit(network, teacher, data, options.pop("recipe", RECIPE), seed, epochs=epochs, lr=lr, **options)
+
+
+Trained = tuple[dict[str, torch.Tensor], int]
+"""Weights that know most digits, and how many."""
+
+
 @pytest.fixture(scope="module")
-def trained(digits: ImageData) -> tuple[dict[str, torch.Tensor], int]:
-    """Weights that know most digits, and how many."""
+def trained(digits: ImageData) -> Trained:
     network = build(digits)
-    result = finetune(network, None, digits, RECIPE, 0)
-    assert result is not None
-    assert result.epochs == RECIPE.finetune_epochs
+    fitted = quick(network, digits)
+    assert (fitted.epochs, fitted.best_epoch, fitted.images) == (4, 4, 360)
+    assert fitted.before < 100 < 250 < fitted.after == score(network, digits)
     assert not network.training
-    known = score(network, digits)
-    assert known > 250  # of 360
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}, known
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}, fitted.after
 
 
-def restored(data: ImageData, trained: tuple[dict[str, torch.Tensor], int]) -> Network:
+def restored(data: ImageData, trained: Trained) -> Network:
     network = build(data)
     network.load_state_dict(trained[0])
     return network
 
 
-@pytest.mark.parametrize(("lr", "seed"), [(0.003, 0), (0.05, 1), (0.5, 2), (2.0, 3)])
-def test_it_never_makes_search_validation_worse(
-    few_digits: ImageData, trained: tuple[dict[str, torch.Tensor], int], lr: float, seed: int
-) -> None:
+def is_as_before(network: Network, trained: Trained) -> bool:
+    return all(torch.equal(tensor, trained[0][name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("lr", "seed"), [(0.003, 0), (0.05, 1), (0.5, 2)])
+def test_it_never_makes_search_validation_worse(few_digits: ImageData, trained: Trained, lr: float, seed: int) -> None:
     network = restored(few_digits, trained)
-    recipe = RECIPE.model_copy(update={"finetune_lr": lr, "finetune_epochs": 2})
-    result = finetune(network, None, few_digits, recipe, seed)
-    after = score(network, few_digits)
-    assert after >= trained[1]
+    fitted = quick(network, few_digits, epochs=2, lr=lr, seed=seed)
+    assert fitted.before == trained[1]
+    assert fitted.after == score(network, few_digits) >= trained[1]
     assert not network.training
-    if result is None:
-        assert all(torch.equal(tensor, trained[0][name]) for name, tensor in network.state_dict().items())
-    else:
-        assert not all(torch.equal(tensor, trained[0][name]) for name, tensor in network.state_dict().items())
+    assert is_as_before(network, trained) == (fitted.best_epoch == 0)
 
 
-def test_what_does_not_help_is_undone(few_digits: ImageData, trained: tuple[dict[str, torch.Tensor], int]) -> None:
+def test_what_does_not_help_is_undone_and_ends_early(few_digits: ImageData, trained: Trained) -> None:
+    """Labels that are all wrong: the longer, the worse."""
+    wrong = dataclasses.replace(few_digits, train=ImageSet(few_digits.train.images, (few_digits.train.labels + 1) % 10))
     network = restored(few_digits, trained)
-    assert finetune(network, None, few_digits, RECIPE.model_copy(update={"finetune_lr": 3.0}), 0) is None
-    assert score(network, few_digits) == trained[1]
+    fitted = quick(network, wrong, epochs=8, lr=0.5)
+    assert (fitted.best_epoch, fitted.after) == (0, trained[1])
+    assert fitted.epochs == 4
+    assert is_as_before(network, trained)
+    assert "4 epochs" in str(fitted)
+    assert f"did not help on search-validation: weights as before, {trained[1] / 360:.4f}" in str(fitted)
 
 
-def test_no_epochs_leave_all_as_it_is(few_digits: ImageData, trained: tuple[dict[str, torch.Tensor], int]) -> None:
+def test_no_epochs_leave_all_as_it_is(few_digits: ImageData, trained: Trained) -> None:
     network = restored(few_digits, trained)
-    assert finetune(network, None, few_digits, RECIPE.model_copy(update={"finetune_epochs": 0}), 0) is None
-    assert all(torch.equal(tensor, trained[0][name]) for name, tensor in network.state_dict().items())
+    fitted = quick(network, few_digits, epochs=0)
+    assert (fitted.epochs, fitted.before, fitted.after) == (0, trained[1], trained[1])
+    assert str(fitted) == f"weights as inherited: {trained[1] / 360:.4f} on search-validation"
+    assert is_as_before(network, trained)
 
 
-def test_a_teacher_of_another_resolution_teaches(trained: tuple[dict[str, torch.Tensor], int]) -> None:
+def test_the_gain_is_told() -> None:
+    assert str(Fitted(700, 732, 1000, 6, 6, 52.4)) == "6 epochs (52 s), search-validation 0.7000 to 0.7320 (+3.2 points)"
+    assert str(Fitted(700, 732, 1000, 3, 6, 52.4)).startswith("6 epochs (52 s), best at epoch 3, search-validation")
+
+
+def test_the_test_set_is_not_looked_at(few_digits: ImageData, trained: Trained) -> None:
+    blind = dataclasses.replace(few_digits, test=few_digits.train)
+    networks = [restored(few_digits, trained) for _ in range(2)]
+    assert quick(networks[0], few_digits, epochs=1).after == quick(networks[1], blind, epochs=1).after
+    assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))
+
+
+def test_a_teacher_of_another_resolution_teaches(trained: Trained) -> None:
     """With labels that are all wrong and a loss that is the teacher's alone, the student learns what the teacher knows."""
     larger = load_data("digits", 12, 0)
     wrong = dataclasses.replace(larger, train=ImageSet(larger.train.images, (larger.train.labels + 1) % 10))
@@ -92,42 +119,66 @@ def test_a_teacher_of_another_resolution_teaches(trained: tuple[dict[str, torch.
     misled.load_state_dict(student.state_dict())
     for network in (student, misled):
         recalibrate(network, calibration_images(larger))
-    recipe = RECIPE.model_copy(update={"distill_weight": 1.0, "finetune_epochs": 8})
-    assert finetune(student, teacher, wrong, recipe, 0) is not None
-    finetune(misled, None, wrong, recipe, 0)
-    assert score(student, larger) > 120 > 72 > score(misled, larger)
-    assert all(torch.equal(tensor, trained[0][name]) for name, tensor in teacher.state_dict().items())
+    recipe = RECIPE.model_copy(update={"distill_weight": 1.0})
+    taught = quick(student, wrong, network_teacher(teacher), recipe=recipe, epochs=8)
+    assert taught.after > 2 * quick(misled, wrong, recipe=recipe, epochs=4).after
+    assert taught.after == score(student, larger) > 120
+    assert is_as_before(teacher, trained)
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
 def test_it_repeats(few_digits: ImageData) -> None:
     networks = [build(few_digits) for _ in range(2)]
     for network in networks:
-        finetune(network, None, few_digits, RECIPE.model_copy(update={"finetune_epochs": 1, "augment": True}), 7)
+        quick(network, few_digits, recipe=RECIPE.model_copy(update={"augment": True}), epochs=1, seed=7)
     assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))
+
+
+def test_one_that_was_stopped_goes_on_to_the_same_weights(few_digits: ImageData, trained: Trained, tmp_path: Path) -> None:
+    """Stopped in its third epoch; the best of the first two is remembered too."""
+    whole, cut = restored(few_digits, trained), restored(few_digits, trained)
+    expected = quick(whole, few_digits, lr=0.01)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 5
+
+    with pytest.raises(StoppedError):
+        quick(cut, few_digits, lr=0.01, checkpoint=tmp_path / "training", stop=stop)
+    again = restored(few_digits, trained)
+    found = quick(again, few_digits, lr=0.01, checkpoint=tmp_path / "training")
+    assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
 
 
 def test_stop_and_divergence_are_passed_on(few_digits: ImageData) -> None:
     with pytest.raises(StoppedError):
-        finetune(build(few_digits), None, few_digits, RECIPE, 0, stop=lambda: True)
+        quick(build(few_digits), few_digits, stop=lambda: True)
     with pytest.raises(TrainingError, match="try a smaller one"):
-        finetune(build(few_digits), None, few_digits, RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30}), 0)
+        quick(build(few_digits), few_digits, lr=1e30, recipe=RECIPE.model_copy(update={"grad_clip": 1e30}))
 
 
-def test_calibration_sees_training_images_as_they_are_each_once(digits: ImageData) -> None:
-    batches = calibration_images(digits)
-    images = torch.cat(batches)
-    known = normalise(digits.train.images, digits.mean, digits.std)
-    key: Any = lambda tensor: sorted(row.numpy().tobytes() for row in tensor.contiguous())  # noqa: E731
-    assert key(images) == key(known)
-    assert [len(batch) for batch in batches] == [216, 216, 216, 216, 213]
+def test_a_time_budget_ends_it_within_an_epoch(few_digits: ImageData, trained: Trained) -> None:
+    network = restored(few_digits, trained)
+    fitted = quick(network, few_digits, epochs=10_000, lr=0.001, budget_s=0.2)
+    assert 1 <= fitted.epochs < 10_000
+    assert fitted.after == score(network, few_digits) >= trained[1]
 
 
-@pytest.mark.parametrize("count", [2, 255, 256, 257, 513])
-def test_no_batch_of_one_image_decides_the_statistics(digits: ImageData, count: int) -> None:
-    """Cumulative averages weigh batches alike, and one pixel of one image has no variance at all."""
-    data = dataclasses.replace(digits, train=ImageSet(digits.train.images[:count], digits.train.labels[:count]))
-    assert sum(map(len, calibration_images(data))) == count
-    assert min(map(len, calibration_images(data))) >= min(count, 128)
-    shrunk = make_space(resolution=8, stem={"out_chs": 8, "stride": 4}, stages=[STAGE])
-    recalibrate(Network(shrunk.decode(shrunk.largest)), calibration_images(data))
+def test_timing_changes_nothing(few_digits: ImageData, trained: Trained) -> None:
+    network = restored(few_digits, trained)
+    times = time_network(network, few_digits, RECIPE)
+    assert times.step_s > 0
+    assert times.evaluation_s > 0
+    assert is_as_before(network, trained)
+    assert not network.training
+
+
+def test_weights_are_averaged_over_a_tenth_of_a_short_training() -> None:
+    """A mean over 500 steps would be one over all of it."""
+    assert fit_average(TrainRecipe(ema_decay=0.998), 100).ema_decay == pytest.approx(0.9)
+    assert fit_average(TrainRecipe(ema_decay=0.998), 10**6).ema_decay == 0.998
+    assert fit_average(TrainRecipe(ema_decay=0), 100).ema_decay == 0
+    assert fit_average(TrainRecipe(), 1).ema_decay == 0

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from nas.config import TrainRecipe
 from nas.errors import ModelFileError, StoppedError, TrainingError
-from nas.models.weights import load_weights
+from nas.training.augmentation import Augmentation
 from nas.training.batches import Batches
+from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageSet
-from nas.training.loop import TrainProgress, train
+from nas.training.loop import Moment, TrainProgress, train
 
 RECIPE = TrainRecipe(batch_size=8)
 EPOCHS, STEPS = 3, 5  # 40 images in batches of 8
@@ -28,7 +29,7 @@ EPOCHS, STEPS = 3, 5  # 40 images in batches of 8
 
 def batches(count: int = 40) -> Batches:
     images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), np.uint8)
-    return Batches(ImageSet(images, np.arange(count) % 3), (0.5,), (0.3,), 8, seed=0, augment=True, flip=True)
+    return Batches(ImageSet(images, np.arange(count) % 3), (0.5,), (0.3,), 8, 0, Augmentation(crop=True, flip=True))
 
 
 def network() -> nn.Module:
@@ -37,10 +38,10 @@ def network() -> nn.Module:
     return layers.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def step_of(model: nn.Module) -> Callable[[Tensor, Tensor, int], float]:
-    def step(images: Tensor, labels: Tensor, number: int) -> float:
+def step_of(model: nn.Module) -> Callable[[Tensor, Tensor, Moment], float]:
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
         # Noise that follows from the step number, as the random networks of the supernet do.
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(number))
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(moment.number))
         loss = F.cross_entropy(model(images + 0.1 * noise), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
@@ -64,6 +65,13 @@ def after(count: int) -> Callable[[], bool]:
     return stop
 
 
+def newest(folder: Path) -> Any:
+    """State of the newest checkpoint in a folder."""
+    found = Checkpoints(folder).newest()
+    assert found is not None
+    return found[1]
+
+
 def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
@@ -81,11 +89,11 @@ def uninterrupted() -> nn.Module:
 @pytest.mark.parametrize("stops", [[1], [5], [7], [14], [15], [2, 3, 1, 4]], ids=str)
 def test_stopped_and_resumed_is_as_if_never_stopped(tmp_path: Path, uninterrupted: nn.Module, stops: list[int]) -> None:
     """In the first step, at the end of an epoch, in the middle of one, before the last step, after it, and again and again."""
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     for number, count in enumerate(stops):
         with pytest.raises(StoppedError, match=f"in epoch {(sum(stops[: number + 1]) - 1) // STEPS + 1} of 3: the training is saved"):
             run(network(), checkpoint=checkpoint, stop=after(count))
-        assert load_weights(checkpoint)[1]["step"] == sum(stops[: number + 1])
+        assert newest(checkpoint)["step"] == sum(stops[: number + 1])
     model = network()
     assert run(model, checkpoint=checkpoint).steps == EPOCHS * STEPS
     assert same(model, uninterrupted)
@@ -93,14 +101,14 @@ def test_stopped_and_resumed_is_as_if_never_stopped(tmp_path: Path, uninterrupte
 
 @pytest.mark.parametrize("crash", [4, 8, 13])
 def test_a_crash_loses_an_epoch_at_most_and_changes_nothing(tmp_path: Path, uninterrupted: nn.Module, crash: int) -> None:
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     model = network()
     step = step_of(model)
 
-    def crashing(images: Tensor, labels: Tensor, number: int) -> float:
-        if number == crash:
+    def crashing(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        if moment.number == crash:
             raise KeyboardInterrupt
-        return step(images, labels, number)
+        return step(images, labels, moment)
 
     with pytest.raises(KeyboardInterrupt):
         train(model, crashing, batches(), RECIPE, epochs=EPOCHS, lr=0.1, checkpoint=checkpoint)
@@ -111,7 +119,7 @@ def test_a_crash_loses_an_epoch_at_most_and_changes_nothing(tmp_path: Path, unin
 
 
 def test_a_training_that_is_done_is_not_done_again(tmp_path: Path, uninterrupted: nn.Module) -> None:
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     before = run(network(), checkpoint=checkpoint)
     model = network()
     again = run(model, checkpoint=checkpoint)
@@ -120,23 +128,20 @@ def test_a_training_that_is_done_is_not_done_again(tmp_path: Path, uninterrupted
 
 
 def test_the_seconds_before_a_resume_count(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     with pytest.raises(StoppedError):
         run(network(), checkpoint=checkpoint, stop=after(3))
-    seconds = load_weights(checkpoint)[1]["seconds"]
+    seconds = newest(checkpoint)["seconds"]
     assert seconds > 0
     assert run(network(), checkpoint=checkpoint).seconds > seconds
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     run(network(), checkpoint=checkpoint)
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    with pytest.raises(ModelFileError, match=r"checkpoint\.safetensors: is of another network: delete it"):
+    with pytest.raises(ModelFileError, match=r"step-000000015\.safetensors: is of another network: delete it"):
         run(other, checkpoint=checkpoint)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match=r"checkpoint\.safetensors: not a weights file"):
-        run(network(), checkpoint=checkpoint)
 
 
 # --- the schedule, seen through a parameter whose gradient is one -----------------------------------------------------------------
@@ -150,7 +155,7 @@ class Ramp(nn.Module):
         self.place = nn.Parameter(torch.zeros((), dtype=torch.float64))
 
 
-PLAIN = TrainRecipe(batch_size=8, momentum=0.0, weight_decay=0.0)
+PLAIN = TrainRecipe(batch_size=8, momentum=0.0, weight_decay=0.0, ema_decay=0.0)
 
 
 def rates(epochs: int, lr: float = 0.4, seconds: float = 0.0, monkeypatch: pytest.MonkeyPatch | None = None, **options: Any) -> list[float]:
@@ -160,9 +165,9 @@ def rates(epochs: int, lr: float = 0.4, seconds: float = 0.0, monkeypatch: pytes
         monkeypatch.setattr(time, "perf_counter", lambda: now)
     model, places = Ramp(), [0.0]
 
-    def step(images: Tensor, labels: Tensor, number: int) -> float:
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
         nonlocal now
-        assert number == len(places) - 1
+        assert moment.number == len(places) - 1
         now += seconds
         places.append(model.place.item())
         loss = model.place * 1.0
@@ -195,13 +200,13 @@ def test_a_time_budget_runs_the_whole_schedule_faster(monkeypatch: pytest.Monkey
 
 
 def test_a_budget_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     with pytest.raises(StoppedError):
         rates(epochs=10, seconds=1.0, monkeypatch=monkeypatch, budget_s=20.0, checkpoint=checkpoint, stop=after(15))
     model, steps = Ramp(), []
 
-    def step(images: Tensor, labels: Tensor, number: int) -> float:
-        steps.append(number)
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        steps.append(moment.number)
         (model.place * 1.0).backward()
         return 0.0
 
@@ -220,7 +225,7 @@ def test_large_gradients_are_clipped_and_weights_alone_decay() -> None:
     before = copy.deepcopy(model)
     recipe = PLAIN.model_copy(update={"weight_decay": 0.5, "grad_clip": 2.0})
 
-    def step(images: Tensor, labels: Tensor, number: int) -> float:
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
         loss = 1e6 * model.bias.sum() + 0.0 * model.weight.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
@@ -229,6 +234,67 @@ def test_large_gradients_are_clipped_and_weights_alone_decay() -> None:
     # One step at a tenth of the peak rate: the bias moves by the clipped gradient, the weight by its decay.
     assert model.bias.item() == pytest.approx(before.bias.item() - 0.1 * 2.0)
     torch.testing.assert_close(model.weight, before.weight * (1 - 0.1 * 0.5))
+
+
+def test_a_cosine_begins_at_its_peak() -> None:
+    found = []
+    model = Ramp()
+
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        found.append(model.place.item())
+        (model.place * 1.0).backward()
+        return 0.0
+
+    train(model, step, batches(), PLAIN.model_copy(update={"schedule": "cosine"}), epochs=2, lr=0.4)
+    moved = -np.diff([*found, model.place.item()])
+    assert moved == pytest.approx([0.2 * (1 + math.cos(math.pi * step / 10)) for step in range(10)])
+
+
+# --- the average of the weights -----------------------------------------------------------------------------------------------------
+
+
+def test_it_ends_with_the_average_of_the_weights() -> None:
+    """A mean of all steps until the horizon of the decay is reached, then a running one."""
+    model, places = Ramp(), []
+
+    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        places.append(model.place.item())
+        (model.place * 1.0).backward()
+        return 0.0
+
+    train(model, step, batches(), PLAIN.model_copy(update={"ema_decay": 0.75}), epochs=2, lr=0.4)
+    raw = [*places[1:], places[-1] - 0.4 * one_cycle(9 / 10)]
+    mean = 0.0
+    for number, place in enumerate(raw, 1):
+        decay = min(0.75, number / (number + 1))
+        mean = decay * mean + (1 - decay) * place
+    assert model.place.item() == pytest.approx(mean)
+
+
+def test_between_epochs_the_model_holds_the_average_and_may_end() -> None:
+    raw: list[dict[str, Tensor]] = []
+    seen: list[dict[str, Tensor]] = []
+    model = network()
+    step = step_of(model)
+
+    def noting(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        if moment.number == STEPS:
+            raw.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return step(images, labels, moment)
+
+    def on_epoch(progress: TrainProgress) -> bool:
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return progress.epoch == 2
+
+    result = train(model, noting, batches(), RECIPE, epochs=EPOCHS, lr=0.1, on_epoch=on_epoch)
+    assert (result.steps, result.epochs, result.complete) == (2 * STEPS, 2, False)
+    assert not torch.equal(raw[0]["0.weight"], seen[0]["0.weight"])
+    assert all(torch.equal(seen[1][name], parameter) for name, parameter in model.named_parameters())
+
+
+def test_a_training_is_complete_where_no_budget_hurried_it() -> None:
+    assert run(network(), budget_s=1000.0).complete
+    assert not run(network(), budget_s=1e-3).complete
 
 
 # --- what it tells, and what stops it ---------------------------------------------------------------------------------------------
@@ -249,7 +315,7 @@ def test_a_loss_that_is_not_finite_stops_it(bad: float) -> None:
     model = network()
     step = step_of(model)
     with pytest.raises(TrainingError, match=rf"the loss is {bad} in step 7 at learning rate 0\.1: try a smaller one"):
-        train(model, lambda *args: bad if args[2] == 7 else step(*args), batches(), RECIPE, epochs=EPOCHS, lr=0.1)
+        train(model, lambda *args: bad if args[2].number == 7 else step(*args), batches(), RECIPE, epochs=EPOCHS, lr=0.1)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -258,9 +324,9 @@ def test_gradients_that_are_not_finite_stop_it_before_the_weights_are_lost(bad: 
     model = network()
     step = step_of(model)
 
-    def diverging(images: Tensor, labels: Tensor, number: int) -> float:
-        loss = step(images, labels, number)
-        if number == 14:
+    def diverging(images: Tensor, labels: Tensor, moment: Moment) -> float:
+        loss = step(images, labels, moment)
+        if moment.number == 14:
             grad = next(model.parameters()).grad
             assert grad is not None
             grad[0, 0, 0, 0] = bad

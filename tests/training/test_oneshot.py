@@ -13,19 +13,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nas.config import TrainRecipe
-from nas.errors import StoppedError
+from nas.errors import ModelFileError, StoppedError, TrainingError
 from nas.models.supernet import Supernet
+from nas.models.weights import save_weights
 from nas.training.batches import tensors
 from nas.training.data import ImageData
+from nas.training.loop import Moment
 from nas.training.oneshot import (
+    EpochReport,
+    accuracies,
     build_supernet,
     fit_size,
+    load_supernet,
     sandwich_step,
     soft_cross_entropy,
-    supernet_key,
     time_step,
     train_supernet,
 )
+from nas.training.reuse import SupernetJob
 from tests.spaces import make_space, rich_space
 
 SPACE = rich_space()
@@ -74,7 +79,7 @@ def test_a_sandwich_step_is_what_its_rule_says(digits: ImageData) -> None:
     one_hot = F.one_hot(labels, 10).float() * 0.9 + 0.1 / 10
     largest = logits(0)
     loss = -(one_hot * largest.log_softmax(1)).sum(1).mean()
-    assert found == pytest.approx(loss.item(), rel=1e-5)
+    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
     for number in (1, 2, 3):
         log_probabilities = logits(number).log_softmax(1)
         hard = -(one_hot * log_probabilities).sum(1).mean()
@@ -98,7 +103,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_touched() -> None:
 
 def test_keys_differ_where_trainings_do(digits: ImageData, few_digits: ImageData) -> None:
     def key(space: Any = SPACE, data: ImageData = digits, seed: int = 0, budget_s: float | None = None, **changes: Any) -> str:
-        return supernet_key(space, data, RECIPE.model_copy(update=changes), seed, budget_s)
+        return SupernetJob(space, data, RECIPE.model_copy(update=changes), seed, Path("cache")).key(budget_s)
 
     assert key() == key(space=rich_space())
     # What finalists do with the weights does not change them.
@@ -124,7 +129,7 @@ def test_a_stopped_training_goes_on_exactly(few_digits: ImageData, tmp_path: Pat
         asked += 1
         return asked == 3
 
-    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint = tmp_path / "checkpoints"
     with pytest.raises(StoppedError, match="epoch 1 of 2"):
         train(build_supernet(SPACE, 0), few_digits, checkpoint=checkpoint, stop=stop)
     # Resumed from the file alone: another seed for the weights does not matter.
@@ -132,6 +137,124 @@ def test_a_stopped_training_goes_on_exactly(few_digits: ImageData, tmp_path: Pat
     assert train(resumed, few_digits, checkpoint=checkpoint).steps == 8
     assert same(resumed, whole)
     assert not same(resumed, build_supernet(SPACE, 0))
+
+
+def curve(losses: list[float]) -> Any:
+    """Notes the loss of each step."""
+    return lambda progress: losses.append(progress.loss)
+
+
+def test_the_loss_curve_is_that_of_an_undisturbed_training(few_digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.training.loop.REPORT_STEPS", 1)
+    whole, parts = [], []
+    train(build_supernet(SPACE, 0), few_digits, on_progress=curve(whole))
+    for stop_after in (3, 2):
+        asked = iter([False] * (stop_after - 1) + [True])
+        with pytest.raises(StoppedError):
+            train(build_supernet(SPACE, 0), few_digits, checkpoint=tmp_path / "c", on_progress=curve(parts), stop=lambda: next(asked))  # noqa: B023
+    train(build_supernet(SPACE, 0), few_digits, checkpoint=tmp_path / "c", on_progress=curve(parts))
+    assert len(whole) == 8
+    assert parts == whole
+
+
+def test_parts_of_a_batch_add_up(digits: ImageData) -> None:
+    """A step in parts is the sum of steps over the parts, each with its own batch norm."""
+    supernet = build_supernet(SPACE, 0).train()
+    networks = [SPACE.decode(SPACE.largest), SPACE.decode(SPACE.smallest)]
+    images, labels = next(iter(tensors(digits.train, digits.mean, digits.std, 25)))
+
+    def gradients(step: Any) -> dict[str, Tensor]:
+        supernet.zero_grad()
+        step()
+        return {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
+
+    found = gradients(lambda: sandwich_step(supernet, networks, images, labels, RECIPE.model_copy(update={"micro_batch": 12})))
+
+    def plain() -> None:
+        for rows in (slice(0, 12), slice(12, 25)):  # no image is left alone
+            count = rows.stop - rows.start
+            sandwich_step(supernet, networks, images[rows], labels[rows], RECIPE, weight=count / 25)
+
+    expected = gradients(plain)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_branches_are_dropped_for_the_largest_only(few_digits: ImageData) -> None:
+    space = make_space(stages=[{"out_chs": 8, "depth": [1, 4]}])
+    supernet = build_supernet(space, 0).train()
+    images, labels = next(iter(tensors(few_digits.train, few_digits.mean, few_digits.std, 64)))
+    largest, smallest = space.decode(space.largest), space.decode(space.smallest)
+    assert sum(block.residual for block in largest) >= 3
+
+    def loss(blocks: Any, drop_path: float, number: int = 0) -> float:
+        recipe = RECIPE.model_copy(update={"drop_path": drop_path})
+        return sandwich_step(supernet, [blocks], images, labels, recipe, Moment(number, 1.0)).item()
+
+    assert loss(largest, 0.5) == loss(largest, 0.5) != loss(largest, 0.0)
+    assert loss(largest, 0.5, 1) != loss(largest, 0.5, 2)
+    nothing_left = supernet(images, largest, [torch.zeros(64, 1, 1, 1) if block.residual else None for block in largest])
+    shortcut = supernet(images, [block for block in largest if not block.residual])
+    torch.testing.assert_close(nothing_left, shortcut)
+    found = []
+    for drop_path in (0.0, 0.5):
+        supernet.zero_grad()
+        keep_teacher = RECIPE.model_copy(update={"drop_path": drop_path, "distill_weight": 0.0})
+        sandwich_step(supernet, [largest, smallest], images, labels, keep_teacher)
+        everything = {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
+        supernet.zero_grad()
+        sandwich_step(supernet, [largest], images, labels, keep_teacher)
+        for name, parameter in supernet.named_parameters():
+            if parameter.grad is not None:
+                everything[name] -= parameter.grad
+        found.append(everything)
+    for name, gradient in found[0].items():  # what is left is the smallest's, with and without drops
+        torch.testing.assert_close(gradient, found[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_images_grow_with_the_schedule(few_digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    supernet = build_supernet(SPACE, 0)
+    supernet.register_forward_pre_hook(lambda _, arguments: sizes.append(arguments[0].shape[-1]))
+    recipe = RECIPE.model_copy(update={"first_resolution": 0.5, "random_subnets": 0, "epochs": 10})
+    train_supernet(supernet, SPACE, few_digits, recipe, 0)
+    largest, smallest = sizes[::2], sizes[1::2]
+    assert smallest[0] == 4
+    assert largest[0] == 6
+    assert smallest == sorted(smallest)
+    assert largest == sorted(largest)
+    assert smallest[-16:] == [8] * 16  # 40 steps, full size from 60 % on
+    assert largest[-16:] == [12] * 16
+    assert len(set(smallest)) == 5
+
+
+def test_an_epoch_tells_how_good_the_averaged_weights_are(few_digits: ImageData) -> None:
+    told: list[EpochReport] = []
+    supernet = build_supernet(SPACE, 0)
+    train(supernet, few_digits, on_epoch=told.append)
+    assert [report.progress.epoch for report in told] == [1, 2]
+    assert told[-1].images == 360
+    assert told[-1].seconds > told[0].seconds > 0
+    # After the last epoch these are the weights that the training ends with.
+    assert accuracies(supernet, SPACE, few_digits, [SPACE.largest, SPACE.smallest]) == [told[-1].largest, told[-1].smallest]
+
+
+def test_weights_of_a_file_are_loaded(tmp_path: Path) -> None:
+    supernet = build_supernet(SPACE, 3)
+    save_weights(tmp_path / "w.safetensors", {f"model.{name}": tensor for name, tensor in supernet.state_dict().items()}, {})
+    assert same(load_supernet(SPACE, tmp_path / "w.safetensors"), supernet)
+    with pytest.raises(ModelFileError, match="another space than tiny"):
+        load_supernet(make_space(), tmp_path / "w.safetensors")
+
+
+def test_a_want_of_memory_says_what_fits(few_digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: object, **__: object) -> Tensor:
+        return torch.empty(2**55)
+
+    monkeypatch.setattr("nas.training.oneshot.sandwich_step", starved)
+    with pytest.raises(TrainingError, match=r"out of memory with 32 images at once: try micro_batch=16 .* or batch_size=16 in the recipe"):
+        train(build_supernet(SPACE, 0), few_digits)
 
 
 def test_the_seed_decides_which_networks_are_trained(few_digits: ImageData) -> None:

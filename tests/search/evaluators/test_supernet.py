@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.architecture import Architecture
-from nas.errors import ModelFileError, UnknownNameError
+from nas.errors import DataError, InputError, ModelFileError
 from nas.models.network import Network
 from nas.models.weights import load_weights
-from nas.search.evaluators import Evaluator, EvaluatorContext, SupernetEvaluator, open_evaluator
+from nas.search.evaluators import Evaluator, EvaluatorContext, open_evaluator
+from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.testing import EvaluatorContract
 from nas.training.data import load_data
 from tests.search.conftest import save_supernet
@@ -63,7 +61,7 @@ def test_accuracy_is_counted_on_search_validation(context: EvaluatorContext, ope
         network.train()(pixels(data.train.images))
         logits = network.eval()(pixels(data.search_validation.images))
     correct = int((logits.argmax(1).numpy() == data.search_validation.labels).sum())
-    found = opened.evaluate([arch])[0]["accuracy_search"]
+    found = opened.evaluate([arch])[0].metrics["accuracy_search"]
     assert found.source == "supernet"
     # Averages over batches differ a little from those over all images at once.
     assert abs(found.value - correct / 360) <= 6 / 360
@@ -87,13 +85,22 @@ def test_weights_of_another_space_are_refused(context: EvaluatorContext, tmp_pat
         open_evaluator("supernet", dataclasses.replace(context, weights=other))
 
 
-def test_unknown_evaluators_list_the_nearest(context: EvaluatorContext) -> None:
-    with pytest.raises(UnknownNameError, match="unknown evaluator 'supernett': did you mean supernet"):
-        open_evaluator("supernett", context)
+def test_no_weights_are_refused(context: EvaluatorContext) -> None:
+    with pytest.raises(InputError, match="needs the weights of a trained supernet"):
+        open_evaluator("supernet", dataclasses.replace(context, weights=None))
 
 
-def test_the_contracts_need_no_torch() -> None:
-    """A device tests its runtime with the base install."""
-    code = "import sys, nas.testing; sys.exit(any(name in sys.modules for name in ('torch', 'optuna', 'mlflow')))"
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0
+def test_images_that_do_not_fit_into_memory_give_the_same_accuracy(
+    context: EvaluatorContext, opened: SupernetEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepared once for each resolution, or anew each time."""
+    archs = [context.space.smallest, context.space.largest]  # 8 x 8 and 12 x 12
+    kept = [evaluation.metrics for evaluation in opened.evaluate(archs)]
+    monkeypatch.setattr("nas.search.evaluators.supernet.KEPT_BYTES", 0)
+    frugal = open_evaluator("supernet", context)
+    assert [evaluation.metrics for evaluation in frugal.evaluate(archs)] == kept
+
+
+def test_images_that_are_not_those_of_the_search_are_refused(context: EvaluatorContext) -> None:
+    with pytest.raises(DataError, match="changed while the search went on"):
+        open_evaluator("supernet", dataclasses.replace(context, content="another"))

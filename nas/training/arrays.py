@@ -1,0 +1,85 @@
+"""Images of any number of channels, as arrays: a .npz with `images` and `labels`."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas.errors import DataError
+from nas.training.cache import Pool
+from nas.training.images import PART_NAMES, Part
+from nas.training.pixels import square
+
+__all__ = ["read_arrays"]
+
+FORM = "images uint8 (n, height, width, channels) or (n, height, width), labels whole numbers (n,), and perhaps sets (n,) and classes"
+
+
+def read_arrays(path: Path, size: int) -> Pool:
+    """The images of a .npz, their centre squares resized to `size` x `size` pixels.
+
+    Args:
+        path: a file with `images` uint8 (n, height, width, channels) or (n, height, width), `labels` (n,), whole numbers from 0 on; and
+            where there are, `sets`, "train", "val" or "test" for each image, and `classes`, a name for each label.
+
+    Raises:
+        DataError: it cannot be read, or its arrays do not fit together; says which.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("images", "labels", "sets", "classes") if name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
+        raise DataError(f"{path} cannot be read ({str(exc).splitlines()[0][:120]}): a .npz has {FORM}") from exc
+    images, labels = _checked(path, arrays)
+    parts = _parts(path, arrays.get("sets"), len(labels))
+    classes = tuple(map(str, arrays.get("classes", range(int(labels.max()) + 1))))
+    if len(classes) < 2 or int(labels.max()) >= len(classes) or len(set(classes)) != len(classes):
+        raise DataError(f"{path}: labels go up to {labels.max()}, classes are {', '.join(classes[:4])}: a name for each, at least two")
+    order = np.lexsort((np.arange(len(labels)), labels, parts))
+    images, labels, parts = images[order], labels[order], parts[order]
+    digests = np.array([hashlib.sha256(image.tobytes()).digest()[:8] for image in images], dtype="S8").view(np.uint64)
+    content = hashlib.sha256(digests.tobytes() + labels.tobytes() + parts.tobytes() + "\0".join(classes).encode())
+    content.update(str(images.shape).encode())
+    paths = tuple(f"images[{number}]" for number in order)
+    return Pool(classes, _resized(images, size), labels, parts, digests, paths, content.hexdigest(), ())
+
+
+def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    missing = [name for name in ("images", "labels") if name not in arrays]
+    if missing:
+        raise DataError(f"{path} has no array {missing[0]!r}: a .npz has {FORM}")
+    images, labels = arrays["images"], arrays["labels"]
+    images = images[..., None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise DataError(f"{path}: images are {images.dtype} {images.shape}: a .npz has {FORM}")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or int(labels.min()) < 0:
+        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape} for {len(images)} images: whole numbers from 0 on, one for each")
+    return images, labels.astype(np.int64)
+
+
+def _parts(path: Path, sets: NDArray[Any] | None, count: int) -> NDArray[np.uint8]:
+    if sets is None:
+        return np.full(count, Part.WHOLE, np.uint8)
+    names = [str(name).lower() for name in sets.reshape(-1)]
+    if strange := sorted(set(names) - PART_NAMES.keys()):
+        raise DataError(f"{path}: sets has {strange[0]!r}: each is one of {', '.join(PART_NAMES)}")
+    if len(names) != count:
+        raise DataError(f"{path}: sets has {len(names)} entries for {count} images")
+    return np.array([PART_NAMES[name] for name in names], np.uint8)
+
+
+def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(n, size, size, channels), channel by channel: Pillow knows no images of two or of thirteen."""
+    if images.shape[1:3] == (size, size):
+        return images
+    found = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for number, image in enumerate(images):
+        for channel in range(images.shape[3]):
+            found[number, ..., channel] = np.asarray(square(Image.fromarray(np.ascontiguousarray(image[..., channel])), size))
+    return found

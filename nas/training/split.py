@@ -1,0 +1,121 @@
+"""Train, search-validation and test from one pool: as folders name them, or drawn, stratified by class and decided by the seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.errors import DataError
+from nas.training.cache import Pool
+from nas.training.images import Part
+from nas.training.sets import ImageData, ImageSet
+
+__all__ = ["split"]
+
+MIN_CLASS_IMAGES = 10  # of a class in a set that must be split
+MAX_VALIDATION = 5_000
+SPLIT = 2  # part of the fingerprint: raise it when the same seed would draw other sets
+
+
+def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, validation: int | None = None) -> ImageData:
+    """The three sets.
+
+    Args:
+        test, validation: images of these sets where the whole pool is to be split; 15 % each by default.
+
+    Raises:
+        DataError: too few images of a class to split or to train on.
+    """
+    rng = np.random.default_rng(seed)
+    rows = {part: np.flatnonzero(pool.parts == part) for part in Part}
+    origins = {Part.TRAIN: "train/", Part.VALIDATION: "val/", Part.TEST: "test/"}
+    if len(rows[Part.WHOLE]):
+        whole = rows[Part.WHOLE]
+        _check_enough(pool, whole)
+        rows[Part.TEST], rest = _draw(pool, whole, test or round(0.15 * len(whole)), rng)
+        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, rest, validation or round(0.15 * len(whole)), rng)
+        origins = dict.fromkeys(origins, f"drawn from all images by seed {seed}")
+    elif not (len(rows[Part.TEST]) and len(rows[Part.VALIDATION])):
+        held_out = np.concatenate([rows[Part.TEST], rows[Part.VALIDATION]])
+        if not len(held_out):
+            raise DataError(f"{name} has train/ only: add test/<class>/, or pass the class folders themselves and they are split")
+        origins[Part.TEST] = "test/" if len(rows[Part.TEST]) else "val/, the only set held out"
+        rows[Part.TEST] = held_out
+        train = rows[Part.TRAIN]
+        _check_enough(pool, train)
+        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, train, min(MAX_VALIDATION, round(0.1 * len(train))), rng)
+        origins[Part.VALIDATION], origins[Part.TRAIN] = f"drawn from train/ by seed {seed}", f"the rest of train/, seed {seed}"
+    in_train = np.bincount(pool.labels[rows[Part.TRAIN]], minlength=len(pool.classes))
+    if not in_train.all():
+        bad = pool.classes[int(in_train.argmin())]
+        raise DataError(f"class {bad!r} of {name} has no readable image to train on: add some or remove the class")
+    sets = {part: _image_set(pool, rows[part], origin) for part, origin in origins.items()}
+    held_out = np.concatenate([rows[Part.VALIDATION], rows[Part.TEST]])
+    mean, std = _moments(sets[Part.TRAIN].images)
+    return ImageData(
+        name=name,
+        classes=pool.classes,
+        train=sets[Part.TRAIN],
+        search_validation=sets[Part.VALIDATION],
+        test=sets[Part.TEST],
+        fingerprint=hashlib.sha256(f"{SPLIT}\0{pool.content}\0{size}\0{seed}".encode()).hexdigest()[:32],
+        mean=mean,
+        std=std,
+        skipped=pool.skipped,
+        duplicates=int(np.isin(pool.digests[held_out], pool.digests[rows[Part.TRAIN]]).sum()),
+        content=pool.content,
+    )
+
+
+def _image_set(pool: Pool, rows: NDArray[np.int64], origin: str) -> ImageSet:
+    digest = hashlib.sha256(pool.digests[rows].tobytes()).hexdigest()[:16]
+    return ImageSet(_take(pool.images, rows), pool.labels[rows], origin, digest)
+
+
+def _check_enough(pool: Pool, rows: NDArray[np.int64]) -> None:
+    per_class = np.bincount(pool.labels[rows], minlength=len(pool.classes))
+    worst = int(per_class.argmin())
+    if per_class[worst] < MIN_CLASS_IMAGES:
+        raise DataError(
+            f"class {pool.classes[worst]!r} has {per_class[worst]} readable images to split into sets: "
+            f"give each class at least {MIN_CLASS_IMAGES}, or make train/, val/ and test/ yourself"
+        )
+
+
+def _draw(pool: Pool, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Splits `rows` into about `count` that are stratified by class, at least one of each, and the rest; both ascending."""
+    labels = pool.labels[rows]
+    per_class = np.bincount(labels, minlength=len(pool.classes))
+    share = per_class * (count / len(rows))
+    quota = np.floor(share).astype(np.int64)
+    quota[np.argsort(quota - share, kind="stable")[: count - quota.sum()]] += 1  # largest remainders
+    quota = np.maximum(quota, 1)
+    drawn = np.zeros(len(rows), np.bool_)
+    for label, number in enumerate(quota):
+        drawn[rng.permutation(np.flatnonzero(labels == label))[:number]] = True
+    digests = pool.digests[rows]
+    drawn |= np.isin(digests, digests[drawn])  # copies of a drawn file go with it
+    return rows[drawn], rows[~drawn]
+
+
+def _take(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """A view where the rows follow each other, so that what is memory-mapped stays so; else a copy."""
+    taken = images[rows[0] : rows[-1] + 1] if rows[-1] - rows[0] + 1 == len(rows) else images[rows]
+    taken.flags.writeable = False
+    return taken
+
+
+def _moments(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, 0..1; a constant channel has the deviation of one grey level."""
+    total, squares = np.zeros((2, images[0].size), np.uint64)  # of each value of an image: whole numbers, so exact
+    step = min(2**16, max(1, 2**20 // images[0].size))  # images at once: their squares, added up, fit 32 bits
+    for start in range(0, len(images), step):
+        values = images[start : start + step].reshape(-1, images[0].size).astype(np.uint16)  # 255 squared fits
+        total += values.sum(axis=0, dtype=np.uint32)
+        squares += np.square(values).sum(axis=0, dtype=np.uint32)
+    count = images.size // images.shape[3]
+    first, second = (sums.reshape(-1, images.shape[3]).sum(axis=0) / count for sums in (total, squares))
+    std = np.sqrt(np.maximum(second - first**2, 1.0))
+    return tuple(map(float, first / 255)), tuple(map(float, std / 255))
