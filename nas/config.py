@@ -173,6 +173,8 @@ class SearchConfig(_Frozen):
         devices: one front each.
         trials: evaluated architectures that the search ends with.
         time_budget_s: wall-clock for all of it, training and finalists included.
+        target_regret: share of the hypervolume; the search stops when its model expects less than that to gain.
+        warm_start: earlier studies of the same space and data, whose accuracies count as evaluations.
         objectives: names of `nas.metrics.OBJECTIVES`; the first is accuracy.
         constraints: bounds in SI units; they prune before accuracy is evaluated.
         table: file of known results for the evaluator `tabular`.
@@ -190,6 +192,8 @@ class SearchConfig(_Frozen):
     data: str
     trials: int = Field(150, ge=1, le=1_000_000)
     time_budget_s: float | None = Field(None, gt=0)
+    target_regret: float | None = Field(None, gt=0, lt=1)
+    warm_start: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ("accuracy", "latency")
     constraints: tuple[Constraint, ...] = ()
     runtime: str | None = None
@@ -198,7 +202,7 @@ class SearchConfig(_Frozen):
     evaluator: str = "supernet"
     table: str | None = None
     teacher: str | None = None
-    sampler: str = "nsga2"
+    sampler: str = "front"
     finalists: int = Field(5, ge=1, le=50)
     workers: int = Field(1, ge=1, le=256)
     verify: bool = False
@@ -230,6 +234,12 @@ class SearchConfig(_Frozen):
                 known = ", ".join(f"{kind} {metric}" for metric, kind in kinds.items())
                 raise ValueError(f"a search cannot keep {constraint.kind} {constraint.metric}: it can keep {known}")
         return value
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> SearchConfig:
+        if self.target_regret is not None and self.sampler != "front":
+            raise ValueError(f"a target regret needs the sampler front, which expects something of a proposal, got {self.sampler}")
+        return self
 
     @model_validator(mode="after")
     def _devices_differ(self) -> SearchConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,14 @@ def count(blocks: Iterable[BlockSpec], precision: str = "fp32") -> Cost:
     )
 
 
+@lru_cache(maxsize=64)
+def _counts(blocks: tuple[BlockSpec, ...], precision: str) -> NDArray[np.float64]:
+    """macs, params, weight bytes and peak activation bytes of each block, (blocks + 1, 4)."""
+    costs = [count_block(block, precision) for block in blocks]
+    # One row of zeros at the end: index -1 (no block) adds nothing.
+    return np.array([[c.macs, c.params, c.weight_bytes, c.peak_activation_bytes] for c in costs] + [[0, 0, 0, 0]], dtype=np.float64)
+
+
 def count_rows(blocks: Iterable[BlockSpec], block_index: NDArray[np.intp], precision: str = "fp32") -> dict[str, NDArray[np.float64]]:
     """Counts of many networks at once.
 
@@ -104,9 +113,7 @@ def count_rows(blocks: Iterable[BlockSpec], block_index: NDArray[np.intp], preci
     Returns:
         macs, params, size_bytes, peak_memory_bytes, each of shape (n,), the values of `Cost.metrics()`.
     """
-    costs = [count_block(block, precision) for block in blocks]
-    # One row of zeros at the end: index -1 (no block) adds nothing.
-    table = np.array([[c.macs, c.params, c.weight_bytes, c.peak_activation_bytes] for c in costs] + [[0, 0, 0, 0]], dtype=np.float64)
+    table = _counts(tuple(blocks), precision)
     macs, params, size = (table[:, column][block_index].sum(axis=1) for column in range(3))
     peak = table[:, 3][block_index].max(axis=1)
     return {"macs": macs, "params": params, "size_bytes": size, "peak_memory_bytes": size + peak}

@@ -10,6 +10,7 @@ NasError                        5  something is wrong inside (a bug, or a librar
 │   ├── StudyError                2  a study that does not exist, exists already, or is another one
 │   └── MissingExtraError         2  an optional part of the installation is absent
 ├── InfeasibleError               3  nothing meets the constraints; carries the tightest values that can be reached
+├── SpaceExhaustedError           5  every architecture that meets the constraints was asked for; a search ends with it as a word
 ├── TargetError                   4  the device, its runtime or its clock did not do what was asked
 │   ├── DisturbedError            4  the device was too busy, hot or asleep for a measurement that counts
 │   └── LinkLostError             4  the connection to the device broke: it can be made again
@@ -36,6 +37,7 @@ __all__ = [
     "NasError",
     "ProfileError",
     "SpaceError",
+    "SpaceExhaustedError",
     "StoppedError",
     "StudyError",
     "TargetError",
@@ -125,6 +127,10 @@ class InfeasibleError(NasError):
         super().__init__(message)
         self.tried = tried
         self.tightest = dict(tightest)
+
+
+class SpaceExhaustedError(NasError):
+    """Every architecture that meets the constraints has been asked for, as far as could be found."""
 
 
 class TargetError(NasError):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.architecture import Architecture
+from nas.errors import StudyError
+from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
 from nas.search import storage
-from nas.search.sampler import UniqueSampler, sampler
+from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
+from nas.search.scored_domain import ScoredDomain
 
 __all__ = ["STORAGE", "begin_studies", "clock", "open_round", "open_studies", "own_storage", "shared_storage", "study_name"]
 
@@ -45,17 +48,40 @@ def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage
     return [_open(prepared, device, store)[0] for device in prepared.devices]
 
 
-def begin_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
-    """As `open_studies`; a new study begins with the ends of the front, most likely: the largest and the smallest network."""
+def begin_studies(prepared: Prepared, store: storage.BaseStorage, runs: Path) -> list[storage.Study]:
+    """As `open_studies`; a new study begins with what earlier studies know, and with the ends of the front, most likely: the largest and
+    the smallest network.
+
+    Raises:
+        StudyError: an earlier study is not there, or of another space or data.
+    """
     studies = []
+    known = _known(prepared, runs)
     for device in prepared.devices:
         study, unique = _open(prepared, device, store)
         if not study.get_trials(deepcopy=False):
-            for arch in dict.fromkeys((prepared.space.largest, prepared.space.smallest)):
+            for arch, accuracy in known.items():
                 if _accepts(prepared, device, arch):
+                    metrics = {**device.scorer.metrics(arch), "accuracy_search": accuracy}
+                    storage.add(study, distributions(prepared.space), Candidate(arch, device.target, metrics), prepared.objectives)
+            for arch in dict.fromkeys((prepared.space.largest, prepared.space.smallest)):
+                if arch not in known and _accepts(prepared, device, arch):
                     study.enqueue_trial(unique.filled(arch))
         studies.append(study)
     return studies
+
+
+def _known(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:
+    """Accuracies of the studies that the configuration names, in order; of one architecture the last counts."""
+    found: dict[Architecture, Metric] = {}
+    for name in prepared.config.warm_start:
+        path = runs / name / STORAGE
+        if not path.is_file():
+            raise StudyError(f"--warm-start {name}: {path} is absent: nas studies lists what there is")
+        facts = {"space": prepared.space.name, "data": prepared.data.fingerprint, "space_size": str(prepared.space.size)}
+        for candidate in storage.candidates_of(own_storage(path.parent), facts, name):
+            found[candidate.arch] = candidate.metrics["accuracy_search"]
+    return found
 
 
 def clock(prepared: Prepared, store: storage.BaseStorage) -> storage.Study:
@@ -81,7 +107,8 @@ def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number
     config, space = prepared.config, prepared.space
     rows = device.feasible.rows
     fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
-    base = sampler(config.sampler, config.seed, config.trials)
+    domain = ScoredDomain(device.scorer, prepared.objectives, config.constraints)
+    base = sampler(config.sampler, SamplerContext(space, domain, config.trials, config.seed))
     unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
     facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
     name = study_name(prepared, device)

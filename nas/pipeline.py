@@ -82,7 +82,7 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
     with locked(folder / LOCK, f"study {config.study} is being searched by another process: wait until it ends, or stop it"):
         save_config(folder, config, prepared)
         store = shared or own_storage(folder)
-        studies = begin_studies(prepared, store)
+        studies = begin_studies(prepared, store, runs)
         recorder = Recorder(folder, prepared, on_event)
         recorder.start(runs)
         status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
@@ -213,8 +213,7 @@ def _search(
     found = []
     try:
         for device, study in zip(prepared.devices, studies, strict=True):
-            shown = f"{device.feasible.share:.0%} of {device.feasible.scored} scored are feasible"
-            on_event(Event("phase", f"Searching for {device.target.key}: {shown}", fields={"phase": "search"}))
+            on_event(Event("phase", f"Searching for {device.target.key}: {device.feasible.words()}", fields={"phase": "search"}))
             found.append(search_device(prepared, device, study, store, executor, accuracies, on_event, stop, deadline_s))
     finally:
         executor.close()

@@ -71,7 +71,9 @@ def search_device(
         before = len(storage.evaluated(study))
         may_measure = config.verify and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
         pause_at = every * (before // every + 1) if may_measure else None
-        problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, config.trials)
+        problem = engine.Problem(
+            device.scorer, prepared.objectives, config.constraints, device.reference, config.trials, config.target_regret
+        )
         done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
         if pause_at is None or not before < pause_at <= len(done) < config.trials:
             return Searched(device, study, done)

@@ -207,6 +207,10 @@ class SearchSpace:
             architectures.append(Architecture(self.name, tuple((gene.name, gene.choices[index]) for gene, index in active)))
         return architectures
 
+    def canonical_rows(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Rows (n, genes) with -1 for genes that do not exist in them."""
+        return self._masked(rows)
+
     def _active(self, rows: NDArray[np.int16]) -> NDArray[np.bool_]:
         active = np.ones(rows.shape, dtype=np.bool_)
         for column, gene in enumerate(self.genes):

@@ -67,6 +67,8 @@ def guilty(module: str, imported: str) -> str | None:
         fits = library not in HOMES or any(lies_in(module, home) for home in HOMES[library].split())
         return None if fits else f"{module} imports {imported}: {library} belongs to {HOMES[library]}"
     here, there = floor(module), floor(imported)
+    if module == "nas":  # the public face names what is loaded when it is asked for
+        return None
     if here is None or there is None:  # said once, by the test of the floors themselves
         return None
     return None if there <= here else f"{module} (floor {here}) imports {imported} (floor {there})"

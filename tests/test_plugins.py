@@ -15,7 +15,7 @@ def test_the_built_ins_use_the_same_door() -> None:
     assert {kind: plugins.names(kind) for kind in ("evaluators", "runtimes", "samplers", "transports")} == {
         "evaluators": ["supernet", "tabular", "train", "zero-cost"],
         "runtimes": ["onnxruntime", "openvino"],
-        "samplers": ["nsga2", "random"],
+        "samplers": ["front", "gp", "nsga2", "random", "tpe"],
         "transports": ["local", "ssh"],
     }
     for kind in ("evaluators", "runtimes", "samplers"):

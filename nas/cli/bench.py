@@ -13,7 +13,7 @@ from nas.errors import InputError, UnknownNameError
 
 __all__ = ["register"]
 
-NAMES = ("predictor", "priors", "scoring", "supernet")
+NAMES = ("overhead", "predictor", "priors", "scoring", "search", "supernet")
 HOST_NAMES = ("predictor",)
 """Benchmarks that can measure on this machine too."""
 DATA = Path("../shared/data")

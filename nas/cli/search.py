@@ -61,6 +61,12 @@ def search(
     ] = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="Architectures to evaluate.", show_default="150")] = None,
     time_budget: Annotated[str | None, _option("TIME", "Wall-clock for everything, e.g. 20m or 2h.")] = None,
+    target_regret: Annotated[
+        str | None, _option("SHARE", "Stop when the model expects less of the hypervolume to gain, e.g. 0.5%.")
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None, _option("STUDY", "Earlier study of the same space and data: its accuracies are reused. May be repeated.")
+    ] = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="accuracy, latency, energy, macs, params, size, memory.", show_default="accuracy latency"),
@@ -77,7 +83,7 @@ def search(
     evaluator: Annotated[str, typer.Option(metavar="NAME", help="Where accuracy comes from: supernet, train, tabular.")] = "supernet",
     table: Annotated[str | None, _option("FILE", "Known results for --evaluator tabular: .csv, .json or .parquet.")] = None,
     teacher: Annotated[str | None, _option("FILE.onnx", "Finalists learn from this model instead of the largest network.")] = None,
-    sampler: Annotated[str, typer.Option(metavar="NAME", help="How architectures are proposed: nsga2, random.")] = "nsga2",
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="How architectures are proposed: front, tpe, gp, nsga2, random.")] = "front",
     finalists: Annotated[int, typer.Option(metavar="N", help="Members of the front to fine-tune, test and export.")] = 5,
     epochs: Annotated[
         int | None,
@@ -126,7 +132,8 @@ def search(
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
             "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
             "verify": verify, "via": via, "workers": workers, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
-            "weights": None if weights is None else _absolute(str(weights), is_path=True),
+            "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),
+            "target_regret": None if target_regret is None else parse(target_regret, "share", "--target-regret"),
         }  # fmt: skip
         config = _new(values, epochs, make_recipe(data, epochs, recipe or ()))
     try:

@@ -18,13 +18,15 @@ from nas.events import Event, Listener
 from nas.metrics import Candidate, Constraint, Metric, Objective
 from nas.search import pareto, storage
 from nas.search.executors import Evaluation, Executor
-from nas.search.sampler import SpaceExhaustedError, distributions
+from nas.search.sampler import SpaceExhaustedError, UniqueSampler, distributions
 from nas.search.scoring import Scorer
 
 __all__ = ["Problem", "losses", "run"]
 
 LEAST = 8
 """Candidates that are evaluated however late it is: a front needs some."""
+PATIENCE = 5
+"""Proposals in a row that promise less than the target before a search stops for it: one may be a whim of the model."""
 MOST_FAILURES = 20
 """Failed evaluations after which the search gives up: then it is not the architecture that is wrong."""
 
@@ -35,6 +37,7 @@ class Problem:
 
     Attributes:
         reference: reference point of the hypervolume, in the units of the objectives.
+        target_regret: stop when the sampler expects no candidate to add this share of the hypervolume; one that expects nothing goes on.
     """
 
     scorer: Scorer
@@ -42,6 +45,7 @@ class Problem:
     constraints: tuple[Constraint, ...]
     reference: tuple[float, ...]
     trials: int
+    target_regret: float | None = None
 
 
 def losses(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -76,8 +80,9 @@ def run(
     if reaped:
         on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
     accuracies.update({e.candidate.arch: Evaluation(_evaluated_only(e.candidate, problem.scorer), e.seconds) for e in done})
+    space = distributions(problem.scorer.space)
     pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
-    failures, exhausted = 0, ""
+    failures, poor, exhausted = 0, 0, ""
     started, first = time.monotonic(), len(done)
     enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
 
@@ -90,12 +95,15 @@ def run(
         while pending or not is_over():
             while len(pending) < executor.capacity and not is_over() and not stop():
                 try:
-                    trial = study.ask(distributions(problem.scorer.space))
+                    trial = storage.ask(study, space)
                 except SpaceExhaustedError as exc:
                     exhausted = str(exc)
                     storage.reap(study, keep={t.number for t, _ in pending.values()})
                     break
                 arch = problem.scorer.space.canonical(trial.params)
+                poor = poor + 1 if _promises_less(study, problem.target_regret) else 0
+                if poor >= PATIENCE:
+                    exhausted = f"{PATIENCE} proposals in a row promised less than {problem.target_regret:.3g} of the hypervolume: stopped"
                 pending[_known(accuracies, arch) or executor.submit(arch)] = (trial, arch)
             if not pending:
                 break
@@ -126,9 +134,17 @@ def run(
         ) from exc
     finally:
         storage.reap(study)
+    if not exhausted and len(done) < problem.trials and not stop():
+        exhausted = f"the time for the search is over: stopped at {len(done)} of {problem.trials} candidates"
     if exhausted:
         on_event(Event("info", exhausted))
     return done
+
+
+def _promises_less(study: Study, target: float | None) -> bool:
+    sampler = study.sampler
+    promise = sampler.promise(study) if target is not None and isinstance(sampler, UniqueSampler) else None
+    return promise is not None and target is not None and promise < target
 
 
 def _known(accuracies: dict[Architecture, Evaluation], arch: Architecture) -> Future[Evaluation] | None:

@@ -2,52 +2,120 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas import plugins
 from nas.architecture import Architecture, GeneValue
-from nas.errors import NasError
+from nas.errors import SpaceExhaustedError, UnknownNameError
+from nas.search.domain import Domain
+from nas.search.front import CUT_OFF, FrontSampler
 from nas.space import SearchSpace
 
-__all__ = ["SpaceExhaustedError", "UniqueSampler", "distributions", "nsga2", "random", "sampler"]
+__all__ = [
+    "FrontSampler",
+    "SamplerContext",
+    "SpaceExhaustedError",
+    "UniqueSampler",
+    "categorical",
+    "distributions",
+    "front",
+    "gp",
+    "nsga2",
+    "peer",
+    "random",
+    "sampler",
+    "tpe",
+]
 
 BASE_TRIES, MUTATION_TRIES, RANDOM_TRIES = 8, 200, 2000
 
 
-class SpaceExhaustedError(NasError):
-    """Every architecture that meets the constraints has been asked for, as far as could be found."""
+def peer(name: str, seed: int, population: int = 50) -> BaseSampler:
+    """One of Optuna's samplers: random, nsga2, tpe (multivariate), tpe-independent (each gene for itself, Optuna's default) or gp.
+
+    Args:
+        population: of NSGA-II (Deb et al. 2002, doi:10.1109/4235.996017); 50 is Optuna's default.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna says that options are experimental
+        if name == "nsga2":
+            return NSGAIISampler(population_size=population, seed=seed)
+        if name in ("tpe", "tpe-independent"):
+            return TPESampler(multivariate=name == "tpe", seed=seed)
+        if name == "gp":
+            return GPSampler(seed=seed)
+        if name == "random":
+            return RandomSampler(seed=seed)
+    raise UnknownNameError("sampler", name, ("gp", "nsga2", "random", "tpe", "tpe-independent"))
 
 
-def nsga2(seed: int, trials: int) -> BaseSampler:
-    """NSGA-II (Deb et al. 2002, doi:10.1109/4235.996017). A small budget gets a small population, so that it sees generations at all."""
-    return NSGAIISampler(population_size=max(10, min(50, trials // 5)), seed=seed)
+@dataclass(frozen=True)
+class SamplerContext:
+    """What a sampler is made for. A plug-in (entry points `nas.samplers`) is called with one and gives an `optuna.samplers.BaseSampler`.
+
+    Attributes:
+        domain: the space with what is known of its architectures.
+        trials: that the search may take.
+    """
+
+    space: SearchSpace
+    domain: Domain
+    trials: int
+    seed: int
 
 
-def random(seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
+def front(context: SamplerContext) -> BaseSampler:
+    """Ours: costs that are known, expected gain of hypervolume."""
+    return FrontSampler.over(context.domain, distributions(context.space), context.seed)
+
+
+def nsga2(context: SamplerContext) -> BaseSampler:
+    """NSGA-II. A small budget gets a small population, so that it sees generations at all."""
+    return peer("nsga2", context.seed, max(10, min(50, context.trials // 5)))
+
+
+def tpe(context: SamplerContext) -> BaseSampler:
+    """Tree-structured Parzen estimators, multivariate (Falkner et al. 2018, arXiv:1807.01774)."""
+    return peer("tpe", context.seed)
+
+
+def gp(context: SamplerContext) -> BaseSampler:
+    """Optuna's Gaussian processes; seconds a trial from a few hundred on."""
+    return peer("gp", context.seed)
+
+
+def random(context: SamplerContext) -> BaseSampler:
     """Uniform random search, the baseline."""
-    return RandomSampler(seed=seed)
+    return peer("random", context.seed)
 
 
-def sampler(name: str, seed: int, trials: int) -> BaseSampler:
-    """A sampler by name (entry points `nas.samplers`).
+def sampler(name: str, context: SamplerContext) -> BaseSampler:
+    """A sampler by name.
 
     Raises:
         UnknownNameError: with the names there are.
     """
-    made: BaseSampler = plugins.load("samplers", name)(seed, trials)
+    made: BaseSampler = plugins.load("samplers", name)(context)
     return made
+
+
+def categorical(choices: Mapping[str, Sequence[GeneValue]]) -> dict[str, BaseDistribution]:
+    """A categorical distribution for each name."""
+    return {name: CategoricalDistribution(values) for name, values in choices.items()}
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Every gene as a categorical: one fixed space, not a conditional one, so that relative sampling sees it whole."""
-    return {gene.name: CategoricalDistribution(gene.choices) for gene in space.genes}
+    return categorical({gene.name: gene.choices for gene in space.genes})
 
 
 class UniqueSampler(BaseSampler):
@@ -69,6 +137,11 @@ class UniqueSampler(BaseSampler):
         self._fallback = tuple(fallback)
         self._seed = seed
         self._distributions = distributions(space)
+        self._read: dict[int, tuple[int, Architecture | None]] = {}
+
+    def promise(self, study: Study) -> float | None:
+        """What `FrontSampler.promise` says; None of other samplers."""
+        return self._base.promise(study) if isinstance(self._base, FrontSampler) else None
 
     def reseed_rng(self) -> None:
         self._base.reseed_rng()
@@ -82,14 +155,16 @@ class UniqueSampler(BaseSampler):
         Raises:
             SpaceExhaustedError: nothing new and acceptable was found.
         """
-        others = (t for t in study.get_trials(deepcopy=False) if t.number != trial.number and _counts(t))
-        # A trial that has not got its values yet has no architecture.
-        seen = {self._space.canonical(t.params) for t in others if t.params.keys() >= self._distributions.keys()}
+        others = (self._architecture(t) for t in study.get_trials(deepcopy=False) if t.number != trial.number)
+        seen = {arch for arch in others if arch is not None}
         if len(seen) >= self._space.size:
             raise SpaceExhaustedError(f"all {self._space.size} architectures of space {self._space.name} have been tried")
         last: Architecture | None = None
         for _ in range(BASE_TRIES):
-            last = self._space.canonical(self._ask_base(study, trial, search_space))
+            try:
+                last = self._space.canonical(self._ask_base(study, trial, search_space))
+            except SpaceExhaustedError:  # as far as it looked
+                break
             if last not in seen and self._accept(last):
                 return self.filled(last)
         rng = np.random.default_rng([self._seed, trial.number])
@@ -116,6 +191,17 @@ class UniqueSampler(BaseSampler):
             for name, distribution in search_space.items()
         }
 
+    def _architecture(self, trial: FrozenTrial) -> Architecture | None:
+        """What a trial must not be asked for again; read once where the trial is finished."""
+        if trial.number in self._read and self._read[trial.number][0] == trial._trial_id:
+            return self._read[trial.number][1]
+        # A trial that has not got its values yet has no architecture.
+        is_one = _counts(trial) and trial.params.keys() >= self._distributions.keys()
+        arch = self._space.canonical(trial.params) if is_one else None
+        if trial.state.is_finished():
+            self._read[trial.number] = trial._trial_id, arch
+        return arch
+
     def _others(self, last: Architecture | None, rng: np.random.Generator, seen: set[Architecture]) -> Any:
         """Mutations of the last proposal, then of what has been asked for, then the fallback, then random ones."""
         parents = [*([last] if last else []), *sorted(seen, key=lambda arch: arch.genes)]
@@ -134,4 +220,4 @@ class UniqueSampler(BaseSampler):
 
 def _counts(trial: FrozenTrial) -> bool:
     """Whether a trial's architecture must not be asked for again: it is being evaluated, has been, or has failed on its own account."""
-    return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (trial.state == TrialState.FAIL and "reason" in trial.user_attrs)
+    return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (trial.state == TrialState.FAIL and CUT_OFF not in trial.user_attrs)

@@ -22,8 +22,14 @@ from nas.target import Target
 __all__ = ["Feasible", "Scorer"]
 
 Rows = NDArray[np.int16]
-POOL = 20_000
-"""Random architectures scored to learn what the space can do."""
+POOL = 1_000_000
+"""Random architectures scored to learn what the space can do; a space of fewer is seen whole, nearly."""
+CHUNK = 50_000
+"""Architectures scored at once: some tens of megabytes."""
+DRAWS_EACH = 20
+"""Draws for each architecture of a space that is small enough: all but e^-20 of them are seen."""
+KEPT = 20_000
+"""Feasible architectures that are kept of a pool."""
 SWEEPS = 4
 """Passes of coordinate descent over the genes when the smallest value of a metric is sought."""
 
@@ -43,6 +49,11 @@ class Feasible:
     scored: int
     share: float
     ranges: Mapping[str, tuple[float, float]]
+
+    def words(self) -> str:
+        """For a reader: how many were scored, how many are feasible, and what the space can do."""
+        low, high = (1e3 * end for end in self.ranges["latency_s"])
+        return f"{self.scored:,} scored, {self.share:.0%} feasible, latency {low:.3g} to {high:.3g} ms"
 
 
 class Scorer:
@@ -77,10 +88,12 @@ class Scorer:
 
     def meets(self, rows: Rows, constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
         """Which rows meet every constraint on a metric that is known before accuracy."""
-        if not constraints:
-            return np.ones(len(rows), dtype=np.bool_)
-        values = self.values(rows)
-        mask = np.ones(len(rows), dtype=np.bool_)
+        return self.within(self.values(rows) if constraints else {}, len(rows), constraints)
+
+    @staticmethod
+    def within(values: Mapping[str, NDArray[np.float64]], count: int, constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
+        """`meets` for `count` rows whose values are known."""
+        mask = np.ones(count, dtype=np.bool_)
         for constraint in constraints:
             if constraint.metric in values:
                 found = values[constraint.metric]
@@ -94,23 +107,26 @@ class Scorer:
             InfeasibleError: nothing meets the constraints; says the tightest value that can be reached.
         """
         known = [c for c in constraints if c.kind == "max" and not c.metric.startswith("accuracy")]
-        pool = self.space.sample_rows(POOL, seed)
         ends = self.space.encode([self.space.smallest, self.space.largest])
         lowest = [self._descend(ends[:1], constraint.metric) for constraint in known]
-        rows = np.unique(np.concatenate([ends, *lowest, pool]), axis=0)
-        values = self.values(rows)
-        mask = self.meets(rows, constraints)
-        scored = len(rows)
-        if not mask.any() and len(known) > 1:
+        pool = _Pool(self, constraints)
+        pool.add(np.unique(np.concatenate([ends, *lowest]), axis=0))
+        rng = np.random.default_rng(seed)
+        if self.space.size <= POOL // DRAWS_EACH:
+            drawn = self.space.sample_rows(DRAWS_EACH * self.space.size, rng)
+            pool = _Pool(self, constraints)
+            pool.add(np.unique(np.concatenate([ends, *lowest, drawn]), axis=0))
+        else:
+            for _ in range(POOL // CHUNK):
+                pool.add(self.space.sample_rows(CHUNK, rng))
+        if not pool.feasible and len(known) > 1:
             # Each bound may be met alone: look along the way from one extreme to another before giving up.
-            near = np.concatenate([self._repair(row[None], known) for row in np.concatenate(lowest)])
-            rows, scored = np.concatenate([rows, near]), scored + len(near)
-            values, mask = self.values(rows), self.meets(rows, constraints)
-        if not mask.any():
-            tightest = {c.metric: float(values[c.metric].min()) for c in known}
-            raise InfeasibleError(_no_way(known, tightest, scored), scored, tightest)
-        ranges = {name: (float(found.min()), float(found.max())) for name, found in values.items()}
-        return Feasible(rows[mask], scored, float(mask.mean()), ranges)
+            pool.add(np.concatenate([self._repair(row[None], known) for row in np.concatenate(lowest)]))
+        if not pool.feasible:
+            tightest = {c.metric: pool.ranges[c.metric][0] for c in known}
+            raise InfeasibleError(_no_way(known, tightest, pool.scored), pool.scored, tightest)
+        rows = np.concatenate(pool.rows)
+        return Feasible(rows[: max(KEPT, 1)], pool.scored, pool.feasible / pool.scored, pool.ranges)
 
     def _neighbours(self, row: Rows) -> Rows:
         """Every architecture that differs from `row` (genes,) in one gene; genes that it wakes up take their smallest choice."""
@@ -148,6 +164,26 @@ class Scorer:
         return best
 
 
+class _Pool:
+    """What was seen of a pool that is scored in chunks; rows of it that are feasible are kept, up to a number."""
+
+    def __init__(self, scorer: Scorer, constraints: Sequence[Constraint]) -> None:
+        self._scorer, self._constraints = scorer, constraints
+        self.rows: list[Rows] = []
+        self.scored = self.feasible = 0
+        self.ranges: dict[str, tuple[float, float]] = {}
+
+    def add(self, rows: Rows) -> None:
+        values = self._scorer.values(rows)
+        mask = self._scorer.within(values, len(rows), self._constraints)
+        self.scored, self.feasible = self.scored + len(rows), self.feasible + int(mask.sum())
+        if sum(map(len, self.rows)) < KEPT:
+            self.rows.append(rows[mask])
+        for name, found in values.items():
+            low, high = self.ranges.get(name, (np.inf, -np.inf))
+            self.ranges[name] = (min(low, float(found.min())), max(high, float(found.max())))
+
+
 SHOWN = {
     "latency_s": ("latency", "fastest", 1e3, "ms"),
     "energy_j": ("energy", "least", 1e3, "mJ"),
@@ -163,6 +199,6 @@ def _no_way(constraints: Sequence[Constraint], tightest: Mapping[str, float], sc
     for constraint in constraints:
         name, word, scale, unit = SHOWN[constraint.metric]
         parts.append(f"{name} <= {constraint.bound * scale:.4g} {unit}")
-        alone.append(f"the {word} of {scored} scored is {tightest[constraint.metric] * scale:.4g} {unit}")
+        alone.append(f"the {word} of {scored:,} scored is {tightest[constraint.metric] * scale:.4g} {unit}")
     hint = "; each bound can be met alone, not all together" if all(c.holds(tightest[c.metric]) for c in constraints) else ""
     return f"nothing meets {' and '.join(parts)}: {', '.join(alone)}{hint}"

@@ -5,30 +5,40 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy import event, text
 
 from nas.architecture import Architecture
 from nas.errors import StudyError
 from nas.metrics import Candidate, Metric, Objective
 from nas.search.finalists import Finalist
+from nas.search.front import CUT_OFF
 from nas.target import Target
 
 __all__ = [
+    "BaseSampler",
     "BaseStorage",
     "Evaluated",
     "Study",
+    "add",
+    "ask",
+    "candidates_of",
     "carry_over",
     "evaluated",
     "fail",
     "finalist",
     "keep_finalist",
     "latest_round",
+    "new_study",
     "open_storage",
     "open_study",
     "reap",
@@ -42,6 +52,15 @@ __all__ = [
 _ROUND, _FINALIST = "/round-", "finalist:"
 
 
+SCHEMA = 1
+"""Of what a study holds: its attributes and those of its trials."""
+JOURNAL = "journal://"
+INSERT = text(
+    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (:trial, :name, :value, :distribution)"
+)
+"""All values of a trial at once, in Optuna's schema (revision v3.0.0.a and later; a test reads them back through Optuna)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """A candidate that was told to the study, and the seconds that its accuracy took."""
@@ -51,17 +70,77 @@ class Evaluated:
 
 
 def open_storage(url: str) -> BaseStorage:
-    """A storage by URL, e.g. "sqlite:////path/study.db".
+    """A storage by URL, e.g. "sqlite:////path/study.db" or "journal:////path/study.journal".
 
     Raises:
         StudyError: it cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url.startswith(JOURNAL):
+        return _journal(Path(url.removeprefix(JOURNAL)))
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        storage = RDBStorage(url, engine_kwargs=options)
+        if url.startswith("sqlite"):
+            _write_ahead(storage)
+        return storage
     except Exception as exc:  # SQLAlchemy's and every driver's own errors
         raise StudyError(f"storage {url.split('@')[-1]} cannot be opened: {str(exc).splitlines()[0]}") from exc
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (OSError, ValueError, KeyError) as exc:
+        raise StudyError(f"storage {path} cannot be opened: {str(exc).splitlines()[0]}") from exc
+
+
+def _write_ahead(storage: RDBStorage) -> None:
+    """SQLite appends to a log instead of rewriting pages, and syncs it at checkpoints: three times as fast a commit.
+
+    What was committed survives the death of the process; after a power cut the last commits may be missing, the rest is whole
+    (sqlite.org/wal.html and pragma.html#pragma_synchronous).
+    """
+
+    def prepare(connection: Any, record: object) -> None:  # noqa: ARG001
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    storage.engine.dispose()  # connections that were opened before know nothing of it
+    event.listen(storage.engine, "connect", prepare)
+
+
+def ask(study: Study, space: Mapping[str, BaseDistribution]) -> Trial:
+    """As `study.ask`, but on a database all values of a trial are written at once instead of one commit for each gene.
+
+    Only the one driver of a study may call it.
+    """
+    backend = getattr(study._storage, "_backend", study._storage)
+    is_queued = any(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    if not isinstance(backend, RDBStorage) or is_queued or not space:
+        return study.ask(dict(space))
+    number = study._storage.create_new_trial(study._study_id)
+    begun = Trial(study, number)
+    relative, frozen = begun.relative_params, study._storage.get_trial(number)
+    values = {
+        name: relative[name] if name in relative else study.sampler.sample_independent(study, frozen, name, each)
+        for name, each in space.items()
+    }
+    found = [
+        {"trial": number, "name": name, "value": each.to_internal_repr(values[name]), "distribution": distribution_to_json(each)}
+        for name, each in space.items()
+    ]
+    with backend.engine.begin() as connection:
+        connection.execute(INSERT, found)
+    return Trial(study, number)
+
+
+def new_study(directions: Sequence[Literal["minimize", "maximize"]], sampler: BaseSampler) -> Study:
+    """A study that lives in memory."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(directions=list(directions), sampler=sampler)
 
 
 def refuse_existing(storage: BaseStorage, names: Collection[str]) -> None:
@@ -113,7 +192,9 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective],
         storage=storage, study_name=name, directions=[objective.direction for objective in objectives], sampler=sampler, load_if_exists=True
     )
     found = study.user_attrs
-    for key, value in {**facts, "objectives": [objective.metric for objective in objectives]}.items():
+    if int(found.get("schema", SCHEMA)) > SCHEMA:
+        raise StudyError(f"study {name} was written by a newer version of nas (schema {found['schema']}, this one reads {SCHEMA}): upgrade")
+    for key, value in {"schema": SCHEMA, **facts, "objectives": [objective.metric for objective in objectives]}.items():
         plain = json.loads(json.dumps(value))
         if key not in found:
             study.set_user_attr(key, plain)
@@ -175,6 +256,22 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     new.set_user_attr("carried", len(trials))
 
 
+def candidates_of(storage: BaseStorage, facts: Mapping[str, str], name: str) -> list[Candidate]:
+    """What all studies in a storage were told, device after device.
+
+    Raises:
+        StudyError: one of them was made for something else than `facts` say.
+    """
+    found = []
+    for each in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=each, storage=storage)
+        for key, value in facts.items():
+            if study.user_attrs.get(key) != value:
+                raise StudyError(f"study {name} has {key} {study.user_attrs.get(key)!r}, not {value!r}: its accuracies are of no use here")
+        found += [one.candidate for one in evaluated(study)]
+    return found
+
+
 def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequence[Objective], seconds: float) -> None:
     """Tells a finished evaluation: everything that is known of the candidate in one attribute, then the objectives."""
     trial.set_user_attr("candidate", _known(candidate, seconds))
@@ -184,6 +281,20 @@ def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequenc
 def _known(candidate: Candidate, seconds: float) -> dict[str, Any]:
     metrics = {name: metric.to_dict() for name, metric in candidate.metrics.items()}
     return {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), "metrics": metrics, "seconds": seconds}
+
+
+def add(study: Study, space: Mapping[str, BaseDistribution], candidate: Candidate, objectives: Sequence[Objective]) -> None:
+    """Adds a candidate that was evaluated elsewhere, as told."""
+    active = dict(candidate.arch.genes)
+    params = {
+        name: active.get(name, distribution.choices[0])
+        for name, distribution in space.items()
+        if isinstance(distribution, CategoricalDistribution)
+    }
+    study.add_trial(create_trial(
+        params=params, distributions=dict(space), user_attrs={"candidate": _known(candidate, 0.0)},
+        values=[candidate.metrics[objective.metric].value for objective in objectives],
+    ))  # fmt: skip
 
 
 def fail(study: Study, trial: Trial, reason: str) -> None:
@@ -199,6 +310,7 @@ def reap(study: Study, keep: Collection[int] = ()) -> int:
     """
     orphans = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if trial.number not in keep]
     for orphan in orphans:
+        study._storage.set_trial_user_attr(orphan._trial_id, CUT_OFF, True)
         study.tell(orphan.number, state=TrialState.FAIL)
     return len(orphans)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,8 @@ from nas.events import Event
 from nas.metrics import OBJECTIVES, Constraint, Metric
 from nas.search import engine, storage
 from nas.search.executors import Evaluation, Executor
-from nas.search.sampler import UniqueSampler, distributions, sampler
+from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
+from nas.search.scored_domain import ScoredDomain
 from nas.search.scoring import Scorer
 from nas.space import SearchSpace
 from tests.spaces import everything, make_space, rich_space
@@ -63,7 +65,10 @@ class MadeUp:
 class Search:
     """A study that can be opened again and again, and what happened in it."""
 
-    def __init__(self, scorer: Scorer, trials: int, store: Any = None, constraints: Sequence[Constraint] = ()) -> None:
+    def __init__(
+        self, scorer: Scorer, trials: int, store: Any = None, constraints: Sequence[Constraint] = (), sampler: str = "front"
+    ) -> None:
+        self.sampler = sampler
         self.scorer, self.store = scorer, store or optuna.storages.InMemoryStorage()
         self.problem = engine.Problem(scorer, OBJECTIVE_PAIR, tuple(constraints), (0.1, 1.0), trials)
         self.events: list[Event] = []
@@ -75,7 +80,9 @@ class Search:
         def accept(arch: Architecture) -> bool:
             return bool(self.scorer.meets(space.encode([arch]), self.problem.constraints)[0])
 
-        unique = UniqueSampler(sampler("nsga2", 0, self.problem.trials), space, accept, (), 0)
+        domain = ScoredDomain(self.scorer, OBJECTIVE_PAIR, self.problem.constraints)
+        context = SamplerContext(space, domain, self.problem.trials, 0)
+        unique = UniqueSampler(sampler(self.sampler, context), space, accept, (), 0)
         name = f"made up/{self.scorer.target.key}"
         return storage.open_study(self.store, name, OBJECTIVE_PAIR, unique, {"space": space.name})
 
@@ -298,3 +305,23 @@ def test_losses_turn_what_should_grow(new: Callable[..., Search]) -> None:
     assert rows[:, 0].tolist() == [-accuracy(candidate.arch) for candidate in done]
     assert rows[:, 1].tolist() == [candidate.metrics["latency_s"].value for candidate in done]
     assert engine.losses([], OBJECTIVE_PAIR).shape == (0, 2)
+
+
+def test_it_stops_when_little_is_left_to_gain(new: Callable[..., Search]) -> None:
+    search = new(200, rich_space())
+    search.problem = dataclasses.replace(search.problem, target_regret=0.2)
+    done = search.run(MadeUp())
+    assert engine.PATIENCE <= len(done) < 100
+    assert search.events[-1].text == "5 proposals in a row promised less than 0.2 of the hypervolume: stopped"
+
+
+def test_the_end_of_the_time_is_said(new: Callable[..., Search]) -> None:
+    search = new(200)
+    done = search.run(MadeUp(), deadline_s=time.monotonic() - 1)
+    assert search.events[-1].text == f"the time for the search is over: stopped at {len(done)} of 200 candidates"
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "nsga2", "random"])
+def test_every_sampler_goes_through_the_engine(new: Callable[..., Search], name: str) -> None:
+    search = new(14, sampler=name)
+    assert len({each.candidate.arch for each in search.run(MadeUp())}) == 14

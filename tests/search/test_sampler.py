@@ -12,12 +12,19 @@ from optuna.trial import TrialState
 from nas import plugins
 from nas.architecture import Architecture
 from nas.errors import UnknownNameError
-from nas.search.sampler import SpaceExhaustedError, UniqueSampler, distributions, sampler
+from nas.search.domain import ParamDomain
+from nas.search.front import CUT_OFF
+from nas.search.sampler import SamplerContext, SpaceExhaustedError, UniqueSampler, distributions, sampler
 from nas.space import SearchSpace
 from tests.spaces import everything, make_space, rich_space
 
 TINY = make_space()  # 20 architectures
 names = pytest.mark.parametrize("name", plugins.names("samplers"))
+
+
+def context(space: SearchSpace, seed: int = 0) -> SamplerContext:
+    domain = ParamDomain(distributions(space), canonical=lambda params: dict(space.canonical(params).genes))
+    return SamplerContext(space, domain, 20, seed)
 
 
 def new_study(
@@ -27,7 +34,7 @@ def new_study(
     accept: Callable[[Architecture], bool] = lambda arch: True,
     fallback: tuple[Architecture, ...] = (),
 ) -> Study:
-    unique = UniqueSampler(sampler(name, seed, 20), space, accept, fallback, seed)
+    unique = UniqueSampler(sampler(name, context(space, seed)), space, accept, fallback, seed)
     return optuna.create_study(directions=["maximize", "minimize"], sampler=unique)
 
 
@@ -93,6 +100,7 @@ def test_failures_and_interruptions() -> None:
     study = new_study(TINY, "random")
     failed, cut_off, running = (study.ask(distributions(TINY)) for _ in range(3))
     failed.set_user_attr("reason", "the loss is nan")
+    cut_off.set_user_attr(CUT_OFF, True)
     study.tell(failed, state=TrialState.FAIL)
     study.tell(cut_off, state=TrialState.FAIL)
     asked = until_exhausted(study, TINY)
@@ -102,7 +110,7 @@ def test_failures_and_interruptions() -> None:
 
 
 def test_values_that_are_asked_for_name_every_gene() -> None:
-    unique = UniqueSampler(sampler("random", 0, 10), TINY, lambda arch: True, (), 0)
+    unique = UniqueSampler(sampler("random", context(TINY)), TINY, lambda arch: True, (), 0)
     for arch in everything(TINY):
         filled = unique.filled(arch)
         assert list(filled) == [gene.name for gene in TINY.genes]
@@ -116,4 +124,4 @@ def test_a_space_without_a_choice_is_exhausted_after_one() -> None:
 
 def test_unknown_samplers_list_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="unknown sampler 'nsga': did you mean nsga2"):
-        sampler("nsga", 0, 10)
+        sampler("nsga", context(TINY))

@@ -85,7 +85,8 @@ def test_without_constraints_everything_is_feasible(scorer_of: Callable[..., Sco
     space = wide_space()
     found = scorer_of(space).explore([], seed=0)
     assert found.share == 1.0
-    assert len(found.rows) == found.scored > 10_000
+    assert found.scored >= 1_000_000
+    assert 10_000 < len(found.rows) <= 20_000
     rows = {tuple(row) for row in found.rows.tolist()}
     assert {tuple(row) for row in space.encode([space.smallest, space.largest]).tolist()} <= rows
 

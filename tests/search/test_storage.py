@@ -109,7 +109,7 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
     for others in ((accuracy, OBJECTIVES["macs"]), (*OBJECTIVE_PAIR, OBJECTIVES["macs"]), (latency, accuracy)):
         with pytest.raises(StudyError, match=r"has objectives \['accuracy_search', 'latency_s'\], not \['"):
             reopen(others)
-    assert reopen().user_attrs == {**FACTS, "objectives": ["accuracy_search", "latency_s"]}
+    assert reopen().user_attrs == {"schema": 1, **FACTS, "objectives": ["accuracy_search", "latency_s"]}
 
 
 @pytest.mark.parametrize("address", ["sqlite:////nowhere/at/all/study.db", "nonsense", "postgresql://me:secret@localhost:1/none"])
@@ -118,3 +118,52 @@ def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(address
         storage.open_storage(address)
     assert "secret" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_trial_that_is_asked_for_at_once_is_as_one_of_optunas(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    trial = storage.ask(study, distributions(SPACE))
+    theirs = study.ask(distributions(SPACE))
+    (one, other) = open_it(tmp_path).get_trials()
+    assert one.params == trial.params
+    assert one.distributions == other.distributions == distributions(SPACE)
+    assert one.state == other.state == TrialState.RUNNING
+    study.tell(trial, [0.5, 0.1])
+    study.tell(theirs, [0.5, 0.1])
+    assert open_it(tmp_path).get_trials()[0].values == [0.5, 0.1]
+
+
+def test_what_another_study_found_is_added_and_read(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    known = [tell(study, 0.9), tell(study, 0.8)]
+    store = storage.open_storage(url(tmp_path))
+    found = storage.candidates_of(store, FACTS, "before")
+    assert found == known
+    with pytest.raises(StudyError, match="study before has data '0123', not 'other'"):
+        storage.candidates_of(store, {**FACTS, "data": "other"}, "before")
+    new = storage.new_study(["maximize", "minimize"], optuna.samplers.RandomSampler())
+    storage.add(new, distributions(SPACE), known[0], OBJECTIVE_PAIR)
+    (read,) = storage.evaluated(new)
+    assert read.candidate.arch == known[0].arch
+    assert read.candidate.metrics == known[0].metrics
+
+
+def test_a_study_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_it(tmp_path).set_user_attr("schema", storage.SCHEMA + 1)
+    with pytest.raises(StudyError, match="written by a newer version"):
+        open_it(tmp_path)
+
+
+def test_sqlite_writes_ahead_and_a_journal_keeps_as_well(tmp_path: Path) -> None:
+    store = storage.open_storage(url(tmp_path))
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+    journal = f"journal://{tmp_path / 'study.journal'}"
+    for expected in (1, 2):
+        study = storage.open_study(storage.open_storage(journal), "s", OBJECTIVE_PAIR, optuna.samplers.RandomSampler(seed=expected), FACTS)
+        storage.ask(study, distributions(SPACE))
+        tell(study, 0.5)
+        assert len(storage.evaluated(study)) == expected
+    with pytest.raises(StudyError, match="cannot be opened"):
+        storage.open_storage("journal:///nowhere/at/all/study.journal")

@@ -1,0 +1,261 @@
+"""What evaluating a point would be worth: models of the objectives that are not known, the front so far, and the gain to expect.
+
+Modelled objectives are turned into normal scores of their ranks before a Gaussian process sees them (Gaussian copula; Salinas et al. 2020,
+arXiv:1909.13595): neither their scale nor the tail of bad points matters then, and the front is measured on those scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from nas.search import pareto
+from nas.search.domain import Array, Rows
+from nas.search.gaussian_process import Features, GaussianProcess, Kernel, default_kernel, fit_kernel
+from nas.search.ground import Ground
+from nas.search.improvement import Front, shortfall
+
+__all__ = ["Evidence", "Kernels", "Outlook", "normal_scores"]
+
+TRAINED = 256
+"""Points a Gaussian process is given at most: half nearest the front, half spread over the rest. Its cost grows with the square."""
+FITTED = 160
+"""Points that a kernel is fitted on at most: more hardly move a dozen of parameters."""
+FIRST_FIT, REFIT = 8, 1.15
+"""Numbers of points at which the kernel is fitted: a seventh more data hardly moves its parameters."""
+REFERENCE = 0.9
+"""Quantile of the losses seen that is the reference of a modelled objective: the worst tenth is of no interest and moves nothing."""
+MARGIN = 0.1
+"""How far the reference of a cost lies beyond its range, so that its ends count (Ishibuchi et al. 2018, doi:10.1162/evco_a_00226)."""
+NODES = 4
+"""Draws over uncertain costs, stratified: the gain is nearly linear in a cost within its error."""
+CAUTION = 2.0
+"""Factor on the standard deviation of a modelled objective when a gain is expected. A kernel fitted to few points believes too much of
+what it has seen, all the more as points were chosen where it hoped, and expected improvement then stays where it is (Bull 2011,
+arXiv:1101.3501: with estimated parameters it may never converge). Chosen among 1, 1.5, 2 and 2.5 on the problems P1 and P3 of
+`nas bench search`, which are development problems for that reason; P2 had no part in it."""
+EXACT = 1e-6
+"""Relative difference up to which a told cost is the known one: the same number, saved and read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the study holds, in order of trial numbers.
+
+    Attributes:
+        rows: evaluated points, (n, genes).
+        losses: objectives of each as told, but minimised, (n, objectives).
+        pending: points under evaluation, (p, genes).
+        barred: points that failed, (b, genes).
+    """
+
+    rows: Rows
+    losses: Array
+    pending: Rows
+    barred: Rows
+
+
+def normal_scores(values: Array) -> Array:
+    """Normal quantiles of the ranks of values (n,); ties share one."""
+    return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
+
+
+def cost_scores(values: Array) -> Array:
+    """Standardised logarithms of positive values (n,): ratios count, as for costs that are known."""
+    logs = np.log(values)
+    return np.asarray((logs - logs.mean()) / max(float(logs.std()), 1e-12))
+
+
+class Kernels:
+    """Fitted kernels, kept while they serve: each is a pure function of the first so many points of a study."""
+
+    MOST = 8
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._kept: OrderedDict[tuple[int, bytes], Kernel] = OrderedDict()
+
+    def default(self) -> Kernel:
+        return default_kernel(self._ground.groups, self._ground.features(self._ground.pool[:1]).descriptors.shape[1])
+
+    def fitted(self, rows: Rows, losses: Array) -> Kernel:
+        """For losses (n,) at rows (n, genes)."""
+        if len(rows) < FIRST_FIT:
+            return self.default()
+        count = int(FIRST_FIT * REFIT ** math.floor(math.log(len(rows) / FIRST_FIT) / math.log(REFIT) + 1e-9) + 1e-9)
+        rows, losses = rows[:count], losses[:count]
+        key = (count, rows.tobytes() + losses.tobytes())
+        if key not in self._kept:
+            some = np.unique(np.linspace(0, count - 1, min(count, FITTED)).round().astype(int))
+            self._kept[key] = self._fit(self._ground.features(rows), losses, some)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self.MOST:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _fit(self, features: Features, losses: Array, some: NDArray[np.intp]) -> Kernel:
+        scores = normal_scores(losses)
+        return fit_kernel(features[some], scores[some], self._ground.groups)
+
+
+class _Modelled:
+    """An objective that only evaluations tell: two Gaussian processes over its normal scores, one with a fitted kernel, one with the kernel
+    that nothing was fitted for. The first is sharper; the second has written no region off, so their mean keeps looking everywhere.
+
+    Pending points count as evaluated with their expected value (Ginsbourger et al. 2010, doi:10.1007/978-3-642-10701-6_6, section 4.1).
+    """
+
+    def __init__(
+        self, kernels: Kernels, evidence: Evidence, losses: Array, features: Features, chosen: NDArray[np.intp], *, is_cost: bool
+    ) -> None:
+        n = len(losses)
+        scores = cost_scores(losses) if is_cost else normal_scores(losses)
+        pending = np.arange(n, len(features))
+        self.reference = float(scores.max() + MARGIN * np.ptp(scores)) if is_cost else float(np.quantile(scores, REFERENCE))
+        self.models = []
+        for kernel in (kernels.fitted(evidence.rows, losses), kernels.default()):
+            model = GaussianProcess(kernel, features[chosen], scores[chosen])
+            if len(pending):
+                believed = np.concatenate([scores[chosen], model.predict(features[pending])[0]])
+                model = GaussianProcess(kernel, features[np.concatenate([chosen, pending])], believed)
+            self.models.append(model)
+
+    def predict(self, features: Features) -> tuple[Array, Array]:
+        """Mean and standard deviation of the mixture."""
+        means, stds = zip(*(model.predict(features) for model in self.models), strict=True)
+        mean = np.mean(means, axis=0)
+        return mean, np.sqrt(np.mean([std**2 + (m - mean) ** 2 for m, std in zip(means, stds, strict=True)], axis=0))
+
+
+class Outlook:
+    """The front so far and what new points would add.
+
+    Args:
+        signs: of each objective, 1 where it is minimised, -1 where it is maximised.
+        rng: for draws over uncertain costs.
+
+    Attributes:
+        members: rows of the front, pending points included, (m, genes).
+        volume: of the front, in the units of `gain`.
+    """
+
+    def __init__(self, ground: Ground, kernels: Kernels, evidence: Evidence, signs: Array, rng: np.random.Generator) -> None:
+        self._ground = ground
+        known = np.array(ground.domain.known, dtype=np.intp)
+        unknown = [column for column in range(len(signs)) if column not in ground.domain.known]
+        n = len(evidence.rows)
+        rows = np.concatenate([evidence.rows, evidence.pending])
+        features = ground.features(rows)
+        self._correction = _Correction(ground, kernels, features[:n], evidence, ground.scaled(evidence.losses[:, known] * signs[known]))
+        costs, costs_std = self._correction.at(rows, features)
+        costs[:n], costs_std[:n] = self._correction.told(costs[:n], costs_std[:n])
+        chosen = _chosen(costs[:n], evidence.losses[:, unknown[0]] if unknown else np.zeros(n))
+        # The first is the dear one; others that are minimised and positive are costs that have to be learned.
+        are_costs = [column != unknown[0] and signs[column] > 0 and bool((evidence.losses[:, column] > 0).all()) for column in unknown]
+        modelled = [
+            _Modelled(kernels, evidence, evidence.losses[:, column], features, chosen, is_cost=is_cost)
+            for column, is_cost in zip(unknown, are_costs, strict=True)
+        ]
+        self._loss, self._others = (modelled[0] if modelled else None), modelled[1:]
+        for other in self._others:
+            mean, std = other.predict(features)
+            costs, costs_std = np.column_stack([costs, mean]), np.column_stack([costs_std, np.where(np.arange(len(rows)) < n, 0.0, std)])
+        top = [1.0 + MARGIN] * len(known) + [other.reference for other in self._others]
+        if self._loss is not None:
+            # Expected, not told: a lucky evaluation would hide what lies behind it.
+            losses, reference = self._loss.predict(features)[0], np.array([self._loss.reference, *top])
+        else:
+            losses, costs, costs_std, reference = costs[:, 0], costs[:, 1:], costs_std[:, 1:], np.array(top)
+        self.volume = pareto.hypervolume(np.column_stack([losses, costs]), list(reference))
+        self.members = rows[pareto.front(np.column_stack([losses, costs]))]
+        self._fronts = []
+        is_uncertain = bool(costs_std.any() or self._correction.is_uncertain or self._others)
+        self._nodes = _nodes(costs.shape[1], rng) if is_uncertain else np.zeros((1, costs.shape[1]))
+        for _ in self._nodes:
+            drawn = costs + costs_std * rng.standard_normal(costs.shape) if len(self._nodes) > 1 else costs
+            self._fronts.append(Front(losses, drawn, reference))
+
+    def gain(self, rows: Rows, caution: float = CAUTION) -> Array:
+        """Expected hypervolume improvement of points, (n,): over normal scores of modelled objectives times ranges of known ones.
+
+        Args:
+            caution: factor on the standard deviation of the modelled loss.
+        """
+        features = self._ground.features(rows)
+        costs, stds = self._correction.at(rows, features)
+        for other in self._others:
+            mean, std = other.predict(features)
+            costs, stds = np.column_stack([costs, mean]), np.column_stack([stds, std])
+        if self._loss is None:
+            predictions = [(costs[:, 0], np.maximum(stds[:, 0], 1e-9))]
+            costs, stds = costs[:, 1:], stds[:, 1:]
+        else:
+            predictions = [(mean, caution * std) for mean, std in (model.predict(features) for model in self._loss.models)]
+        total = np.zeros(len(rows))
+        for node, front in zip(self._nodes, self._fronts, strict=True):
+            expected = sum(shortfall(front.levels, mean, std) for mean, std in predictions)
+            total += front.gain(np.asarray(expected), costs + stds * node)
+        return total / (len(self._nodes) * len(predictions))
+
+
+class _Correction:
+    """Known costs as far as they can be known: where a study tells others than the function says, what it told is right, and a Gaussian
+    process learns the difference for all other points; where it tells the same, told costs are as uncertain as all.
+
+    Args:
+        told: scaled, (n, known).
+    """
+
+    def __init__(self, ground: Ground, kernels: Kernels, features: Features, evidence: Evidence, told: Array) -> None:
+        self._ground = ground
+        said, std = ground.costs(evidence.rows)
+        usable = np.isfinite(told)
+        self._told = np.where(usable, told, said)
+        difference = self._told - said
+        self._is_right = np.abs(difference).max(axis=0, initial=0.0) > EXACT
+        self.is_uncertain = bool(std.any() or self._is_right.any())
+        self._models: dict[int, tuple[GaussianProcess, float]] = {}
+        some = np.unique(np.linspace(0, len(told) - 1, min(len(told), TRAINED)).round().astype(int))
+        for column in np.flatnonzero(self._is_right):
+            scale = float(np.sqrt(np.mean(difference[:, column] ** 2)))
+            self._models[int(column)] = GaussianProcess(kernels.default(), features[some], difference[some, column] / scale), scale
+
+    def told(self, costs: Array, std: Array) -> tuple[Array, Array]:
+        """Of evaluated points, given what `at` says of them."""
+        return np.where(self._is_right, self._told, costs), np.where(self._is_right, 0.0, std)
+
+    def at(self, rows: Rows, features: Features) -> tuple[Array, Array]:
+        """Costs and standard errors of any points, over their range."""
+        costs, std = self._ground.costs(rows)
+        for column, (model, scale) in self._models.items():
+            mean, error = model.predict(features)
+            costs[:, column] += scale * mean
+            std[:, column] = scale * error
+        return costs, std
+
+
+def _chosen(costs: Array, losses: Array) -> NDArray[np.intp]:
+    """Which evaluated points a model is given."""
+    n = len(losses)
+    if n <= TRAINED:
+        return np.arange(n)
+    # How much better the best is that costs no more: 0 on the front.
+    at_most = (costs[:, None] >= costs[None]).all(axis=2)
+    scores = normal_scores(losses)
+    gap = scores - np.min(np.where(at_most, scores[None], np.inf), axis=1)
+    order = np.argsort(gap, kind="stable")
+    near, rest = order[: TRAINED // 2], np.sort(order[TRAINED // 2 :])
+    spread = rest[np.linspace(0, len(rest) - 1, TRAINED - TRAINED // 2).round().astype(int)]
+    return np.sort(np.concatenate([near, spread]))
+
+
+def _nodes(dimensions: int, rng: np.random.Generator) -> Array:
+    """Normal draws, (NODES, dimensions), stratified in each dimension."""
+    strata = ndtri((np.arange(NODES) + 0.5) / NODES)
+    return np.array([rng.permutation(strata) for _ in range(dimensions)]).reshape(dimensions, NODES).T
