@@ -159,7 +159,7 @@ def test_a_second_device_costs_no_evaluation(study: Study) -> None:
     table = pd.read_parquet(study.folder / "candidates.parquet")
     first, second = (table[table.device == device].set_index("arch_id") for device in DEVICES)
     both = first.index.intersection(second.index)
-    assert len(both) == TRIALS  # one seed, and a first generation is drawn at random
+    assert len(both) > TRIALS // 2  # the ends of the space, and what is spread over it, are asked for on both
     assert (first.seconds[both] == second.seconds[both]).all()
     assert (first.accuracy_search[both] == second.accuracy_search[both]).all()
     assert first.latency_s[both].max() > second.latency_s[both].max()  # each device has costs of its own
