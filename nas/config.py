@@ -171,10 +171,13 @@ class SearchConfig(_Frozen):
     Attributes:
         space, data: names or paths.
         devices: one front each.
-        trials: evaluated architectures that the search ends with.
+        joint: a front for all devices together too, by the worst or the mean of their latencies; None for none.
+        trials: evaluated architectures that the search of the first device ends with; each further one is told them all and adds a
+            quarter as many.
         time_budget_s: wall-clock for all of it, training and finalists included.
         target_regret: share of the hypervolume; the search stops when its model expects less than that to gain.
         warm_start: earlier studies of the same space and data, whose accuracies count as evaluations.
+        start_from: networks that are evaluated first: reference architectures or architecture files, of the space.
         objectives: names of `nas.metrics.OBJECTIVES`; the first is accuracy.
         constraints: bounds in SI units; they prune before accuracy is evaluated.
         table: file of known results for the evaluator `tabular`.
@@ -190,10 +193,12 @@ class SearchConfig(_Frozen):
     devices: tuple[str, ...] = Field(min_length=1)
     space: str
     data: str
+    joint: Literal["worst", "mean"] | None = None
     trials: int = Field(150, ge=1, le=1_000_000)
     time_budget_s: float | None = Field(None, gt=0)
     target_regret: float | None = Field(None, gt=0, lt=1)
     warm_start: tuple[str, ...] = ()
+    start_from: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ("accuracy", "latency")
     constraints: tuple[Constraint, ...] = ()
     runtime: str | None = None
@@ -245,6 +250,12 @@ class SearchConfig(_Frozen):
     def _devices_differ(self) -> SearchConfig:
         if len(set(self.devices)) != len(self.devices):
             raise ValueError(f"a device is named twice: {', '.join(self.devices)}")
+        return self
+
+    @model_validator(mode="after")
+    def _joint_of_several(self) -> SearchConfig:
+        if self.joint is not None and len(self.devices) < 2:
+            raise ValueError(f"joint is the {self.joint} of several devices: name two or more, got {', '.join(self.devices)} alone")
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nas.architecture import Architecture
@@ -9,10 +10,11 @@ from nas.errors import StudyError
 from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
 from nas.search import storage
+from nas.search.evaluators import Evaluation
 from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
 from nas.search.scored_domain import ScoredDomain
 
-__all__ = ["STORAGE", "begin_studies", "clock", "open_round", "open_studies", "own_storage", "shared_storage", "study_name"]
+__all__ = ["STORAGE", "begin_studies", "clock", "open_round", "open_studies", "own_storage", "shared_storage", "study_name", "tell_known"]
 
 STORAGE = "study.db"
 """File of a study's folder, unless the configuration names a storage."""
@@ -49,26 +51,41 @@ def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage
 
 
 def begin_studies(prepared: Prepared, store: storage.BaseStorage, runs: Path) -> list[storage.Study]:
-    """As `open_studies`; a new study begins with what earlier studies know, and with the ends of the front, most likely: the largest and
-    the smallest network.
+    """As `open_studies`; a new study begins with what earlier studies know, that of the first device also with the networks that the
+    configuration names and with the ends of the front, most likely: the largest and the smallest network.
 
     Raises:
         StudyError: an earlier study is not there, or of another space or data.
     """
     studies = []
     known = _known(prepared, runs)
+    first = dict.fromkeys((*prepared.starts, prepared.space.largest, prepared.space.smallest))
     for device in prepared.devices:
         study, unique = _open(prepared, device, store)
         if not study.get_trials(deepcopy=False):
-            for arch, accuracy in known.items():
-                if _accepts(prepared, device, arch):
-                    metrics = {**device.scorer.metrics(arch), "accuracy_search": accuracy}
-                    storage.add(study, distributions(prepared.space), Candidate(arch, device.target, metrics), prepared.objectives)
-            for arch in dict.fromkeys((prepared.space.largest, prepared.space.smallest)):
-                if arch not in known and _accepts(prepared, device, arch):
+            _add(prepared, device, study, {arch: Evaluation({"accuracy_search": accuracy}, 0.0) for arch, accuracy in known.items()})
+            for arch in first:
+                if device is prepared.devices[0] and arch not in known and _accepts(prepared, device, arch):
                     study.enqueue_trial(unique.filled(arch))
         studies.append(study)
     return studies
+
+
+def tell_known(prepared: Prepared, device: Device, study: storage.Study, known: Mapping[Architecture, Evaluation]) -> int:
+    """Tells a device's study what was evaluated for others, once; returns how many candidates it had then."""
+    if storage.TOLD not in study.user_attrs:
+        there = {each.candidate.arch for each in storage.evaluated(study)}
+        _add(prepared, device, study, {arch: evaluation for arch, evaluation in known.items() if arch not in there})
+        study.set_user_attr(storage.TOLD, len(storage.evaluated(study)))
+    return int(study.user_attrs[storage.TOLD])
+
+
+def _add(prepared: Prepared, device: Device, study: storage.Study, known: Mapping[Architecture, Evaluation]) -> None:
+    """Adds architectures that the device may have with what their evaluation gave."""
+    for arch, found in known.items():
+        if _accepts(prepared, device, arch):
+            candidate = Candidate(arch, device.target, {**found.metrics, **device.scorer.metrics(arch)})
+            storage.add(study, distributions(prepared.space), candidate, prepared.objectives, found.seconds)
 
 
 def _known(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:

@@ -17,7 +17,7 @@ from nas.hardware.calibrate import measure_model
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
-from nas.preparation import SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
+from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
 from nas.report.study import load_config, load_data_record
@@ -206,18 +206,28 @@ def _search(
     prepared: Prepared, context: EvaluatorContext, studies: Sequence[storage.Study], store: storage.BaseStorage, on_event: Listener,
     stop: Callable[[], bool], deadline_s: float | None,
 ) -> list[Searched]:  # fmt: skip
-    """Searches device after device; accuracies are shared, so the second device evaluates only what is new."""
+    """Searches device after device; accuracies are shared, so each further device evaluates only what is new."""
     config = prepared.config
     executor = open_executor(config.evaluator, context, config.workers)
     accuracies: dict[Architecture, Evaluation] = {}
     found = []
     try:
-        for device, study in zip(prepared.devices, studies, strict=True):
+        for number, (device, study) in enumerate(zip(prepared.devices, studies, strict=True)):
             on_event(Event("phase", f"Searching for {device.target.key}: {device.feasible.words()}", fields={"phase": "search"}))
-            found.append(search_device(prepared, device, study, store, executor, accuracies, on_event, stop, deadline_s))
+            until = _until(deadline_s, number, len(studies))
+            found.append(search_device(prepared, device, study, store, executor, accuracies, on_event, stop, until))
     finally:
         executor.close()
     return found
+
+
+def _until(deadline_s: float | None, number: int, devices: int) -> float | None:
+    """When a device's search must end: what time is left is shared as evaluations are."""
+    if deadline_s is None:
+        return None
+    own, others = (1.0 if number == 0 else FURTHER), FURTHER * (devices - number - 1)
+    now = time.monotonic()
+    return now + max(0.0, deadline_s - now) * own / (own + others)
 
 
 def _with_files(made: Finalist, folder: Path) -> Finalist:

@@ -18,7 +18,7 @@ from nas.ops import Op, lower_block
 from nas.space import load_space, reference_blocks, reference_names
 from nas.target import Target
 
-__all__ = ["NamedNetwork", "Prediction", "network_of", "predict_network"]
+__all__ = ["NamedNetwork", "Prediction", "blocks_of_file", "network_of", "predict_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def network_of(model: str, allow_unknown: bool = False) -> NamedNetwork:
     if path.suffix == ".onnx" and path.is_file():
         return _from_onnx(path, allow_unknown)
     if path.suffix == ".json" and path.is_file():
-        return NamedNetwork.of_blocks(model, _from_json(path))
+        return NamedNetwork.of_blocks(model, blocks_of_file(path))
     if path.suffix in (".onnx", ".json"):
         raise ModelFileError(f"{model}: there is no such file")
     if model not in reference_names():
@@ -170,7 +170,12 @@ def _from_own_export(path: Path) -> NamedNetwork | None:
     return NamedNetwork.of_blocks(str(path), blocks, "fp32") if len(content) >= count(blocks).weight_bytes else None
 
 
-def _from_json(path: Path) -> tuple[BlockSpec, ...]:
+def blocks_of_file(path: Path) -> tuple[BlockSpec, ...]:
+    """The blocks of an architecture's JSON file: those that it states, or those of its genes in the space that it names.
+
+    Raises:
+        ModelFileError: it cannot be read, or is of no such form.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:

@@ -7,29 +7,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.cost import count
-from nas.errors import InputError, StoppedError
+from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event, Listener
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
+from nas.matching import find
 from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
+from nas.prediction import blocks_of_file
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.evaluators.from_scratch import fresh_network
-from nas.search.scoring import Feasible, Scorer
-from nas.space import SearchSpace, load_space
+from nas.search.fleet import FleetScorer
+from nas.search.scoring import BaseScorer, Feasible, Scorer
+from nas.space import SearchSpace, load_reference, load_space, reference_names
 from nas.target import Target
 from nas.training.data import ImageData, load_data
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
 from nas.training.teacher import open_teacher
 
-__all__ = ["Device", "Estimate", "Prepared", "estimate", "prepare", "scored"]
+__all__ = ["FURTHER", "Device", "Estimate", "Prepared", "estimate", "prepare", "scored"]
 
 HOST_NETWORKS = 20
 """Networks that the first search on this machine measures."""
+FURTHER = 0.25
+"""Evaluations for each device after the first, over those for the first: it is told all that is known, so only the model of where its own
+front lies has to be made sharper."""
 TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
 """Of a time budget: supernet, search; the rest is for the finalists."""
 
@@ -39,12 +46,12 @@ class Device:
     """A device that is searched for, with what a pool of architectures told about it.
 
     Attributes:
-        profile: what the scorer's predictor is from.
+        profile: what the scorer's predictor is from; None where several devices are one.
         reference: of the hypervolume, in the units of the objectives: chance for accuracy, the largest value scored for costs.
     """
 
-    profile: DeviceProfile
-    scorer: Scorer
+    profile: DeviceProfile | None
+    scorer: BaseScorer
     feasible: Feasible
     reference: tuple[float, ...]
 
@@ -55,7 +62,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A configuration with everything that it names, found and checked."""
+    """A configuration with everything that it names, found and checked.
+
+    Attributes:
+        starts: architectures that are evaluated first.
+    """
 
     config: SearchConfig
     space: SearchSpace
@@ -63,6 +74,7 @@ class Prepared:
     objectives: tuple[Objective, ...]
     devices: tuple[Device, ...]
     cache: Path
+    starts: tuple[Architecture, ...] = ()
 
 
 def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool]) -> Prepared:
@@ -93,6 +105,7 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     _check_going_on(stop)
     data = _images(config, space.resolutions[-1], cache, on_event)
     space = space.with_data(data.in_chs, data.num_classes)
+    starts = tuple(_start(name, space, data) for name in config.start_from)
     _check_files(config, space, data, cache, on_event)
     objectives = tuple(OBJECTIVES[name] for name in config.objectives)
     _check_going_on(stop)
@@ -102,10 +115,27 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         if target.device == HOST and not _knows(predictor, space):
             predictor = _measure_host(target, space, config, on_event, stop)
         devices.append(scored(profile, Scorer(space, target, predictor, profile.power), config, data.num_classes))
-    return Prepared(config, space, data, objectives, tuple(devices), cache)
+    if config.joint is not None:
+        devices.append(scored(None, FleetScorer([device.scorer for device in devices], config.joint), config, data.num_classes))
+    return Prepared(config, space, data, objectives, tuple(devices), cache, starts)
 
 
-def scored(profile: DeviceProfile, scorer: Scorer, config: SearchConfig, num_classes: int) -> Device:
+def _start(name: str, space: SearchSpace, data: ImageData) -> Architecture:
+    """A network to start from, as an architecture of the space."""
+    if name in reference_names():
+        reference = load_reference(name).with_data(data.in_chs, data.num_classes)
+        blocks = reference.decode(reference.smallest)
+    elif name.endswith(".json"):
+        blocks = blocks_of_file(Path(name))
+    else:
+        raise UnknownNameError("network", name, reference_names(), hint="(a path to an architecture's .json file works too)")
+    arch = find(space, blocks)
+    if arch is None:
+        raise InputError(f"--start-from {name}: that is no network of space {space.name} for {data.num_classes} classes")
+    return arch
+
+
+def scored(profile: DeviceProfile | None, scorer: BaseScorer, config: SearchConfig, num_classes: int) -> Device:
     """A device by its scorer: what a pool of architectures tells.
 
     Raises:
@@ -226,7 +256,7 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     finalists = config.finalists * len(prepared.devices)
     seconds = {
         "supernet": supernet_s,
-        "search": config.trials * len(prepared.devices) * evaluations.get(config.evaluator, 0.0) / config.workers,
+        "search": config.trials * (1 + FURTHER * (len(prepared.devices) - 1)) * evaluations.get(config.evaluator, 0.0) / config.workers,
         "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + 2.0),
     }
     if config.time_budget_s is not None:

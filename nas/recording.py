@@ -104,7 +104,7 @@ def front_record(
                 gene_numbers=space.gene_numbers(candidate.arch),
                 title=space.describe(candidate.arch),
                 artifacts=made.artifacts if made else {},
-                note=made.note if made else notes.get(candidate.id, ""),
+                note="; ".join(filter(None, (made.note if made else notes.get(candidate.id), device.scorer.words(candidate.arch)))),
             )
         )
     return FrontRecord(

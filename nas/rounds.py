@@ -7,8 +7,6 @@ predictors. The last study is the truth; those before it stay in the storage as 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +14,10 @@ from dataclasses import dataclass, replace
 from nas.architecture import Architecture
 from nas.errors import InputError, TargetError
 from nas.events import Event, Listener
-from nas.hardware.predictor import LatencyPredictor
-from nas.hardware.predictor_file import predictor_to_dict
 from nas.measuring import LOCAL, measure_networks, quality_text
 from nas.metrics import Candidate
-from nas.opening import open_round, study_name
-from nas.preparation import Device, Prepared, scored
+from nas.opening import open_round, study_name, tell_known
+from nas.preparation import FURTHER, Device, Prepared, scored
 from nas.search import engine, pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.scoring import Scorer
@@ -53,6 +49,8 @@ def search_device(
 ) -> Searched:  # fmt: skip
     """Searches for one device; with `verify`, measures members of the front on the way and goes on with the better predictor.
 
+    A device after the first is told what was found for those before it, and adds evaluations near its own front.
+
     Args:
         study: of the device's last round.
         store: that the study is in.
@@ -60,22 +58,25 @@ def search_device(
         deadline_s: on the clock of `time.monotonic`; after it nothing is measured.
     """
     config = prepared.config
-    digest = _digest(device.scorer.predictor)
+    digest = device.scorer.digest
     if "predictor" not in study.user_attrs:
         study.set_user_attr("predictor", digest)
     if study.user_attrs["predictor"] != digest:  # measured, then cut off; or measured elsewhere since
         on_event(Event("info", f"the predictor of {device.target.key} is another than before: what was found is scored anew"))
         study = _next_round(prepared, device, store, study)
-    every = max(EVERY, math.ceil(config.trials / (MEASURINGS + 1)))
+    trials = config.trials
+    if device.target != prepared.devices[0].target:
+        trials = tell_known(prepared, device, study, accuracies) + math.ceil(FURTHER * config.trials)
+    every = max(EVERY, math.ceil(trials / (MEASURINGS + 1)))
     while True:
         before = len(storage.evaluated(study))
-        may_measure = config.verify and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
-        pause_at = every * (before // every + 1) if may_measure else None
-        problem = engine.Problem(
-            device.scorer, prepared.objectives, config.constraints, device.reference, config.trials, config.target_regret
+        may_measure = (
+            config.verify and device.profile is not None and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
         )
+        pause_at = every * (before // every + 1) if may_measure else None
+        problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, trials, config.target_regret)
         done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
-        if pause_at is None or not before < pause_at <= len(done) < config.trials:
+        if pause_at is None or not before < pause_at <= len(done) < trials:
             return Searched(device, study, done)
         refitted = _measured(prepared, device, study, done, on_event, stop)
         if refitted is not None:
@@ -86,7 +87,7 @@ def search_device(
 def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, old: storage.Study) -> storage.Study:
     number, _ = storage.latest_round(store, study_name(prepared, device))
     new = open_round(prepared, device, store, number + 1)
-    new.set_user_attr("predictor", _digest(device.scorer.predictor))
+    new.set_user_attr("predictor", device.scorer.digest)
 
     def rescore(candidate: Candidate) -> Candidate | None:
         metrics = {**candidate.metrics, **device.scorer.metrics(candidate.arch)}
@@ -94,7 +95,9 @@ def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, 
         holds = all(each.holds(metrics[each.metric].value) for each in known)
         return replace(candidate, metrics=metrics) if holds else None
 
-    new.set_user_attr("verified", old.user_attrs.get("verified", []))
+    for key in ("verified", storage.TOLD):
+        if key in old.user_attrs:
+            new.set_user_attr(key, old.user_attrs[key])
     storage.carry_over(old, new, rescore, prepared.objectives)
     return new
 
@@ -109,6 +112,8 @@ def _measured(
         on_event(Event("info", f"only {len(picks)} networks near the front are not measured yet: the predictor stays"))
         return None
     config, scorer, target = prepared.config, device.scorer, device.target
+    if device.profile is None or not isinstance(scorer, Scorer):
+        raise InputError(f"{target.device} stands for several devices: what is measured is one of them")
     on_event(Event("phase", f"Measuring {len(picks)} networks near the front on {target.key}", fields={"phase": "verify"}))
     networks = [prepared.space.decode(candidate.arch) for candidate in picks]
     try:
@@ -133,8 +138,3 @@ def _near_front(prepared: Prepared, candidates: list[Candidate]) -> list[Candida
         chosen += [front[row] for row in pareto.select(points[is_front], NETWORKS - len(chosen))]
         candidates = [candidate for candidate, on_it in zip(candidates, is_front, strict=True) if not on_it]
     return chosen
-
-
-def _digest(predictor: LatencyPredictor) -> str:
-    text = json.dumps(predictor_to_dict(predictor), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -17,7 +17,7 @@ from nas.errors import DataError, StudyError
 from nas.search import pareto
 from nas.search.domain import KnownCosts, Rows
 
-__all__ = ["EDGES", "OPS", "PROBLEMS", "Problem", "Table", "TableDomain", "describe", "executed", "load_table", "number"]
+__all__ = ["EDGES", "OPS", "PROBLEMS", "Problem", "Table", "TableDomain", "describe", "load_table", "number", "operators"]
 
 Array = NDArray[np.float64]
 
@@ -65,12 +65,14 @@ class Table:
         accuracy: per cent, (15625,).
         costs: by column of the file, ms or mJ, (15625,) each.
         classes: networks of one class share a measurement, (15625,).
+        measured: the operators of the network that was measured for each one's class on the Pi 5, (15625, 6).
     """
 
     connected: NDArray[np.bool_]
     accuracy: Array
     costs: Mapping[str, Array]
     classes: NDArray[np.int64]
+    measured: Rows
 
     def regret(self, problem: Problem, numbers: Sequence[int]) -> float:
         """Share of the true front's hypervolume that the front of these networks lacks, true costs, per cent."""
@@ -97,7 +99,9 @@ def load_table(folder: Path) -> Table:
         order = np.argsort(number(rows))
         costs = {name: np.array(columns[name])[order] for problem in PROBLEMS for name, _, _ in problem.costs}
         accuracy, connected = np.array(columns["cifar100_acc"])[order], np.array(columns["connected"], dtype=np.bool_)[order]
-        return Table(connected, accuracy, costs, np.array(columns["rep_arch_idx"], dtype=np.int64)[order])
+        by_index = dict(zip(columns["arch_idx"], rows, strict=True))
+        measured = np.array([by_index[index] for index in columns["rep_arch_idx"]], dtype=np.int16)[order]
+        return Table(connected, accuracy, costs, np.array(columns["rep_arch_idx"], dtype=np.int64)[order], measured)
     except (OSError, KeyError, ValueError) as exc:
         raise DataError(f"{path} is no table of NAS-Bench-201 with costs: {exc}") from exc
 
@@ -140,10 +144,9 @@ def _needed(rows: Rows) -> NDArray[np.bool_]:
     return np.asarray(on & reaching[:, [end for _, end in EDGES]])
 
 
-def executed(rows: Rows) -> Array:
-    """How often a device runs each operator but none, (n, 4): also on the zeros that a missing edge gives."""
-    needed = _needed(rows)
-    return np.stack([((rows == op) & needed).sum(axis=1) for op in range(1, len(OPS))], axis=1).astype(np.float64)
+def operators(rows: Rows) -> Array:
+    """How often each operator but none stands in networks, (n, 4)."""
+    return np.stack([(rows == op).sum(axis=1) for op in range(1, len(OPS))], axis=1).astype(np.float64)
 
 
 class TableDomain:

@@ -38,7 +38,6 @@ SEEDS, PEER_SEEDS, SLOW_SEEDS = 20, 10, 3
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCES = ("domain", "front", "gaussian_process", "ground", "improvement", "outlook", "proposal")
 BENCH_SOURCES = ("nasbench", "searchers")
-WHY_PREDICTED = "a sum over operators fitted to 40 measurements is off by over 30 % for a sixth of the networks, those with dead edges"
 WHY = "missed over the seeds that are given"
 
 
@@ -160,9 +159,8 @@ def _marks(found: Mapping[tuple[str, str], Sequence[Run]], smoke: bool) -> list[
         return [Mark("p1-smoke", "P1 regret %, 20 evaluations of one seed, random's is the mark", front, chance, "lower", "one seed only")]
 
     def regret(id_: str, sampler: str, problem: str, count: int, mark: float, what: str) -> Mark:
-        why = WHY_PREDICTED if sampler == "front, predicted" else WHY
         value = float(np.median(_at(found[sampler, problem], count)))
-        return Mark(id_, f"{problem} regret % at {count}, {what}", value, mark, "lower", why)
+        return Mark(id_, f"{problem} regret % at {count}, {what}", value, mark, "lower", WHY)
 
     to_one = [each.evaluations_to(1.0) for each in found["front", "P1"]]
     exact = "exact costs"

@@ -48,6 +48,9 @@ def search(
         list[str] | None,
         typer.Option("--device", "-d", metavar="DEVICE", help="Chip to search for; repeat it for more.", show_default=False),
     ] = None,
+    joint: Annotated[
+        str | None, _option("worst|mean", "A front for all devices together too, by the worst or the mean of their latencies.")
+    ] = None,
     space: Annotated[str | None, _option("NAME|FILE", "Search space: name or YAML file; one that fits the data.")] = None,
     data: Annotated[
         str, typer.Option(metavar="NAME|PATH", help="digits, a folder or .zip with train/<class>/*.jpg and test/<class>/*.jpg, or a .npz.")
@@ -59,13 +62,19 @@ def search(
     resumed: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="With --resume: the study to go on with.", show_default=False)
     ] = None,
-    trials: Annotated[int | None, typer.Option(metavar="N", help="Architectures to evaluate.", show_default="150")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Architectures to evaluate, a quarter more a further device.", show_default="150"),
+    ] = None,
     time_budget: Annotated[str | None, _option("TIME", "Wall-clock for everything, e.g. 20m or 2h.")] = None,
     target_regret: Annotated[
         str | None, _option("SHARE", "Stop when the model expects less of the hypervolume to gain, e.g. 0.5%.")
     ] = None,
     warm_start: Annotated[
         list[str] | None, _option("STUDY", "Earlier study of the same space and data: its accuracies are reused. May be repeated.")
+    ] = None,
+    start_from: Annotated[
+        list[str] | None, _option("NAME|ARCH.json", "Network of the space to evaluate first, e.g. efficientnet_lite0. May be repeated.")
     ] = None,
     objective: Annotated[
         list[str] | None,
@@ -127,12 +136,14 @@ def search(
             "--max-memory": max_memory, "--min-accuracy": min_accuracy,
         }  # fmt: skip
         values = {
-            "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "space": space, "data": data,
+            "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "joint": joint, "space": space,
+            "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
             "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
             "verify": verify, "via": via, "workers": workers, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),
+            "start_from": tuple(_absolute(name, Path(name).is_file()) for name in start_from or ()),
             "target_regret": None if target_regret is None else parse(target_regret, "share", "--target-regret"),
         }  # fmt: skip
         config = _new(values, epochs, make_recipe(data, epochs, recipe or ()))

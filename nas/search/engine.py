@@ -19,7 +19,7 @@ from nas.metrics import Candidate, Constraint, Metric, Objective
 from nas.search import pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.sampler import SpaceExhaustedError, UniqueSampler, distributions
-from nas.search.scoring import Scorer
+from nas.search.scoring import BaseScorer
 
 __all__ = ["Problem", "losses", "run"]
 
@@ -40,7 +40,7 @@ class Problem:
         target_regret: stop when the sampler expects no candidate to add this share of the hypervolume; one that expects nothing goes on.
     """
 
-    scorer: Scorer
+    scorer: BaseScorer
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     reference: tuple[float, ...]
@@ -156,7 +156,7 @@ def _known(accuracies: dict[Architecture, Evaluation], arch: Architecture) -> Fu
     return future
 
 
-def _evaluated_only(candidate: Candidate, scorer: Scorer) -> dict[str, Metric]:
+def _evaluated_only(candidate: Candidate, scorer: BaseScorer) -> dict[str, Metric]:
     """What the evaluator gave: the same on every device."""
     scored = scorer.metrics(candidate.arch)
     return {name: metric for name, metric in candidate.metrics.items() if name not in scored}

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from nas.search import pareto
+
 __all__ = ["Front", "shortfall"]
 
 Array = NDArray[np.float64]
@@ -44,6 +46,8 @@ class Front:
         self._top = reference[1:]
         k = costs.shape[1]
         inside = (losses < reference[0]) & (costs < self._top).all(axis=1)
+        # A dominated member attains nothing, and would only cut the grid finer.
+        inside[inside] = pareto.front(np.column_stack([losses, costs])[inside])
         losses, costs = losses[inside], costs[inside]
         most = int(CELLS ** (1.0 / k)) if k else 1
         self._edges = [_edges(costs[:, j], most) for j in range(k)]

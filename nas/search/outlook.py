@@ -25,6 +25,8 @@ __all__ = ["Evidence", "Kernels", "Outlook", "normal_scores"]
 
 TRAINED = 256
 """Points a Gaussian process is given at most: half nearest the front, half spread over the rest. Its cost grows with the square."""
+LOOKED_AT = 1024
+"""Evaluated points at most, the nearest to the front, of which the model's word is asked: the front by expected losses is among them."""
 FITTED = 160
 """Points that a kernel is fitted on at most: more hardly move a dozen of parameters."""
 FIRST_FIT, REFIT = 8, 1.15
@@ -155,7 +157,8 @@ class Outlook:
         self._correction = _Correction(ground, kernels, features[:n], evidence, ground.scaled(evidence.losses[:, known] * signs[known]))
         costs, costs_std = self._correction.at(rows, features)
         costs[:n], costs_std[:n] = self._correction.told(costs[:n], costs_std[:n])
-        chosen = _chosen(costs[:n], evidence.losses[:, unknown[0]] if unknown else np.zeros(n))
+        nearest = _nearest(costs[:n], evidence.losses[:, unknown[0]] if unknown else np.zeros(n))
+        chosen = _chosen(nearest)
         # The first is the dear one; others that are minimised and positive are costs that have to be learned.
         are_costs = [column != unknown[0] and signs[column] > 0 and bool((evidence.losses[:, column] > 0).all()) for column in unknown]
         modelled = [
@@ -166,6 +169,8 @@ class Outlook:
         for other in self._others:
             mean, std = other.predict(features)
             costs, costs_std = np.column_stack([costs, mean]), np.column_stack([costs_std, np.where(np.arange(len(rows)) < n, 0.0, std)])
+        looked_at = np.concatenate([np.sort(nearest[:LOOKED_AT]), np.arange(n, len(rows))])
+        rows, features, costs, costs_std = rows[looked_at], features[looked_at], costs[looked_at], costs_std[looked_at]
         top = [1.0 + MARGIN] * len(known) + [other.reference for other in self._others]
         if self._loss is not None:
             # Expected, not told: a lucky evaluation would hide what lies behind it.
@@ -240,17 +245,20 @@ class _Correction:
         return costs, std
 
 
-def _chosen(costs: Array, losses: Array) -> NDArray[np.intp]:
+def _nearest(costs: Array, losses: Array) -> NDArray[np.intp]:
+    """Evaluated points by how much better the best is that costs no more: first those on the front."""
+    scores = normal_scores(losses) if len(losses) else losses
+    best = pareto.front(np.column_stack([scores, costs]))
+    at_most = (costs[:, None] >= costs[None, best]).all(axis=2)
+    gap = scores - np.min(np.where(at_most, scores[None, best], np.inf), axis=1, initial=np.inf)
+    return np.argsort(gap, kind="stable")
+
+
+def _chosen(nearest: NDArray[np.intp]) -> NDArray[np.intp]:
     """Which evaluated points a model is given."""
-    n = len(losses)
-    if n <= TRAINED:
-        return np.arange(n)
-    # How much better the best is that costs no more: 0 on the front.
-    at_most = (costs[:, None] >= costs[None]).all(axis=2)
-    scores = normal_scores(losses)
-    gap = scores - np.min(np.where(at_most, scores[None], np.inf), axis=1)
-    order = np.argsort(gap, kind="stable")
-    near, rest = order[: TRAINED // 2], np.sort(order[TRAINED // 2 :])
+    if len(nearest) <= TRAINED:
+        return np.arange(len(nearest))
+    near, rest = nearest[: TRAINED // 2], np.sort(nearest[TRAINED // 2 :])
     spread = rest[np.linspace(0, len(rest) - 1, TRAINED - TRAINED // 2).round().astype(int)]
     return np.sort(np.concatenate([near, spread]))
 

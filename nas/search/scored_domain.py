@@ -10,7 +10,7 @@ import numpy as np
 from nas.errors import SpaceError, StudyError
 from nas.metrics import Constraint, Objective
 from nas.search.domain import Array, KnownCosts, Params, Rows
-from nas.search.scoring import Scorer
+from nas.search.scoring import BaseScorer
 
 __all__ = ["ScoredDomain"]
 
@@ -31,7 +31,7 @@ class ScoredDomain:
         constraints: those on metrics that the scorer does not give are left to others.
     """
 
-    def __init__(self, scorer: Scorer, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
+    def __init__(self, scorer: BaseScorer, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
         self._scorer, self._space = scorer, scorer.space
         self.names = tuple(gene.name for gene in self._space.genes)
         self.sizes = tuple(len(gene.choices) for gene in self._space.genes)
@@ -68,7 +68,7 @@ class ScoredDomain:
         """Values of the known objectives, and the errors of those that are predicted."""
         values = self._values(rows)
         found = np.stack([values[name] for name in self._metrics], axis=1) if self._metrics else np.zeros((len(rows), 0))
-        error = min(self._scorer.predictor.half_width / BAND_Z, OWN_ERROR)
+        error = min(self._scorer.half_width / BAND_Z, OWN_ERROR)
         std = np.zeros_like(found)
         for column, name in enumerate(self._metrics):
             if name in ("latency_s", "energy_j"):

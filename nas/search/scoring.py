@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +17,13 @@ from nas.cost import count, count_rows
 from nas.errors import InfeasibleError
 from nas.hardware.energy import modelled_energy
 from nas.hardware.predictor import BlockTable, LatencyPredictor
+from nas.hardware.predictor_file import predictor_to_dict
 from nas.hardware.profile import Power
 from nas.metrics import Constraint, Metric
 from nas.space import SearchSpace
 from nas.target import Target
 
-__all__ = ["Feasible", "Scorer"]
+__all__ = ["BaseScorer", "Feasible", "Scorer"]
 
 Rows = NDArray[np.int16]
 POOL = 1_000_000
@@ -56,35 +60,29 @@ class Feasible:
         return f"{self.scored:,} scored, {self.share:.0%} feasible, latency {low:.3g} to {high:.3g} ms"
 
 
-class Scorer:
-    """Everything but accuracy, for one space on one target."""
+class BaseScorer(ABC):
+    """Everything but accuracy, for one space on one target.
 
-    def __init__(self, space: SearchSpace, target: Target, predictor: LatencyPredictor, power: Power) -> None:
-        self.space = space
-        self.power = power
-        self.target = target
-        self.predictor = predictor
+    Attributes:
+        target: what candidates are said to run on.
+        half_width: of the 90 % band of predicted latency, as a share.
+        digest: of what the figures come from; another one means that what was told to a study is not comparable any more.
+    """
 
+    def __init__(self, space: SearchSpace, target: Target, half_width: float, digest: str) -> None:
+        self.space, self.target, self.half_width, self.digest = space, target, half_width, digest
+
+    @abstractmethod
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
         """Counted, predicted and modelled metrics of one architecture."""
-        blocks = self.space.decode(arch)
-        latency = self.predictor.predict(blocks, self.target.threads)
-        return {
-            **count(blocks, self.target.precision).metrics(),
-            "latency_s": latency,
-            "energy_j": modelled_energy(latency, self.power, self.target.threads),
-        }
 
-    @cached_property
-    def _table(self) -> BlockTable:
-        return self.predictor.fold(self.space.blocks)
-
+    @abstractmethod
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """The values of `metrics` for many architectures: each of shape (n,)."""
-        index = self.space.block_index(rows)
-        found = count_rows(self.space.blocks, index, self.target.precision)
-        latency = self._table.rows(index, self.target.threads)[0]
-        return {**found, "latency_s": latency, "energy_j": self.power.at(self.target.threads) * latency}
+
+    def words(self, arch: Architecture) -> str:  # noqa: ARG002
+        """What a reader should know of an architecture besides its metrics; empty for nothing."""
+        return ""
 
     def meets(self, rows: Rows, constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
         """Which rows meet every constraint on a metric that is known before accuracy."""
@@ -164,10 +162,40 @@ class Scorer:
         return best
 
 
+class Scorer(BaseScorer):
+    """One device: its predictor gives latency, its watts give energy."""
+
+    def __init__(self, space: SearchSpace, target: Target, predictor: LatencyPredictor, power: Power) -> None:
+        text = json.dumps(predictor_to_dict(predictor), sort_keys=True)
+        super().__init__(space, target, predictor.half_width, hashlib.sha256(text.encode()).hexdigest()[:12])
+        self.predictor, self.power = predictor, power
+
+    def metrics(self, arch: Architecture) -> dict[str, Metric]:
+        """See `BaseScorer.metrics`."""
+        blocks = self.space.decode(arch)
+        latency = self.predictor.predict(blocks, self.target.threads)
+        return {
+            **count(blocks, self.target.precision).metrics(),
+            "latency_s": latency,
+            "energy_j": modelled_energy(latency, self.power, self.target.threads),
+        }
+
+    @cached_property
+    def _table(self) -> BlockTable:
+        return self.predictor.fold(self.space.blocks)
+
+    def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
+        """See `BaseScorer.values`."""
+        index = self.space.block_index(rows)
+        found = count_rows(self.space.blocks, index, self.target.precision)
+        latency = self._table.rows(index, self.target.threads)[0]
+        return {**found, "latency_s": latency, "energy_j": self.power.at(self.target.threads) * latency}
+
+
 class _Pool:
     """What was seen of a pool that is scored in chunks; rows of it that are feasible are kept, up to a number."""
 
-    def __init__(self, scorer: Scorer, constraints: Sequence[Constraint]) -> None:
+    def __init__(self, scorer: BaseScorer, constraints: Sequence[Constraint]) -> None:
         self._scorer, self._constraints = scorer, constraints
         self.rows: list[Rows] = []
         self.scored = self.feasible = 0

@@ -25,6 +25,7 @@ from nas.search.front import CUT_OFF
 from nas.target import Target
 
 __all__ = [
+    "TOLD",
     "BaseSampler",
     "BaseStorage",
     "Evaluated",
@@ -54,6 +55,8 @@ _ROUND, _FINALIST = "/round-", "finalist:"
 
 SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
+TOLD = "told"
+"""Attribute of a study: with how many candidates it began that were evaluated for another device."""
 JOURNAL = "journal://"
 INSERT = text(
     "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (:trial, :name, :value, :distribution)"
@@ -283,8 +286,14 @@ def _known(candidate: Candidate, seconds: float) -> dict[str, Any]:
     return {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), "metrics": metrics, "seconds": seconds}
 
 
-def add(study: Study, space: Mapping[str, BaseDistribution], candidate: Candidate, objectives: Sequence[Objective]) -> None:
-    """Adds a candidate that was evaluated elsewhere, as told."""
+def add(
+    study: Study, space: Mapping[str, BaseDistribution], candidate: Candidate, objectives: Sequence[Objective], seconds: float = 0.0
+) -> None:
+    """Adds a candidate that was evaluated elsewhere, as told.
+
+    Args:
+        seconds: that its accuracy took there.
+    """
     active = dict(candidate.arch.genes)
     params = {
         name: active.get(name, distribution.choices[0])
@@ -292,7 +301,7 @@ def add(study: Study, space: Mapping[str, BaseDistribution], candidate: Candidat
         if isinstance(distribution, CategoricalDistribution)
     }
     study.add_trial(create_trial(
-        params=params, distributions=dict(space), user_attrs={"candidate": _known(candidate, 0.0)},
+        params=params, distributions=dict(space), user_attrs={"candidate": _known(candidate, seconds)},
         values=[candidate.metrics[objective.metric].value for objective in objectives],
     ))  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.bench import overhead, search
-from nas.bench.nasbench import PROBLEMS, Table, TableDomain, describe, executed, load_table, number
+from nas.bench.nasbench import PROBLEMS, Table, TableDomain, describe, load_table, number, operators
 from nas.bench.searchers import OURS, PEERS, searched
 from nas.errors import DataError
 from nas.search import pareto
@@ -33,7 +33,7 @@ def test_descriptors_are_facts_of_the_graph() -> None:
     rows = np.array([[2, 0, 1, 0, 3, 3], [0, 0, 3, 4, 0, 3], [1, 1, 1, 1, 1, 1]], dtype=np.int16)
     # skips, 1x1, 3x3, pools on live edges; live edges; most convolutions on a path; paths with 0, 1, 2 of them
     assert describe(rows).tolist() == [[1, 1, 2, 0, 4, 2, 0, 0, 2], [0, 0, 0, 1, 1, 0, 1, 0, 0], [6, 0, 0, 0, 6, 0, 4, 0, 0]]
-    assert executed(rows)[1].tolist() == [0, 0, 2, 1]
+    assert operators(rows)[1].tolist() == [0, 0, 2, 1]
     assert number(rows)[2] == sum(5**i for i in range(6))
 
 

@@ -31,7 +31,11 @@ from nas.training.data import load_data
 from tests.command import Nas, nas_command
 
 DEVICES = ("raspberrypi4", "pixel3")
+FRONTS = (*DEVICES, "joint-worst")
 TRIALS = 8
+MORE = 2
+"""A quarter as many for each further front, which is told what was found for those before it."""
+CANDIDATES = dict(zip(FRONTS, (TRIALS, TRIALS + MORE, TRIALS + 2 * MORE), strict=True))
 QUICK = ("--epochs", "1", "--seed", "1")
 
 
@@ -65,6 +69,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         DEVICES[0],
         "-d",
         DEVICES[1],
+        "--joint",
+        "worst",
         "--study",
         "main",
         "--runs",
@@ -100,14 +106,14 @@ def test_every_file_is_there(study: Study) -> None:
     names = {path.name for path in study.folder.iterdir()}
     files = {"config.json", "study.db", "candidates.parquet", "front.json", "front.csv", "front.html", "front.png", "log.jsonl"}
     assert files | {"fronts", "models"} <= names
-    assert {path.stem for path in (study.folder / "fronts").iterdir()} == set(DEVICES)
+    assert {path.stem for path in (study.folder / "fronts").iterdir()} == set(FRONTS)
     assert (study.folder / "front.json").read_bytes() == (study.folder / "fronts" / f"{DEVICES[0]}.json").read_bytes()
     assert not list(study.folder.rglob("*.tmp"))
     assert not list(study.folder.rglob("*.pkl"))
 
 
 def test_what_is_printed_is_what_is_written(study: Study) -> None:
-    assert [FrontRecord.from_dict(front) for front in study.printed["fronts"]] == [study.front(device) for device in DEVICES]
+    assert [FrontRecord.from_dict(front) for front in study.printed["fronts"]] == [study.front(device) for device in FRONTS]
     assert (study.printed["schema"], study.printed["study"]) == (1, "main")
     assert study.told.startswith("This will take about")
     assert "MiB of disk" in study.told.splitlines()[0]
@@ -115,12 +121,12 @@ def test_what_is_printed_is_what_is_written(study: Study) -> None:
 
 
 def test_every_number_has_a_source_and_fronts_hold_together(study: Study) -> None:
-    for device in DEVICES:
+    for device in FRONTS:
         front = study.front(device)
         assert (front.device, front.space, front.data) == (device, "mobilenet_tiny", "digits")
         assert front.hypervolume > 0
         assert front.front
-        assert len(front.candidates) == TRIALS
+        assert len(front.candidates) == CANDIDATES[device]
         for each in front.candidates:
             metrics = each.candidate.metrics
             assert set(metrics) <= set(UNITS)
@@ -143,30 +149,41 @@ def test_every_number_has_a_source_and_fronts_hold_together(study: Study) -> Non
 
 def test_the_table_and_the_log_have_every_candidate(study: Study) -> None:
     table = pd.read_parquet(study.folder / "candidates.parquet")
-    assert len(table) == TRIALS * len(DEVICES)
-    for device in DEVICES:
+    assert len(table) == sum(CANDIDATES.values())
+    for device in FRONTS:
         ids = [each.id for each in study.front(device).candidates]
         assert sorted(table[table.device == device].id) == sorted(ids)
     events = EventLog(study.folder / "log.jsonl").read()
     kinds = [event["kind"] for event in events]
-    assert kinds.count("trial") == TRIALS * len(DEVICES)
-    assert kinds.count("finalist") == sum(len(study.front(device).finalists) for device in DEVICES)
+    assert kinds.count("trial") == TRIALS + 2 * MORE
+    assert kinds.count("finalist") == sum(len(study.front(device).finalists) for device in FRONTS)
     assert kinds[-1] == "done"
     assert not [event for event in events if event["kind"] == "warning"]
 
 
-def test_a_second_device_costs_no_evaluation(study: Study) -> None:
+def test_a_further_device_is_told_what_was_found_for_others(study: Study) -> None:
     table = pd.read_parquet(study.folder / "candidates.parquet")
-    first, second = (table[table.device == device].set_index("arch_id") for device in DEVICES)
-    both = first.index.intersection(second.index)
-    assert len(both) > TRIALS // 2  # the ends of the space, and what is spread over it, are asked for on both
-    assert (first.seconds[both] == second.seconds[both]).all()
-    assert (first.accuracy_search[both] == second.accuracy_search[both]).all()
-    assert first.latency_s[both].max() > second.latency_s[both].max()  # each device has costs of its own
+    first, second, joint = (table[table.device == device].set_index("arch_id") for device in FRONTS)
+    assert set(first.index) < set(second.index) < set(joint.index)
+    for one, other in ((first, second), (second, joint)):
+        assert (one.seconds == other.seconds[one.index]).all()
+        assert (one.accuracy_search == other.accuracy_search[one.index]).all()
+    # Each device has costs of its own, and what is good on both is as slow as on the slower.
+    slowest = np.maximum(first.latency_s, second.latency_s[first.index])
+    assert (joint.latency_s[first.index] == slowest).all()
+    assert first.latency_s.max() > second.latency_s[first.index].max()
+
+
+def test_a_front_of_several_devices_says_what_each_takes(study: Study) -> None:
+    known = {each.candidate.arch: 1e3 * (each.value("latency_s") or 0) for each in study.front("pixel3").candidates}
+    for each in study.front("joint-worst").front:
+        if each.candidate.arch in known:
+            assert f"pixel3 {known[each.candidate.arch]:.4g} ms" in each.note
+        assert "raspberrypi4 " in each.note
 
 
 def test_exported_models_classify_the_test_set_as_the_table_says(study: Study) -> None:
-    for device in DEVICES:
+    for device in FRONTS:
         for each in study.front(device).finalists:
             path = study.folder / each.artifacts["onnx"]
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -184,7 +201,7 @@ def test_mlflow_has_the_study_and_its_candidates(study: Study) -> None:
     experiments = [each.experiment_id for each in client.search_experiments()]
     (parent,) = client.search_runs(experiments, "tags.kind = 'search' AND tags.study = 'main'")
     children = client.search_runs(experiments, "tags.kind = 'candidate' AND tags.study = 'main'")
-    wanted = {each.id for device in DEVICES for each in study.front(device).candidates if each.on_front or each.finalist}
+    wanted = {each.id for device in FRONTS for each in study.front(device).candidates if each.on_front or each.finalist}
     assert parent.info.status == "FINISHED"
     assert {run.data.tags["candidate_id"] for run in children} == wanted
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -216,7 +233,7 @@ def test_rebuilt_from_the_storage_the_front_is_the_same(study: Study, nas: Nas, 
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     ended = nas("studies", "rebuild", "main", "--runs", tmp_path, "--json")
     assert ended.code == 0, ended.err
-    for device in DEVICES:
+    for device in FRONTS:
         before, after = (read_front(folder, device).to_dict() for folder in (study.folder, tmp_path / "main"))
         assert after | {"created": 0, "search": 0} == before | {"created": 0, "search": 0}
     tables = [pd.read_parquet(folder / "candidates.parquet") for folder in (study.folder, tmp_path / "main")]

@@ -1,0 +1,135 @@
+"""What a new study begins with: earlier studies, networks that are named, what other devices' searches found."""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.config import SearchConfig, check_config
+from nas.cost import count
+from nas.errors import InputError, StudyError, UnknownNameError
+from nas.events import Event
+from nas.metrics import Metric
+from nas.opening import begin_studies, own_storage
+from nas.preparation import FURTHER, Prepared, prepare
+from nas.rounds import Searched, search_device
+from nas.search import storage
+from nas.search.executors import Evaluation
+from nas.space import SearchSpace
+
+TRIALS = 12
+
+
+class Growing:
+    """An executor that finds larger networks more accurate, and keeps what it was asked for."""
+
+    capacity = 1
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self.asked: list[Architecture] = []
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        self.asked.append(arch)
+        macs = count(self._space.decode(arch)).macs
+        future: Future[Evaluation] = Future()
+        future.set_result(Evaluation({"accuracy_search": Metric(1 - 1e3 / (1e3 + macs), "1", "supernet", std=0.01)}, 0.25))
+        return future
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def config(**changes: Any) -> SearchConfig:
+    values = {"study": "s", "devices": ("raspberrypi4",), "space": "mobilenet_tiny", "data": "digits", "trials": TRIALS}
+    return check_config({**values, **changes})
+
+
+def ready(runs: Path, **changes: Any) -> Prepared:
+    return prepare(config(**changes), runs, lambda event: None, lambda: False)
+
+
+def searched(prepared: Prepared, runs: Path, executor: Growing) -> list[Searched]:
+    folder = runs / prepared.config.study
+    folder.mkdir(exist_ok=True)
+    store = own_storage(folder)
+    accuracies: dict[Architecture, Evaluation] = {}
+    events: list[Event] = []
+    return [
+        search_device(prepared, device, study, store, executor, accuracies, events.append, lambda: False, None)
+        for device, study in zip(prepared.devices, begin_studies(prepared, store, runs), strict=True)
+    ]
+
+
+def test_a_further_device_is_told_all_that_is_known_and_adds_a_quarter(tmp_path: Path) -> None:
+    prepared = ready(tmp_path, devices=("raspberrypi4", "pixel3"), joint="mean")
+    executor = Growing(prepared.space)
+    first, second, joint = searched(prepared, tmp_path, executor)
+    more = math.ceil(FURTHER * TRIALS)
+    assert [len(each.done) for each in (first, second, joint)] == [TRIALS, TRIALS + more, TRIALS + 2 * more]
+    assert len(executor.asked) == len(set(executor.asked)) <= TRIALS + 2 * more
+    told = {each.candidate.arch: each for each in second.done}
+    for each in first.done:
+        assert told[each.candidate.arch].seconds == each.seconds == 0.25
+        assert told[each.candidate.arch].candidate.metrics["accuracy_search"] == each.candidate.metrics["accuracy_search"]
+        assert told[each.candidate.arch].candidate.target.device == "pixel3"
+    assert joint.device.target.device == "joint-mean"
+    # Going on asks for nothing: what was told is told once.
+    again = searched(prepared, tmp_path, Growing(prepared.space))
+    assert [len(each.done) for each in again] == [len(each.done) for each in (first, second, joint)]
+
+
+def test_what_a_crash_cut_off_while_it_was_told_is_told_once(tmp_path: Path) -> None:
+    prepared = ready(tmp_path, devices=("raspberrypi4", "pixel3"))
+    first, second = searched(prepared, tmp_path, Growing(prepared.space))
+    cut = ready(tmp_path, study="cut", devices=("raspberrypi4", "pixel3"))
+    (tmp_path / "cut").mkdir()
+    store = own_storage(tmp_path / "cut")
+    study = begin_studies(cut, store, tmp_path)[1]
+    some = [each.candidate for each in second.done[:5]]
+    for each in some:
+        storage.add(study, {name: found for name, found in second.study.trials[0].distributions.items()}, each, cut.objectives)  # noqa: C416
+    after = searched(cut, tmp_path, Growing(cut.space))[1]
+    archs = [each.candidate.arch for each in after.done]
+    assert len(archs) == len(set(archs)) == len(second.done)
+    assert {each.candidate.arch for each in first.done} < set(archs)
+
+
+def test_accuracies_of_an_earlier_study_count(tmp_path: Path) -> None:
+    before = ready(tmp_path)
+    (old,) = searched(before, tmp_path, Growing(before.space))
+    warm = ready(tmp_path, study="warm", warm_start=("s",), trials=TRIALS + 3)
+    executor = Growing(warm.space)
+    (new,) = searched(warm, tmp_path, executor)
+    assert len(new.done) == TRIALS + 3
+    assert len(executor.asked) == 3
+    assert {each.candidate.arch for each in old.done} < {each.candidate.arch for each in new.done}
+    with pytest.raises(StudyError, match="--warm-start nothing: .* is absent"):
+        searched(ready(tmp_path, study="other", warm_start=("nothing",)), tmp_path, executor)
+    with pytest.raises(StudyError, match="its accuracies are of no use here"):
+        searched(ready(tmp_path, study="other", warm_start=("s",), seed=1), tmp_path, executor)
+
+
+def test_networks_that_are_named_are_evaluated_first(tmp_path: Path) -> None:
+    space = ready(tmp_path).space
+    mine = space.sample(7)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"blocks": [block.to_dict() for block in space.decode(mine)]}), encoding="utf-8")
+    prepared = ready(tmp_path, start_from=(str(path),))
+    executor = Growing(space)
+    searched(prepared, tmp_path, executor)
+    assert space.decode(executor.asked[0]) == space.decode(mine)
+    assert executor.asked[1:3] == [space.largest, space.smallest]
+
+
+def test_a_network_of_another_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--start-from mobilenet_v2: that is no network of space mobilenet_tiny for 10 classes"):
+        ready(tmp_path, start_from=("mobilenet_v2",))
+    with pytest.raises(UnknownNameError, match="did you mean mobilenet_v2"):
+        ready(tmp_path, start_from=("mobilenetv2",))
