@@ -125,7 +125,8 @@ def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number
     rows = device.feasible.rows
     fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
     domain = ScoredDomain(device.scorer, prepared.objectives, config.constraints)
-    base = sampler(config.sampler, SamplerContext(space, domain, config.trials, config.seed))
+    floor = max((each.bound for each in config.constraints if each.kind == "min" and each.metric == "accuracy_search"), default=None)
+    base = sampler(config.sampler, SamplerContext(space, domain, config.trials, config.seed, floor))
     unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
     facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
     name = study_name(prepared, device)

@@ -110,7 +110,7 @@ def test_accuracies_of_an_earlier_study_count(tmp_path: Path) -> None:
     assert len(new.done) == TRIALS + 3
     assert len(executor.asked) == 3
     assert {each.candidate.arch for each in old.done} < {each.candidate.arch for each in new.done}
-    with pytest.raises(StudyError, match="--warm-start nothing: .* is absent"):
+    with pytest.raises(StudyError, match=r"--warm-start nothing: .* is absent"):
         searched(ready(tmp_path, study="other", warm_start=("nothing",)), tmp_path, executor)
     with pytest.raises(StudyError, match="its accuracies are of no use here"):
         searched(ready(tmp_path, study="other", warm_start=("s",), seed=1), tmp_path, executor)

@@ -54,6 +54,8 @@ class FrontSampler(BaseSampler):
         canonical: the parameters that matter, given all, e.g. {"depth": 1, "kernel_size_2": 5} -> {"depth": 1}. Points that differ only in
             others are one point.
         descriptors: numbers that describe a point to the model, always as many.
+        floor: value of the first objective that is not known, e.g. the accuracy, beyond which a point is of no use. None is needed: without
+            one the worst tenth of what was seen is of no interest.
         seed: of everything that is random.
 
     Raises:
@@ -68,6 +70,7 @@ class FrontSampler(BaseSampler):
         constraints: Sequence[Callable[[Params], float]] = (),
         canonical: Callable[[Params], Params] | None = None,
         descriptors: Callable[[Params], Sequence[float]] | None = None,
+        floor: float | None = None,
         seed: int = 0,
     ) -> None:
         for objective in costs or {}:
@@ -79,14 +82,14 @@ class FrontSampler(BaseSampler):
             raise InputError("costs, constraints, canonical and descriptors are functions of the parameters: name them all by space=")
         self._space = None if space is None else dict(space)
         self._domain: Domain | None = None if space is None else ParamDomain(space, costs, constraints, canonical, descriptors)
-        self._seed = seed
+        self._seed, self._floor = seed, floor
         self._inferred = IntersectionSearchSpace()
         self._views: dict[tuple[str, str], _View] = {}
 
     @classmethod
-    def over(cls, domain: Domain, space: Mapping[str, BaseDistribution], seed: int) -> FrontSampler:
+    def over(cls, domain: Domain, space: Mapping[str, BaseDistribution], seed: int, floor: float | None = None) -> FrontSampler:
         """A sampler of a domain that answers for many points at once, as that of a `SearchSpace` does."""
-        made = cls(space, seed=seed)
+        made = cls(space, floor=floor, seed=seed)
         made._domain = domain
         return made
 
@@ -134,7 +137,9 @@ class FrontSampler(BaseSampler):
             ground = Ground(domain, [float(signs[objective]) for objective in domain.known], self._seed)
             while len(self._views) >= VIEWS:
                 del self._views[next(iter(self._views))]
-            self._views[key] = _View(domain, Proposer(ground, signs, self._seed), signs, is_given=self._space is not None)
+            unknown = [sign for objective, sign in enumerate(signs) if objective not in domain.known]
+            worst = float(unknown[0]) * self._floor if unknown and self._floor is not None else None
+            self._views[key] = _View(domain, Proposer(ground, signs, self._seed, worst), signs, is_given=self._space is not None)
         return self._views[key]
 
 

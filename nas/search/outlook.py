@@ -114,12 +114,15 @@ class _Modelled:
     """
 
     def __init__(
-        self, kernels: Kernels, evidence: Evidence, losses: Array, features: Features, chosen: NDArray[np.intp], *, is_cost: bool
-    ) -> None:
+        self, kernels: Kernels, evidence: Evidence, losses: Array, features: Features, chosen: NDArray[np.intp], *, is_cost: bool,
+        worst: float | None = None,
+    ) -> None:  # fmt: skip
         n = len(losses)
         scores = cost_scores(losses) if is_cost else normal_scores(losses)
         pending = np.arange(n, len(features))
         self.reference = float(scores.max() + MARGIN * np.ptp(scores)) if is_cost else float(np.quantile(scores, REFERENCE))
+        if worst is not None and (losses <= worst).any():
+            self.reference = min(self.reference, float(scores[losses <= worst].max()))
         self.models = []
         for kernel in (kernels.fitted(evidence.rows, losses), kernels.default()):
             model = GaussianProcess(kernel, features[chosen], scores[chosen])
@@ -141,13 +144,16 @@ class Outlook:
     Args:
         signs: of each objective, 1 where it is minimised, -1 where it is maximised.
         rng: for draws over uncertain costs.
+        worst: largest loss of the first modelled objective that counts; None where any may. It waits until a point reaches it.
 
     Attributes:
         members: rows of the front, pending points included, (m, genes).
         volume: of the front, in the units of `gain`.
     """
 
-    def __init__(self, ground: Ground, kernels: Kernels, evidence: Evidence, signs: Array, rng: np.random.Generator) -> None:
+    def __init__(
+        self, ground: Ground, kernels: Kernels, evidence: Evidence, signs: Array, rng: np.random.Generator, worst: float | None = None
+    ) -> None:
         self._ground = ground
         known = np.array(ground.domain.known, dtype=np.intp)
         unknown = [column for column in range(len(signs)) if column not in ground.domain.known]
@@ -162,9 +168,12 @@ class Outlook:
         # The first is the dear one; others that are minimised and positive are costs that have to be learned.
         are_costs = [column != unknown[0] and signs[column] > 0 and bool((evidence.losses[:, column] > 0).all()) for column in unknown]
         modelled = [
-            _Modelled(kernels, evidence, evidence.losses[:, column], features, chosen, is_cost=is_cost)
+            _Modelled(
+                kernels, evidence, evidence.losses[:, column], features, chosen, is_cost=is_cost,
+                worst=worst if column == unknown[0] else None,
+            )
             for column, is_cost in zip(unknown, are_costs, strict=True)
-        ]
+        ]  # fmt: skip
         self._loss, self._others = (modelled[0] if modelled else None), modelled[1:]
         for other in self._others:
             mean, std = other.predict(features)

@@ -36,14 +36,15 @@ class Proposer:
 
     Args:
         signs: of each objective of the study, 1 where it is minimised, -1 where it is maximised.
+        worst: as of `Outlook`.
 
     Attributes:
         promise: of the last proposal: the most that a candidate was expected to add to the hypervolume, as a share of it; None before a
             model was asked.
     """
 
-    def __init__(self, ground: Ground, signs: Array, seed: int) -> None:
-        self._ground, self._signs, self._seed = ground, signs, seed
+    def __init__(self, ground: Ground, signs: Array, seed: int, worst: float | None = None) -> None:
+        self._ground, self._signs, self._seed, self._worst = ground, signs, seed, worst
         self._kernels = Kernels(ground)
         self.promise: float | None = None
 
@@ -80,7 +81,7 @@ class Proposer:
         return np.asarray(ground.pool[list(dict.fromkeys(chosen))])
 
     def _most_promising(self, evidence: Evidence, seen: set[bytes], rng: np.random.Generator) -> Rows:
-        outlook = Outlook(self._ground, self._kernels, evidence, self._signs, rng)
+        outlook = Outlook(self._ground, self._kernels, evidence, self._signs, rng, self._worst)
         candidates = self._unseen(self._candidates(outlook.members, rng), evidence, seen, rng)
         gains = outlook.gain(candidates)
         known = seen | {row.tobytes() for row in candidates}

@@ -65,17 +65,19 @@ class SamplerContext:
     Attributes:
         domain: the space with what is known of its architectures.
         trials: that the search may take.
+        floor: accuracy below which a candidate is of no use; None where any is of some.
     """
 
     space: SearchSpace
     domain: Domain
     trials: int
     seed: int
+    floor: float | None = None
 
 
 def front(context: SamplerContext) -> BaseSampler:
     """Ours: costs that are known, expected gain of hypervolume."""
-    return FrontSampler.over(context.domain, distributions(context.space), context.seed)
+    return FrontSampler.over(context.domain, distributions(context.space), context.seed, context.floor)
 
 
 def nsga2(context: SamplerContext) -> BaseSampler:

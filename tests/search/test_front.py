@@ -89,6 +89,19 @@ def test_it_needs_far_fewer_evaluations_than_chance() -> None:
     assert volumes[0] > volume(random)
 
 
+def test_a_floor_turns_it_to_what_is_of_use() -> None:
+    """Counted after the first 16 points, which are spread before a model is asked."""
+    useful = []
+    for floor in (None, 0.95):
+        studies = [new(ours(seed=seed, floor=floor)) for seed in range(2)]
+        found = [[accuracy(step(study)) for _ in range(36)] for study in studies]
+        useful.append(sum(value >= 0.95 for each in found for value in each[16:]))
+    assert useful[1] > 1.5 * useful[0]
+    unreachable = new(ours(floor=2.0))
+    plain = new(ours())
+    assert [step(unreachable) for _ in range(20)] == [step(plain) for _ in range(20)]
+
+
 def test_it_never_asks_twice_and_inactive_genes_make_no_other_point() -> None:
     study = new(ours())
     asked = [tuple(sorted(step(study).items())) for _ in range(45)]
