@@ -43,6 +43,6 @@ bench-report: .venv/.search
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	@echo 'installing hwnas[search,dev] into .venv, a few minutes the first time ...'
-	@$(PIP) '.[search,dev]'
+	@echo 'installing hwnas[all,dev] into .venv, a few minutes the first time ...'
+	@$(PIP) '.[all,dev]'
 	@touch $@ .venv/.search

@@ -184,7 +184,9 @@ class SearchConfig(_Frozen):
         teacher: ONNX file that finalists learn from; None for the largest network of the supernet.
         finalists: how many of the front are fine-tuned, tested and exported.
         weights: file of a supernet to start from; with 0 epochs it is used as it is.
-        workers: processes that evaluate; 1 evaluates in this one and is repeatable.
+        workers: processes that evaluate; 1 evaluates in this one and is repeatable. With `ray` at most so many, and 1 for as many as fit.
+        ray: address of a Ray cluster that evaluates, "auto" or "local"; None for this machine's processes.
+        evaluation_timeout_s: after which an evaluation is tried again elsewhere; None for many times what others took.
         verify: whether networks near the front are measured during the search, and the predictor refitted.
         via: how the device is reached for that; None for this machine.
     """
@@ -210,6 +212,8 @@ class SearchConfig(_Frozen):
     sampler: str = "front"
     finalists: int = Field(5, ge=1, le=50)
     workers: int = Field(1, ge=1, le=256)
+    ray: str | None = Field(None, min_length=1)
+    evaluation_timeout_s: float | None = Field(None, gt=0)
     verify: bool = False
     via: str | None = None
     seed: int = Field(0, ge=0, lt=2**32)  # NumPy's older generators take no more

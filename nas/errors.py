@@ -8,6 +8,7 @@ NasError                        5  something is wrong inside (a bug, or a librar
 │   ├── DataError                 2  images that cannot be used
 │   ├── ModelFileError            2  a model file that cannot be read, or with operators that we do not know
 │   ├── StudyError                2  a study that does not exist, exists already, or is another one
+│   ├── ClusterError              2  a cluster that does not answer, or whose machines lack something
 │   └── MissingExtraError         2  an optional part of the installation is absent
 ├── InfeasibleError               3  nothing meets the constraints; carries the tightest values that can be reached
 ├── SpaceExhaustedError           5  every architecture that meets the constraints was asked for; a search ends with it as a word
@@ -27,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 __all__ = [
+    "ClusterError",
     "DataError",
     "DisturbedError",
     "InfeasibleError",
@@ -102,6 +104,10 @@ class ModelFileError(InputError):
 
 class StudyError(InputError):
     """A study that does not exist, exists already, or is another one."""
+
+
+class ClusterError(InputError):
+    """A cluster that does not answer, or whose machines lack something."""
 
 
 class MissingExtraError(InputError):

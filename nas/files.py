@@ -13,14 +13,15 @@ __all__ = ["locked", "write_atomic", "write_atomic_with"]
 
 
 @contextmanager
-def locked(path: Path, taken: str) -> Iterator[None]:
+def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
     """Holds a lock file while the context lasts. The system lets go of it when the process ends, however it ends.
 
     Args:
         taken: what to say where another process holds it.
+        lockless: what to say where the file system has no locks; empty where it will do without.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written to.
+        InputError: another process holds it, there are no locks though they are needed, or the folder cannot be written to.
     """
     try:
         import fcntl
@@ -37,8 +38,9 @@ def locked(path: Path, taken: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise InputError(taken) from exc
-        except OSError:  # a file system without locks
-            pass
+        except OSError as exc:
+            if lockless:
+                raise InputError(lockless) from exc
         yield
 
 

@@ -38,6 +38,7 @@ Made = tuple[dict[str, Finalist], dict[str, str]]
 
 LOCK = ".lock"
 """File of a study's folder: whoever holds it is the study's one driver."""
+ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
 RESERVE_S = 10.0
 """Of a time budget: for plots and MLflow."""
 
@@ -79,23 +80,26 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
         changed = describe_change(prepared.cache, load_data_record(folder), prepared.data.to_dict())
         raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
     shared = shared_storage(prepared, resume=resume)
-    with locked(folder / LOCK, f"study {config.study} is being searched by another process: wait until it ends, or stop it"):
+    taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
+    lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
+    with locked(folder / LOCK, taken, lockless if shared is None else ""):
         save_config(folder, config, prepared)
         store = shared or own_storage(folder)
-        studies = begin_studies(prepared, store, runs)
-        recorder = Recorder(folder, prepared, on_event)
-        recorder.start(runs)
-        status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
-        try:
-            fronts = _searched(prepared, studies, store, recorder, folder, stop, started)
-            status = "FINISHED"
-        except (StoppedError, KeyboardInterrupt):
-            status = "KILLED"
-            raise
-        finally:
-            took = time.monotonic() - started
-            seconds = storage.spend(clock(prepared, store), took)
-            recorder.finish(status)
+        with storage.driving(clock(prepared, store)) as superseded:
+            studies = begin_studies(prepared, store, runs)
+            recorder = Recorder(folder, prepared, on_event)
+            recorder.start(runs)
+            status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+            try:
+                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started)
+                status = "FINISHED"
+            except (StoppedError, KeyboardInterrupt):
+                status = "KILLED"
+                raise
+            finally:
+                took = time.monotonic() - started
+                seconds = storage.spend(clock(prepared, store), took)
+                recorder.finish(status)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view_path)
@@ -208,7 +212,7 @@ def _search(
 ) -> list[Searched]:  # fmt: skip
     """Searches device after device; accuracies are shared, so each further device evaluates only what is new."""
     config = prepared.config
-    executor = open_executor(config.evaluator, context, config.workers)
+    executor = open_executor(config.evaluator, context, config.workers, config.ray)
     accuracies: dict[Architecture, Evaluation] = {}
     found = []
     try:

@@ -81,6 +81,9 @@ class _Free:
         future.set_result(Evaluation({"accuracy_search": _accuracy(arch)}, 0.0))
         return future
 
+    def abandon(self, future: Future[Evaluation]) -> None:
+        """Nothing is ever under way."""
+
     def close(self) -> None:
         """Nothing to close."""
 

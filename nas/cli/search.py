@@ -105,6 +105,10 @@ def search(
     ] = False,
     via: Annotated[str | None, _option("ADDRESS", "How --verify reaches a device other than host: ssh://user@host.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that evaluate; 1 is repeatable.")] = 1,
+    ray: Annotated[str | None, _option("auto|ADDRESS", "Evaluate on a Ray cluster, e.g. 10.0.0.1:6379.")] = None,
+    evaluation_timeout: Annotated[
+        str | None, _option("TIME", "Try an evaluation again that takes longer; else many times what others took.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="Of the study's storage.", show_default="SQLite in the study's folder")
     ] = None,
@@ -141,9 +145,10 @@ def search(
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
             "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
-            "verify": verify, "via": via, "workers": workers, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
+            "verify": verify, "via": via, "workers": workers, "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),
             "start_from": tuple(_absolute(name, Path(name).is_file()) for name in start_from or ()),
+            "evaluation_timeout_s": None if evaluation_timeout is None else parse(evaluation_timeout, "duration", "--evaluation-timeout"),
             "target_regret": None if target_regret is None else parse(target_regret, "share", "--target-regret"),
         }  # fmt: skip
         config = _new(values, epochs, make_recipe(data, epochs, recipe or ()))

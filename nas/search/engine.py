@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.study import Study
-from optuna.trial import Trial
 
 from nas.architecture import Architecture
 from nas.errors import NasError, StoppedError
@@ -20,6 +18,7 @@ from nas.search import pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.sampler import SpaceExhaustedError, UniqueSampler, distributions
 from nas.search.scoring import BaseScorer
+from nas.search.underway import Asked, UnderWay
 
 __all__ = ["Problem", "losses", "run"]
 
@@ -37,6 +36,7 @@ class Problem:
 
     Attributes:
         reference: reference point of the hypervolume, in the units of the objectives.
+        timeout_s: after which an evaluation is tried again; None for what others took, with patience.
         target_regret: stop when the sampler expects no candidate to add this share of the hypervolume; one that expects nothing goes on.
     """
 
@@ -46,6 +46,7 @@ class Problem:
     reference: tuple[float, ...]
     trials: int
     target_regret: float | None = None
+    timeout_s: float | None = None
 
 
 def losses(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -81,43 +82,45 @@ def run(
         on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
     accuracies.update({e.candidate.arch: Evaluation(_evaluated_only(e.candidate, problem.scorer), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
-    pending: dict[Future[Evaluation], tuple[Trial, Architecture]] = {}
     failures, poor, exhausted = 0, 0, ""
     started, first = time.monotonic(), len(done)
     enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
 
+    def keep_lease(asked: Asked, seconds: float) -> None:
+        storage.keep_lease(study, asked.trial, asked.attempt, seconds)
+
+    under_way = UnderWay(executor, problem.timeout_s, keep_lease)
+
     def is_over() -> bool:
-        count = len(done) + len(pending)
+        count = len(done) + len(under_way)
         is_late = deadline_s is not None and time.monotonic() > deadline_s and count >= LEAST
         return bool(exhausted) or count >= enough or is_late
 
     try:
-        while pending or not is_over():
-            while len(pending) < executor.capacity and not is_over() and not stop():
+        while len(under_way) or not is_over():
+            while under_way.has_room and not is_over() and not stop():
                 try:
-                    trial = storage.ask(study, space)
+                    trial = storage.ask(study, space, under_way.patience_s)
                 except SpaceExhaustedError as exc:
                     exhausted = str(exc)
-                    storage.reap(study, keep={t.number for t, _ in pending.values()})
+                    storage.reap(study, keep=under_way.numbers)
                     break
                 arch = problem.scorer.space.canonical(trial.params)
                 poor = poor + 1 if _promises_less(study, problem.target_regret) else 0
                 if poor >= PATIENCE:
                     exhausted = f"{PATIENCE} proposals in a row promised less than {problem.target_regret:.3g} of the hypervolume: stopped"
-                pending[_known(accuracies, arch) or executor.submit(arch)] = (trial, arch)
-            if not pending:
+                under_way.submit(Asked(trial, arch), accuracies.get(arch))
+            if not len(under_way):
                 break
             # Also after `stop`: what is under way is evaluated to its end by any executor, so it is told and not lost.
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                trial, arch = pending.pop(future)
-                try:
-                    evaluation = future.result()
-                except NasError as exc:
+            for asked, evaluation in under_way.finished():
+                trial, arch = asked.trial, asked.arch
+                if isinstance(evaluation, NasError):
                     failures += 1
-                    storage.fail(study, trial, str(exc))
-                    on_event(Event("warning", f"trial {trial.number} failed: {exc}"))
+                    storage.fail(study, trial, str(evaluation))
+                    on_event(Event("warning", f"trial {trial.number} failed: {evaluation}"))
                     if failures >= MOST_FAILURES:
-                        raise NasError(f"{failures} evaluations failed, the last one: {exc}") from exc
+                        raise NasError(f"{failures} evaluations failed, the last one: {evaluation}") from evaluation
                     continue
                 accuracies[arch] = evaluation
                 metrics = {**evaluation.metrics, **problem.scorer.metrics(arch)}
@@ -128,10 +131,6 @@ def run(
                 on_event(_told(problem, done, pace, deadline_s))
         if stop() and not is_over():
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
-    except BrokenExecutor as exc:
-        raise NasError(
-            "a worker process ended by itself, most likely out of memory: try fewer --workers, all candidates are saved"
-        ) from exc
     finally:
         storage.reap(study)
     if not exhausted and len(done) < problem.trials and not stop():
@@ -145,15 +144,6 @@ def _promises_less(study: Study, target: float | None) -> bool:
     sampler = study.sampler
     promise = sampler.promise(study) if target is not None and isinstance(sampler, UniqueSampler) else None
     return promise is not None and target is not None and promise < target
-
-
-def _known(accuracies: dict[Architecture, Evaluation], arch: Architecture) -> Future[Evaluation] | None:
-    """A finished future for an architecture that was evaluated before (on another device)."""
-    if arch not in accuracies:
-        return None
-    future: Future[Evaluation] = Future()
-    future.set_result(accuracies[arch])
-    return future
 
 
 def _evaluated_only(candidate: Candidate, scorer: BaseScorer) -> dict[str, Metric]:

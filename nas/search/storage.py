@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from nas.architecture import Architecture
 from nas.errors import StudyError
 from nas.metrics import Candidate, Metric, Objective
+from nas.search.databases import Database, open_storage
 from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
+from nas.search.leases import driving, lease
+from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
 __all__ = [
@@ -34,10 +35,13 @@ __all__ = [
     "ask",
     "candidates_of",
     "carry_over",
+    "database_of",
+    "driving",
     "evaluated",
     "fail",
     "finalist",
     "keep_finalist",
+    "keep_lease",
     "latest_round",
     "new_study",
     "open_storage",
@@ -57,11 +61,13 @@ SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
 TOLD = "told"
 """Attribute of a study: with how many candidates it began that were evaluated for another device."""
-JOURNAL = "journal://"
 INSERT = text(
     "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (:trial, :name, :value, :distribution)"
 )
 """All values of a trial at once, in Optuna's schema (revision v3.0.0.a and later; a test reads them back through Optuna)."""
+INSERT_ATTRIBUTE = text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)")
+LEASE = "lease"
+"""Attribute of a trial: to whom it is lent, until when, which attempt it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,58 +78,20 @@ class Evaluated:
     seconds: float
 
 
-def open_storage(url: str) -> BaseStorage:
-    """A storage by URL, e.g. "sqlite:////path/study.db" or "journal:////path/study.journal".
-
-    Raises:
-        StudyError: it cannot be opened.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if url.startswith(JOURNAL):
-        return _journal(Path(url.removeprefix(JOURNAL)))
-    options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    try:
-        storage = RDBStorage(url, engine_kwargs=options)
-        if url.startswith("sqlite"):
-            _write_ahead(storage)
-        return storage
-    except Exception as exc:  # SQLAlchemy's and every driver's own errors
-        raise StudyError(f"storage {url.split('@')[-1]} cannot be opened: {str(exc).splitlines()[0]}") from exc
-
-
-def _journal(path: Path) -> BaseStorage:
-    try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError, KeyError) as exc:
-        raise StudyError(f"storage {path} cannot be opened: {str(exc).splitlines()[0]}") from exc
-
-
-def _write_ahead(storage: RDBStorage) -> None:
-    """SQLite appends to a log instead of rewriting pages, and syncs it at checkpoints: three times as fast a commit.
-
-    What was committed survives the death of the process; after a power cut the last commits may be missing, the rest is whole
-    (sqlite.org/wal.html and pragma.html#pragma_synchronous).
-    """
-
-    def prepare(connection: Any, record: object) -> None:  # noqa: ARG001
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    storage.engine.dispose()  # connections that were opened before know nothing of it
-    event.listen(storage.engine, "connect", prepare)
-
-
-def ask(study: Study, space: Mapping[str, BaseDistribution]) -> Trial:
+def ask(study: Study, space: Mapping[str, BaseDistribution], lease_s: float) -> Trial:
     """As `study.ask`, but on a database all values of a trial are written at once instead of one commit for each gene.
 
     Only the one driver of a study may call it.
+
+    Args:
+        lease_s: seconds after which the evaluation counts as lost.
     """
-    backend = getattr(study._storage, "_backend", study._storage)
+    backend = database_of(study)
     is_queued = any(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-    if not isinstance(backend, RDBStorage) or is_queued or not space:
-        return study.ask(dict(space))
+    if backend is None or is_queued or not space:
+        trial = study.ask(dict(space))
+        keep_lease(study, trial, 1, lease_s)
+        return trial
     number = study._storage.create_new_trial(study._study_id)
     begun = Trial(study, number)
     relative, frozen = begun.relative_params, study._storage.get_trial(number)
@@ -135,9 +103,26 @@ def ask(study: Study, space: Mapping[str, BaseDistribution]) -> Trial:
         {"trial": number, "name": name, "value": each.to_internal_repr(values[name]), "distribution": distribution_to_json(each)}
         for name, each in space.items()
     ]
-    with backend.engine.begin() as connection:
-        connection.execute(INSERT, found)
+    lent = {"trial": number, "key": LEASE, "value": json.dumps(lease(1, lease_s))}
+
+    def write() -> None:
+        with backend.engine.begin() as connection:
+            connection.execute(INSERT, found)
+            connection.execute(INSERT_ATTRIBUTE, lent)
+
+    backend.patiently(write)
     return Trial(study, number)
+
+
+def database_of(study: Study) -> Database | None:
+    """The database that a study is in; None for a journal or memory."""
+    backend = getattr(study._storage, "_backend", study._storage)
+    return backend if isinstance(backend, Database) else None
+
+
+def keep_lease(study: Study, trial: Trial, attempt: int, seconds: float) -> None:
+    """Lends a trial to a worker, for the first time or anew."""
+    study._storage.set_trial_user_attr(trial._trial_id, LEASE, lease(attempt, seconds))
 
 
 def new_study(directions: Sequence[Literal["minimize", "maximize"]], sampler: BaseSampler) -> Study:
@@ -313,13 +298,21 @@ def fail(study: Study, trial: Trial, reason: str) -> None:
 
 
 def reap(study: Study, keep: Collection[int] = ()) -> int:
-    """Fails trials that are running but not in `keep` (numbers); returns how many. They may be asked for again.
+    """Fails trials that are running but not in `keep` (numbers); returns how many. They may be asked for again, but what was cut off three
+    times may be what ends the process.
 
     Only the one driver of a study may call it.
     """
-    orphans = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if trial.number not in keep]
+    trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
+    cut_off = [trial.params for trial in trials if trial.state == TrialState.FAIL and CUT_OFF in trial.user_attrs]
+    orphans = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number not in keep]
     for orphan in orphans:
-        study._storage.set_trial_user_attr(orphan._trial_id, CUT_OFF, True)
+        before = cut_off.count(orphan.params) if orphan.params else 0
+        if before + 1 >= ATTEMPTS:
+            reason = f"cut off {before + 1} times: the search ended while it was evaluated"
+            study._storage.set_trial_user_attr(orphan._trial_id, "reason", reason)
+        else:
+            study._storage.set_trial_user_attr(orphan._trial_id, CUT_OFF, True)
         study.tell(orphan.number, state=TrialState.FAIL)
     return len(orphans)
 

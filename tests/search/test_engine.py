@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from nas.errors import NasError, StoppedError, TrainingError
 from nas.events import Event
 from nas.metrics import OBJECTIVES, Constraint, Metric
 from nas.search import engine, storage
-from nas.search.executors import Evaluation, Executor
+from nas.search.executors import Evaluation, Executor, LostError
 from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
 from nas.search.scored_domain import ScoredDomain
 from nas.search.scoring import Scorer
@@ -37,8 +37,10 @@ def accuracy(arch: Architecture) -> float:
 class MadeUp:
     """An executor after the Protocol: `capacity` threads that look up an accuracy."""
 
-    def __init__(self, capacity: int = 1, error: Callable[[Architecture], BaseException | None] = lambda arch: None) -> None:
-        self.capacity = capacity
+    def __init__(
+        self, capacity: int = 1, error: Callable[[Architecture], BaseException | None] = lambda arch: None, seconds: float = 0.002
+    ) -> None:
+        self.capacity, self._seconds = capacity, seconds
         self.asked: list[Architecture] = []
         self.under_way = self.most_under_way = 0
         self._error = error
@@ -51,15 +53,67 @@ class MadeUp:
         return self._pool.submit(self._evaluate, arch)
 
     def _evaluate(self, arch: Architecture) -> Evaluation:
-        time.sleep(0.002)
+        time.sleep(self._seconds)
         self.under_way -= 1
         error = self._error(arch)
         if error is not None:
             raise error
         return Evaluation({"accuracy_search": Metric(accuracy(arch), "1", "supernet", std=0.01)}, 0.002)
 
+    def abandon(self, future: Future[Evaluation]) -> None:
+        """A thread cannot be ended."""
+
     def close(self) -> None:
         self._pool.shutdown()
+
+
+class Fragile(MadeUp):
+    """Where an evaluation is lost, so are all others that are under way."""
+
+    def __init__(self, capacity: int, error: Callable[[Architecture], BaseException | None]) -> None:
+        super().__init__(capacity, error)
+        self._lock = threading.Lock()
+        self._futures: list[Future[Evaluation]] = []
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        self.asked.append(arch)
+        future: Future[Evaluation] = Future()
+        with self._lock:
+            self._futures.append(future)
+        self._pool.submit(self._end, arch, future)
+        return future
+
+    def _end(self, arch: Architecture, future: Future[Evaluation]) -> None:
+        time.sleep(0.005)
+        error = self._error(arch)
+        with self._lock:
+            lost = self._futures if error is not None else [future]
+            for each in [each for each in lost if not each.done()]:
+                if error is not None:
+                    each.set_exception(error)
+                else:
+                    each.set_result(Evaluation({"accuracy_search": Metric(accuracy(arch), "1", "supernet", std=0.01)}, 0.005))
+
+
+class Hanging(MadeUp):
+    """Never answers for the second architecture that it is asked for, until it is told to give up."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self.abandoned: list[Architecture] = []
+        self._hangs: dict[Future[Evaluation], Architecture] = {}
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        if len(self.asked) == 1 or (len(self.asked) > 1 and arch == self.asked[1]):
+            self.asked.append(arch)
+            future: Future[Evaluation] = Future()
+            self._hangs[future] = arch
+            return future
+        return super().submit(arch)
+
+    def abandon(self, future: Future[Evaluation]) -> None:
+        self.abandoned.append(self._hangs.pop(future))
+        future.set_exception(LostError("given up"))
 
 
 class Search:
@@ -118,7 +172,7 @@ def new(scorer_of: Callable[..., Scorer]) -> Callable[..., Search]:
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_it_ends_with_as_many_candidates_as_asked_for(new: Callable[..., Search], capacity: int) -> None:
-    search, executor = new(30), MadeUp(capacity)
+    search, executor = new(30), MadeUp(capacity, seconds=0.03)
     done = search.run(executor)
     assert len(done) == 30
     assert len(executor.asked) == len(set(executor.asked)) == 30
@@ -235,11 +289,27 @@ def test_other_errors_are_passed_on_and_leave_a_study_that_goes_on(new: Callable
     assert len(search.run(MadeUp())) == 12
 
 
-def test_a_worker_that_dies_ends_the_search_with_a_word(new: Callable[..., Search]) -> None:
-    search = new(12)
-    with pytest.raises(NasError, match=r"a worker process ended by itself.*all candidates are saved"):
-        search.run(MadeUp(2, lambda arch: BrokenProcessPool("killed") if arch.arch_id[0] in "0123" else None))
-    assert len(search.run(MadeUp(2))) == 12
+def test_what_is_lost_is_tried_again_alone(new: Callable[..., Search]) -> None:
+    """A worker dies of some architectures, and takes the others with it."""
+    search, lost = new(12), LostError("a worker process ended by itself")
+    executor = Fragile(3, lambda arch: lost if arch.arch_id[0] in "0123" else None)
+    assert len(search.run(executor)) == 12
+    guilty = {arch for arch in executor.asked if arch.arch_id[0] in "0123"}
+    failed = {trial.number: trial.user_attrs["reason"] for trial in search.trials(TrialState.FAIL)}
+    assert set(failed.values()) == {"tried 3 times: a worker process ended by itself"}
+    assert len(failed) == len(guilty) > 0
+    assert {trial.user_attrs["lease"]["attempt"] for trial in search.trials(TrialState.FAIL)} == {3}
+    assert all(trial.user_attrs["lease"]["attempt"] == 1 for trial in search.trials(TrialState.COMPLETE))
+
+
+def test_what_hangs_is_given_up_and_tried_again(new: Callable[..., Search]) -> None:
+    search = new(6)
+    search.problem = dataclasses.replace(search.problem, timeout_s=0.05)
+    executor = Hanging(2)
+    assert len(search.run(executor)) == 6
+    assert executor.abandoned == [executor.asked[1]] * 3
+    (failed,) = search.trials(TrialState.FAIL)
+    assert failed.user_attrs["reason"] == "tried 3 times: it took longer than 0.05 s"
 
 
 @pytest.mark.parametrize("capacity", [1, 3])

@@ -122,7 +122,7 @@ def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(address
 
 def test_a_trial_that_is_asked_for_at_once_is_as_one_of_optunas(tmp_path: Path) -> None:
     study = open_it(tmp_path)
-    trial = storage.ask(study, distributions(SPACE))
+    trial = storage.ask(study, distributions(SPACE), 60)
     theirs = study.ask(distributions(SPACE))
     (one, other) = open_it(tmp_path).get_trials()
     assert one.params == trial.params
@@ -162,7 +162,7 @@ def test_sqlite_writes_ahead_and_a_journal_keeps_as_well(tmp_path: Path) -> None
     journal = f"journal://{tmp_path / 'study.journal'}"
     for expected in (1, 2):
         study = storage.open_study(storage.open_storage(journal), "s", OBJECTIVE_PAIR, optuna.samplers.RandomSampler(seed=expected), FACTS)
-        storage.ask(study, distributions(SPACE))
+        storage.ask(study, distributions(SPACE), 60)
         tell(study, 0.5)
         assert len(storage.evaluated(study)) == expected
     with pytest.raises(StudyError, match="cannot be opened"):

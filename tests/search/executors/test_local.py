@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from nas.architecture import Architecture
 from nas.errors import ModelFileError, NasError
 from nas.search.evaluators import EvaluatorContext
-from nas.search.executors import InProcess, LocalPool, _worker_evaluator, open_executor
+from nas.search.executors import InProcess, LocalPool, LostError, open_executor
+from nas.search.executors.base import _evaluator
 
 
 def test_a_local_pool_gives_what_this_process_gives(context: EvaluatorContext) -> None:
@@ -43,10 +46,29 @@ def test_an_error_in_this_process_is_that_of_the_evaluation(context: EvaluatorCo
 
 def test_a_worker_opens_its_evaluator_once(context: EvaluatorContext) -> None:
     """Every task brings its own copy of the context."""
-    first, second = (_worker_evaluator("supernet", pickle.loads(pickle.dumps(context))) for _ in range(2))
+    first, second = (_evaluator("supernet", pickle.loads(pickle.dumps(context))) for _ in range(2))
     assert first is second
 
 
 def test_weights_that_cannot_be_read_are_said_at_once(context: EvaluatorContext, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"absent\.safetensors"):
         open_executor("supernet", dataclasses.replace(context, weights=tmp_path / "absent.safetensors"), 1)
+
+
+def test_a_worker_that_is_killed_loses_what_it_had_and_nothing_else(context: EvaluatorContext) -> None:
+    pool = open_executor("supernet", context, 2)
+    assert isinstance(pool, LocalPool)
+    try:
+        pool.submit(context.space.smallest).result(timeout=120)
+        for process in list(pool._pool._processes.values()):
+            os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(LostError, match="a worker process ended by itself"):
+            pool.submit(context.space.smallest).result(timeout=120)
+        again = pool.submit(context.space.largest)
+        assert again.result(timeout=120).metrics["accuracy_search"].source == "supernet"
+        begun = pool.submit(context.space.smallest)
+        pool.abandon(begun)
+        with pytest.raises(LostError):
+            begun.result(timeout=120)
+    finally:
+        pool.close()

@@ -1,0 +1,68 @@
+"""A PostgreSQL of the test's own: Debian's programs, a temporary folder, a port on loopback."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Postgres", "postgres"]
+
+PASSWORD = "not-a-secret"
+
+
+class Postgres:
+    """A server that can be stopped and started."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._folder = programs, folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        # The server refuses to be root.
+        self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        if os.getuid() == 0:
+            shutil.chown(folder, pwd.getpwnam("postgres").pw_uid)
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run("initdb", "-D", str(folder / "data"), "-U", "me", "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync")
+
+    def url(self, password: str = PASSWORD, database: str = "postgres") -> str:
+        return f"postgresql://me:{password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._programs / program), *arguments]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", timeout=60, check=False)
+        assert done.returncode == 0, f"{program}: code {done.returncode}"
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """A running server; the test is skipped where PostgreSQL is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    for above in (folder, *folder.parents):
+        if os.getuid() == 0 and above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o011)  # pytest's folders are closed to others
+    server = Postgres(found[-1].parent, folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

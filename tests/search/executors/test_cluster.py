@@ -1,0 +1,81 @@
+"""A real Ray cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.architecture import Architecture
+from nas.errors import ClusterError, MissingExtraError, NasError
+from nas.search.evaluators import EvaluatorContext
+from nas.search.executors import InProcess, open_executor
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'hwnas[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.second = made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_cluster_gives_what_this_process_gives_and_survives_a_lost_node(cluster: Any, context: EvaluatorContext, tmp_path: Path) -> None:
+    space = context.space
+    archs = [space.smallest, space.largest, *(space.sample(seed) for seed in range(4))]
+    here, there = open_executor("supernet", context, 1), open_executor("supernet", context, 1, ray=cluster.address)
+    try:
+        assert isinstance(here, InProcess)
+        assert there.capacity == 2
+        one_by_one = [here.submit(arch).result().metrics for arch in archs]
+        futures = [there.submit(arch) for arch in archs]
+        stranger = there.submit(Architecture("of_nobody", ()))
+        assert [future.result(timeout=120).metrics for future in futures] == one_by_one
+        with pytest.raises(NasError, match="of_nobody"):
+            stranger.result(timeout=120)
+        futures = [there.submit(arch) for arch in archs]
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        assert [future.result(timeout=120).metrics for future in futures] == one_by_one
+    finally:
+        there.close()
+
+
+def test_weights_reach_machines_that_do_not_have_them(context: EvaluatorContext, tmp_path: Path) -> None:
+    from nas.search.executors.cluster import _evaluate_remotely
+
+    assert context.weights is not None
+    away = replace(context, weights=tmp_path / "of another machine.safetensors", cache=tmp_path / "no such folder")
+    found = _evaluate_remotely("supernet", away, context.weights.read_bytes(), context.space.smallest)
+    assert found.metrics == InProcess("supernet", context).submit(context.space.smallest).result().metrics
+
+
+def test_images_that_workers_do_not_have_are_said_before_the_search(cluster: Any, context: EvaluatorContext, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"has no .*absent\.zip: put the images on a path that all machines share"):
+        open_executor("supernet", replace(context, data=str(tmp_path / "absent.zip")), 1, ray=cluster.address)
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("ray://head", "an address is HOST:PORT")])
+def test_an_address_where_nothing_answers(context: EvaluatorContext, address: str, reason: str) -> None:
+    ray.shutdown()
+    with pytest.raises(ClusterError, match=rf"no Ray cluster answers at '{address}': .*{reason}.*ray start --head"):
+        open_executor("supernet", context, 1, ray=address)
+
+
+def test_without_ray_the_extra_is_named(context: EvaluatorContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "hwnas\[ray\]"'):
+        open_executor("supernet", context, 1, ray="auto")
