@@ -13,7 +13,7 @@ import pytest
 from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
 from nas.cost import count
-from nas.errors import InputError, StudyError, UnknownNameError
+from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
 from nas.metrics import Metric
 from nas.opening import begin_studies, own_storage
@@ -136,3 +136,9 @@ def test_a_network_of_another_space_is_refused(tmp_path: Path) -> None:
         ready(tmp_path, start_from=("mobilenet_v2",))
     with pytest.raises(UnknownNameError, match="did you mean mobilenet_v2"):
         ready(tmp_path, start_from=("mobilenetv2",))
+
+
+def test_a_cluster_that_does_not_answer_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    with pytest.raises(ClusterError, match=r"no Ray cluster answers at '127\.0\.0\.1:1': .*refused"):
+        ready(tmp_path, ray="127.0.0.1:1")

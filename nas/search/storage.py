@@ -40,6 +40,7 @@ __all__ = [
     "evaluated",
     "fail",
     "finalist",
+    "find_study",
     "keep_finalist",
     "keep_lease",
     "latest_round",
@@ -189,6 +190,18 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective],
         elif found[key] != plain:
             raise StudyError(f"study {name} has {key} {found[key]!r}, not {plain!r}: choose another name for the new one")
     return study
+
+
+def find_study(storage: BaseStorage, name: str) -> Study:
+    """A study to look at.
+
+    Raises:
+        StudyError: the storage has none of that name.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as exc:
+        raise StudyError(f"the storage has no study {name}") from exc
 
 
 def latest_round(storage: BaseStorage, name: str) -> tuple[int, str]:

@@ -12,13 +12,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas.bench.postgres import Postgres, postgres
 from nas.errors import MissingExtraError, StudyError
 from nas.metrics import OBJECTIVES, Candidate, Metric
 from nas.search import storage
 from nas.search.databases import Database
 from nas.search.sampler import distributions
 from nas.target import Target
-from tests.postgres import Postgres, postgres
 from tests.spaces import rich_space
 
 PAIR = (OBJECTIVES["accuracy"], OBJECTIVES["latency"])
@@ -29,6 +29,8 @@ TARGET = Target("raspberrypi4", "onnxruntime", "unknown", "fp32", 1)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
     with postgres(tmp_path_factory.mktemp("postgres")) as found:
         yield found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from nas.errors import ClusterError, MissingExtraError, NasError
 from nas.search.evaluators import Evaluation, EvaluatorContext
 from nas.search.executors.base import LostError, evaluate_here
 
-__all__ = ["RayPool"]
+__all__ = ["RayPool", "knock"]
 
 RETRIES = 2
 """Of a task whose worker or node was lost, by Ray itself."""
@@ -45,10 +46,9 @@ class RayPool:
     """
 
     def __init__(self, name: str, context: EvaluatorContext, address: str, workers: int | None = None, cpus: int = 1) -> None:
-        try:
-            import ray
-        except ModuleNotFoundError as exc:
-            raise MissingExtraError("ray", "ray") from exc
+        knock(address)
+        import ray
+
         self._ray, self._name = ray, name
         self._is_ours = not ray.is_initialized()
         with warnings.catch_warnings():
@@ -70,14 +70,9 @@ class RayPool:
         where: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"address": address}
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
-            _knock(address)
             ray.init(**where, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as exc:
-            reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-            raise ClusterError(
-                f"no Ray cluster answers at {address!r}: {reason}. Start one with ray start --head, name it with --ray HOST:6379, "
-                "or leave --ray out for processes of this machine"
-            ) from exc
+            raise _no_answer(address, exc) from exc
 
     def _check_workers(self, context: EvaluatorContext) -> None:
         """Asks one worker of each node what it has."""
@@ -139,18 +134,34 @@ class RayPool:
             self._ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Whether anything listens there: Ray itself tries for minutes.
+def knock(address: str) -> None:
+    """Whether ray is installed and anything listens there, in seconds: Ray itself tries for minutes.
 
     Raises:
-        OSError, ValueError: nothing does, or that is no address.
+        MissingExtraError: ray is not installed.
+        ClusterError: nothing listens, or that is no address.
     """
+    try:
+        importlib.import_module("ray")
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError("ray", "ray") from exc
     if address in ("auto", "local"):
         return
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        raise ValueError("an address is HOST:PORT, that of the head node's GCS")
-    socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    try:
+        if not colon or not port.isdigit() or "/" in host:
+            raise ValueError("an address is HOST:PORT, that of the head node's GCS")
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    except (OSError, ValueError, OverflowError) as exc:
+        raise _no_answer(address, exc) from exc
+
+
+def _no_answer(address: str, exc: Exception) -> ClusterError:
+    reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+    return ClusterError(
+        f"no Ray cluster answers at {address!r}: {reason}. Start one with ray start --head, name it with --ray HOST:6379, "
+        "or leave --ray out for processes of this machine"
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the test's own: Debian's programs, a temporary folder, a port on loopback."""
+"""A PostgreSQL server of one's own for tests and chaos: Debian's programs, a temporary folder, a port on loopback."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from nas.errors import InputError
 
 __all__ = ["Postgres", "postgres"]
 
-PASSWORD = "not-a-secret"
+PASSWORD = "not-a-secret"  # noqa: S105
 
 
 class Postgres:
-    """A server that can be stopped and started."""
+    """A server that can be stopped and started; durability is not what is tested, so it syncs nothing.
+
+    Args:
+        programs: folder of initdb and pg_ctl.
+        folder: for its data; when root, it is given to the user postgres, as whom the server runs.
+
+    Raises:
+        InputError: a program of PostgreSQL failed.
+    """
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self._folder = programs, folder
@@ -36,30 +44,39 @@ class Postgres:
         self._run("initdb", "-D", str(folder / "data"), "-U", "me", "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync")
 
     def url(self, password: str = PASSWORD, database: str = "postgres") -> str:
+        """Where it answers."""
         return f"postgresql://me:{password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
+        """Returns when it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-w", "-o", options, "start")
 
     def stop(self) -> None:
+        """At once, as in a crash."""
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user, str(self._programs / program), *arguments]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", timeout=60, check=False)
-        assert done.returncode == 0, f"{program}: code {done.returncode}"
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", timeout=60, check=False)  # noqa: S603
+        if done.returncode:
+            raise InputError(f"PostgreSQL's {program} ended with code {done.returncode}: {' '.join(command)} says why")
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
-    """A running server; the test is skipped where PostgreSQL is not installed."""
+    """A running server.
+
+    Raises:
+        InputError: PostgreSQL is not installed, or does not start.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
-        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+        raise InputError("PostgreSQL is not installed: apt install postgresql")
     for above in (folder, *folder.parents):
-        if os.getuid() == 0 and above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)  # pytest's folders are closed to others
+        mode = above.stat().st_mode
+        if os.getuid() == 0 and above.stat().st_uid == 0 and not mode & 0o001:
+            above.chmod(mode | 0o011)  # the server's user must reach its folder
     server = Postgres(found[-1].parent, folder)
     server.start()
     try:
