@@ -18,9 +18,10 @@ from nas.errors import InfeasibleError
 from nas.events import Event, Listener
 from nas.files import write_atomic
 from nas.metrics import Candidate
+from nas.picturing import study_facts
 from nas.preparation import Device, Prepared
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.plots import write_plots
+from nas.report.pictures import DRAWING, write_pictures
 from nas.report.record import EvaluatedRecord, EventLog, write_candidates, write_front
 from nas.report.tracking import Tracker, TrackingError
 from nas.search import pareto
@@ -33,7 +34,6 @@ __all__ = ["Recorder", "Selection", "front_record", "save_config", "select"]
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
 """Dominated candidates in front.json; candidates.parquet has all of them."""
-CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def front_record(
                 tied=candidate.id in tied,
                 gene_numbers=space.gene_numbers(candidate.arch),
                 title=space.describe(candidate.arch),
-                artifacts=made.artifacts if made else {},
-                note="; ".join(filter(None, (made.note if made else notes.get(candidate.id), device.scorer.words(candidate.arch)))),
+                artifacts={**made.artifacts, DRAWING: f"models/{candidate.id}/architecture.svg"} if made else {},
+                note="; ".join(filter(None, (made.note, device.scorer.words(candidate.arch)))) if made else notes.get(candidate.id, ""),
             )
         )
     return FrontRecord(
@@ -165,6 +165,7 @@ class Recorder:
 
     def start(self, runs: Path) -> None:
         """Starts or takes up the parent run."""
+        self._log.append("start")
         config = self._prepared.config
         tracker = Tracker(runs, config.tracking_uri)
         tags = {"devices": ", ".join(config.devices), "data_fingerprint": self._prepared.data.fingerprint, "hwnas": _version("hwnas")}
@@ -188,11 +189,10 @@ class Recorder:
 
     def record(self, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]]) -> None:
         """Writes the files of every device's front, then logs them."""
-        for number, (front, evaluated) in enumerate(zip(fronts, done, strict=True)):
+        for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
-            if number == 0:
-                write_plots(self._folder, front, self._curve(front, evaluated))
         write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated])
+        write_pictures(self._folder, study_facts(self._prepared, fronts, done, self._log.read()))
         for front in fronts:
             self._track(lambda tracker, front=front: tracker.log_front(front, self._folder, limit=max(1, 100 // len(fronts))))
 
@@ -213,11 +213,3 @@ class Recorder:
         except TrackingError as exc:
             self._tracker = None
             self.listen(Event("warning", f"MLflow gets nothing more of this search, its files have all: {exc}"))
-
-    def _curve(self, front: FrontRecord, done: Sequence[Evaluated]) -> list[tuple[int, float]]:
-        """Hypervolume over candidates."""
-        objectives = self._prepared.objectives
-        points = losses([e.candidate for e in done], objectives)
-        reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=True)]
-        counts: list[int] = [] if not done else np.unique(np.linspace(1, len(done), min(len(done), CURVE_POINTS)).astype(int)).tolist()
-        return [(n, pareto.hypervolume(points[:n], reference)) for n in counts]

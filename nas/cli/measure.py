@@ -67,7 +67,7 @@ def measure(
 
 
 def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, rows: Path, seconds: float, as_json: bool) -> None:
-    from nas.cli.show import seconds_text
+    from nas.report.units import seconds_text
 
     path = profile.predictor_path(target)
     held_out = {name: value for name, value in fitted.quality if name in HELD_OUT}

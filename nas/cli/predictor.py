@@ -46,7 +46,7 @@ def _measured(
 
     from nas.errors import InputError, UnknownNameError
     from nas.hardware.profile import load_profile
-    from nas.hardware.rows import read_rows, rows_path
+    from nas.hardware.rows import newest_rows, read_rows, rows_path
     from nas.measuring import target_to_measure
 
     profile = load_profile(device)
@@ -57,8 +57,8 @@ def _measured(
         if target.runtime not in profile.runtimes:
             raise UnknownNameError(f"runtime of {device}", target.runtime, profile.runtimes)
         raise InputError(f"nothing was measured on {target.key} yet ({path} has no rows): nas measure --device {device}")
-    newest = max(rows, key=lambda row: row.date).runtime_version
-    kept = [row for row in rows if row.runtime_version == newest]
+    kept = newest_rows(rows)
+    newest = kept[0].runtime_version
     if len(kept) < len(rows):
         typer.echo(f"{len(rows) - len(kept)} rows of other versions of {target.runtime} than {newest} are left out", err=True)
     return profile, dataclasses.replace(target, runtime_version=newest), kept

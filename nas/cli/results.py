@@ -29,21 +29,19 @@ def front(
 ) -> None:
     """The Pareto front of a study.
 
+    A picture that ends in .html is interactive and has the fronts of all devices, unless one is named.
+
     Example: nas front --plot front.html
     """
     from nas.cli.show import print_front
-    from nas.files import write_atomic
     from nas.report.record import front_csv, read_front, study_folder
 
     if csv and as_json:
         raise InputError("choose one of --csv and --json")
-    record = read_front(study_folder(runs, study), device)
+    folder = study_folder(runs, study)
+    record = read_front(folder, device)
     if plot is not None:
-        from nas.report.plots import front_html, front_png
-
-        if plot.suffix not in (".html", ".png"):
-            raise InputError(f"--plot takes a file that ends in .html or .png, got {plot}")
-        write_atomic(plot, front_html(record) if plot.suffix == ".html" else front_png(record))
+        _plot(plot, folder, record, alone=device is not None)
     if as_json:
         emit(record.to_dict())
     elif csv:
@@ -52,6 +50,23 @@ def front(
         print_front(record)
         if plot is not None:
             typer.echo(f"picture   {plot}")
+
+
+def _plot(path: Path, folder: Path, record: FrontRecord, *, alone: bool) -> None:
+    """Writes a picture of a front; a page has all fronts of the study, unless it is to be `alone`."""
+    from nas.files import write_atomic
+
+    if path.suffix == ".html":
+        from nas.report.front_page import front_html
+        from nas.report.record import read_fronts
+
+        write_atomic(path, front_html([record] if alone else read_fronts(folder)))
+    elif path.suffix == ".png":
+        from nas.report.figures import front_png
+
+        write_atomic(path, front_png(record))
+    else:
+        raise InputError(f"--plot takes a file that ends in .html or .png, got {path}")
 
 
 def _find(record: FrontRecord, name: str) -> CandidateRecord:
@@ -96,12 +111,10 @@ def _choose(
     if fastest:
         return min(able, key=lambda each: each.value("latency_s") or 0.0)
     if knee:
-        import numpy as np
+        from nas.report.highlights import cost_of
+        from nas.report.highlights import knee as knee_of
 
-        from nas.search.pareto import knee as knee_of
-
-        points = np.array([[-(each.value("accuracy_search") or 0.0), np.log(each.value("latency_s") or 1.0)] for each in able])
-        return able[knee_of(points)]
+        return knee_of(able, cost_of(record))
     return max(able, key=lambda each: (each.value("accuracy_search") or 0.0, -(each.value("latency_s") or 0.0)))
 
 

@@ -270,6 +270,7 @@ def report(result: Result, runs: Path, as_json: bool) -> None:
             if "onnx" in each.artifacts:
                 typer.echo(f"exported  {result.folder / each.artifacts['onnx']}")
         typer.echo()
+    typer.echo(f"report    {result.folder / 'report.html'}")
     typer.echo(f"pictures  {result.folder / 'front.html'}  {result.folder / 'front.png'}")
     if result.view_path:
         typer.echo(f"MLflow    {command_line('nas ui', result.folder.name, runs)}  then  http://127.0.0.1:5000{result.view_path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -20,8 +19,9 @@ from rich.table import Table
 from nas.events import Event
 from nas.metrics import Metric
 from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.units import seconds_text
 
-__all__ = ["Column", "Display", "candidate_lines", "print_front", "print_table", "seconds_text"]
+__all__ = ["Column", "Display", "candidate_lines", "print_front", "print_table"]
 
 WIDTH = 150
 """Columns where standard output is not a terminal and nobody says how wide it is."""
@@ -76,16 +76,6 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
         for line in filter(None, (*caption.splitlines(), hint)):
             console.print(escape(line), style="dim", soft_wrap=True)
     typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def seconds_text(seconds: float | None) -> str:
-    """ "1 h 05 min", "2 min 10 s" or "12 s"; empty for None."""
-    if seconds is None or not math.isfinite(seconds):
-        return ""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 class Display:

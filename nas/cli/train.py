@@ -57,8 +57,9 @@ def train_supernet(
     Example: nas train-supernet --space mobilenet_cifar --data photos.zip --time-budget 60m
     """
     from nas.cli.search import stopping
-    from nas.cli.show import Display, seconds_text
+    from nas.cli.show import Display
     from nas.config import default_space
+    from nas.report.units import seconds_text
     from nas.supernet import Request, train
 
     budget_s = None if time_budget is None else parse(time_budget, "duration", "--time-budget")

@@ -29,7 +29,7 @@ from nas.files import write_atomic, write_atomic_with
 from nas.hardware.session import Measured
 from nas.target import Target
 
-__all__ = ["Row", "append_row", "labels_s", "make_row", "network_hash", "read_rows", "rows_path", "runs_path", "write_runs"]
+__all__ = ["Row", "append_row", "labels_s", "make_row", "network_hash", "newest_rows", "read_rows", "rows_path", "runs_path", "write_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,3 +307,9 @@ def labels_s(rows: Sequence[Row]) -> NDArray[np.float64]:
     for row in rows:
         anchors.setdefault(row.anchor, []).append(row.anchor_s)
     return np.array([row.ratio * float(np.median(anchors[row.anchor])) for row in rows])
+
+
+def newest_rows(rows: Sequence[Row]) -> list[Row]:
+    """Those of the runtime version that was measured last: latencies of two versions are not one quantity."""
+    newest = max(rows, key=lambda row: row.date).runtime_version if rows else ""
+    return [row for row in rows if row.runtime_version == newest]

@@ -19,6 +19,8 @@ def predicted_png(evaluation: Evaluation, title: str) -> bytes:
     if not len(evaluation.measured_s):
         raise InputError("a picture of a predictor needs at least one network")
     with library("matplotlib"):
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         figure, axes = figure_of(6.0, 6.0)
         measured, predicted = 1e3 * evaluation.measured_s, 1e3 * evaluation.predicted_s
         bands = np.array([predicted - 1e3 * evaluation.low_s, 1e3 * evaluation.high_s - predicted])
@@ -32,8 +34,11 @@ def predicted_png(evaluation: Evaluation, title: str) -> bytes:
                     measured[which], predicted[which], yerr=bands[:, which], fmt="o", markersize=4.5, color=color, ecolor=color,
                     elinewidth=0.8, alpha=0.85, label=f"{label} ({int(which.sum())})",
                 )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+            scale("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         axes.set_xlabel("measured, ms")

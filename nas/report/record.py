@@ -31,6 +31,7 @@ __all__ = [
     "front_csv",
     "list_studies",
     "read_front",
+    "read_fronts",
     "study_folder",
     "write_candidates",
     "write_front",
@@ -110,6 +111,17 @@ def read_front(folder: Path, device: str | None = None) -> FrontRecord:
         raise StudyError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:  # InputError, json.JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise StudyError(f"{path}: {exc}") from exc
+
+
+def read_fronts(folder: Path) -> tuple[FrontRecord, ...]:
+    """The fronts of all devices of a study, its first device's first.
+
+    Raises:
+        StudyError: as `read_front`.
+    """
+    first = read_front(folder)
+    others = (path.stem for path in sorted(folder.glob("fronts/*.json")) if path.stem != first.device)
+    return (first, *(read_front(folder, device) for device in others))
 
 
 def _refuse_constant(word: str) -> NoReturn:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from nas.metrics import Metric
 
-__all__ = ["SHOWN", "Shown", "describe"]
+__all__ = ["SHOWN", "Shown", "describe", "seconds_text", "short"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +61,28 @@ def describe(name: str, metric: Metric) -> str:
     """A metric as people read it, with its error and its source, e.g. "12.3 ms (9.84 to 15.4), predicted"."""
     shown = SHOWN[name]
     value = shown.number(metric.value)
-    text = f"{value:.2f}" if shown.percent else _short(value)
+    text = f"{value:.2f}" if shown.percent else short(value)
     if metric.std is not None:
         text += f" ± {shown.number(metric.std):.2g}"
     text += f" {shown.unit}" if shown.unit else ""
     if metric.low is not None and metric.high is not None:
-        text += f" ({_short(shown.number(metric.low))} to {_short(shown.number(metric.high))})"
+        text += f" ({short(shown.number(metric.low))} to {short(shown.number(metric.high))})"
     return f"{text}, {metric.source}" + (f" ({metric.scope})" if metric.scope else "")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three digits; large numbers in thousands, millions, billions."""
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """ "1 h 05 min", "2 min 10 s" or "12 s"; empty for None."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"

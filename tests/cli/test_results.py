@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def test_pictures(name: str, nas: Nas, runs: Path, tmp_path: Path) -> None:
     assert ended.code == 0
     assert (tmp_path / name).stat().st_size > 10_000
     assert nas("front", "--runs", runs, "--plot", "front.pdf").code == 2
+
+
+def test_a_page_has_all_devices_unless_one_is_named(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    for named, devices in (((), ["raspberrypi4", "pixel3"]), (("--device", "pixel3"), ["pixel3"])):
+        assert nas("front", "--runs", runs, *named, "--plot", tmp_path / "front.html").code == 0
+        page = (tmp_path / "front.html").read_text(encoding="utf-8")
+        assert re.findall(r'"device":"([^"]+)"', page) == devices
 
 
 def test_pick(nas: Nas, runs: Path) -> None:

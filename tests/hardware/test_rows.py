@@ -9,7 +9,7 @@ import pytest
 
 from nas.errors import ProfileError
 from nas.hardware.measurement import Measurement
-from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, read_rows, rows_path
+from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, newest_rows, read_rows, rows_path
 from nas.hardware.session import Measured
 from nas.target import Target
 from tests.hardware.test_fitting import networks
@@ -34,6 +34,13 @@ def test_rows_come_back(tmp_path: Path) -> None:
     assert path.name == "onnxruntime-fp32-1t.csv"
     assert read_rows(path, TARGET) == rows()
     assert read_rows(tmp_path / "absent.csv") == []
+
+
+def test_only_the_version_that_was_measured_last_counts() -> None:
+    old, *new = rows()
+    new = [dataclasses.replace(row, runtime_version="2", date="2026-02-01T00:00:00+00:00") for row in new]
+    assert newest_rows([new[0], old, new[1]]) == new
+    assert newest_rows([]) == []
 
 
 def test_a_network_has_one_row(tmp_path: Path) -> None:

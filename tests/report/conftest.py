@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from nas.files import write_atomic
-from nas.report.plots import write_plots
+from nas.report.pictures import write_pictures
 from nas.report.record import write_front
 from nas.report.tracking import Tracker
 
+from .examples import example_facts
 from .strategies import example_front
 
 
@@ -22,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = folder / front.study
     write_atomic(study / "config.json", "{}")
     write_front(study, front)
-    write_plots(study, front, [(0, 0.0), (1, 0.004), (2, 0.01)])
+    write_pictures(study, example_facts(front))
     for each in front.finalists:
         write_atomic(study / each.artifacts["onnx"], b"a model")
     tracker = Tracker(folder)

@@ -16,7 +16,7 @@ from nas.errors import StudyError, UnknownNameError
 from nas.files import write_atomic
 from nas.metrics import Candidate
 from nas.report import record as module
-from nas.report.record import EvaluatedRecord, EventLog, list_studies, read_front, study_folder, write_candidates, write_front
+from nas.report.record import EvaluatedRecord, EventLog, list_studies, read_front, read_fronts, study_folder, write_candidates, write_front
 
 from .strategies import example_candidate, example_front
 
@@ -28,6 +28,7 @@ def test_fronts_of_two_devices(tmp_path: Path) -> None:
     assert [path.name for path in write_front(tmp_path, second, first=False)] == ["pixel3.json"]
     assert read_front(tmp_path) == read_front(tmp_path, "raspberrypi4") == first
     assert read_front(tmp_path, "pixel3") == second
+    assert read_fronts(tmp_path) == (first, second)
     with pytest.raises(UnknownNameError, match="did you mean pixel3"):
         read_front(tmp_path, "pixel4")
 

@@ -1,0 +1,93 @@
+"""What the pictures of a study show, gathered from what the search knows: predictors, measurements, networks, the log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas.errors import NasError
+from nas.hardware.evaluation import Evaluation, cross_validate
+from nas.hardware.features import network_features
+from nas.hardware.profile import DeviceProfile
+from nas.hardware.rows import labels_s, newest_rows, read_rows, rows_path
+from nas.preparation import Device, Prepared
+from nas.report.facts import PredictorFacts, StudyFacts
+from nas.report.figures import Progress
+from nas.report.front import FrontRecord
+from nas.search import pareto
+from nas.search.engine import losses
+from nas.search.scoring import Scorer
+from nas.search.storage import Evaluated
+from nas.target import Target
+
+__all__ = ["study_facts"]
+
+CURVE_POINTS = 200
+"""Of the hypervolume's curve."""
+
+
+def study_facts(
+    prepared: Prepared, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]], log: Sequence[Mapping[str, Any]]
+) -> StudyFacts:
+    """All that is to be shown of a study.
+
+    Args:
+        fronts: one a device, in the order of `prepared.devices`.
+        done: what was evaluated for each.
+        log: events of log.jsonl, oldest first.
+    """
+    finalists = [each for front in fronts for each in front.finalists]
+    return StudyFacts(
+        config=prepared.config,
+        fronts=tuple(fronts),
+        progress={front.device: _progress(prepared, front, evaluated) for front, evaluated in zip(fronts, done, strict=True)},
+        predictors={
+            front.device: known
+            for device, front in zip(prepared.devices, fronts, strict=True)
+            if (known := _predictor(prepared, device, front)) is not None
+        },
+        blocks={each.id: prepared.space.decode(each.candidate.arch) for each in finalists},
+        data=prepared.data.to_dict(),
+        space_size=prepared.space.size,
+        log=log,
+    )  # fmt: skip
+
+
+def _progress(prepared: Prepared, front: FrontRecord, done: Sequence[Evaluated]) -> Progress:
+    """Hypervolume over candidates."""
+    objectives = prepared.objectives
+    points = losses([each.candidate for each in done], objectives)
+    reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=True)]
+    counts: list[int] = [] if not done else np.unique(np.linspace(1, len(done), min(len(done), CURVE_POINTS)).astype(int)).tolist()
+    return [(n, pareto.hypervolume(points[:n], reference)) for n in counts]
+
+
+def _predictor(prepared: Prepared, device: Device, front: FrontRecord) -> PredictorFacts | None:
+    """None where several devices are one: each of them has its own."""
+    if device.profile is None or not isinstance(device.scorer, Scorer):
+        return None
+    predictor = device.scorer.predictor
+    decode = prepared.space.decode
+    outside = [each.id for each in front.front if predictor.is_measured and not predictor.in_range(decode(each.candidate.arch))]
+    return PredictorFacts(
+        measurements=predictor.measurements,
+        held_out_error=dict(predictor.quality).get("out_of_fold_mape"),
+        band=math.exp(predictor.half_width),
+        source=predictor.source,
+        outside=frozenset(outside),
+        unknown=device.profile.unknown,
+        evaluation=_evaluation(device.profile, device.target),
+    )
+
+
+def _evaluation(profile: DeviceProfile, target: Target) -> Evaluation | None:
+    """Predicted against measured on the networks of the device that were measured; None where they are too few, or cannot be read."""
+    try:
+        rows = newest_rows(read_rows(rows_path(profile.folder, target), target))
+        features = np.array([network_features(row.specs()) for row in rows])
+        return cross_validate(features, labels_s(rows), profile.prior_to_fit(target)) if rows else None
+    except NasError:  # a picture that is missing must not cost the study its files
+        return None

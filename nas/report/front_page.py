@@ -1,0 +1,115 @@
+"""front.html: the fronts of a study, one a device, as one interactive page that needs no network. The home of plotly.
+
+The page carries the figures as JSON and plotly.js packed with gzip; templates/front.js draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.errors import InputError
+from nas.report.canvas import library
+from nas.report.figures import accuracy_limits
+from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.highlights import cost_of, highlights, target_words
+from nas.report.pages import render
+from nas.report.units import SHOWN
+
+__all__ = ["MOST_DOMINATED", "front_html"]
+
+MOST_DOMINATED = 2000
+"""Dominated candidates of a device that the page holds: more cannot be told apart, and make it slow."""
+DIGITS = 5
+"""Significant digits of a figure: more than any of them is sure of."""
+COSTS = ("latency_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
+ALWAYS = ("latency_s", "energy_j")
+"""Costs that the page offers whatever the objectives are."""
+
+
+def front_html(fronts: Sequence[FrontRecord]) -> str:
+    """The page: about 2 MB, most of it plotly.js.
+
+    Raises:
+        InputError: there is no front, or one has no cost or no accuracy.
+    """
+    if not fronts:
+        raise InputError("a page of fronts needs at least one front")
+    with library("plotly"):
+        from plotly.offline import get_plotlyjs
+
+        packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    first = fronts[0]
+    devices = ", ".join(record.device for record in fronts)
+    heading = f"{Path(first.data).name} on {devices}: accuracy against cost"
+    metrics = [name for name in SHOWN if any(name in each.candidate.metrics for record in fronts for each in record.candidates)]
+    data = {
+        "devices": [_device(record) for record in fronts],
+        "metrics": {name: _shown(name, fronts) for name in metrics},
+        "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line.",
+    }
+    return render("front.html", {"title": f"{first.study}: fronts", "heading": heading, "data": data, "plotly": packed})
+
+
+def _shown(name: str, fronts: Sequence[FrontRecord]) -> dict[str, object]:
+    """How a metric is written, and where it comes from."""
+    found = (each.candidate.metrics.get(name) for record in fronts for each in record.candidates)
+    sources = sorted({metric.source for metric in found if metric is not None})
+    shown = SHOWN[name]
+    axis = shown.axis if shown.label.startswith(tuple(sources)) else f"{shown.axis} ({', '.join(sources)})"
+    return {"label": shown.label, "unit": shown.unit, "percent": shown.percent, "axis": axis, "sources": ", ".join(sources)}
+
+
+def _device(record: FrontRecord) -> dict[str, Any]:
+    """A device's candidates as columns, and what is said of them."""
+    kept = _thinned(record)
+    best = highlights(record).get("knee")
+    metrics = [name for name in SHOWN if any(name in each.candidate.metrics for each in kept)]
+    wanted = {cost_of(record), *ALWAYS, *record.objectives}
+    left_out = len(record.candidates) - len(kept)
+    evaluated = int(float(record.search.get("trials", len(record.candidates))))
+    return {
+        "device": record.device,
+        "target": target_words(record),
+        "members": len(record.front),
+        "found": f"{record.study}: {len(record.front)} on the front of {evaluated:,} evaluated networks of {record.space}",
+        "thinned": f"{len(kept):,} of {evaluated:,} networks are drawn: dominated ones are thinned evenly."
+        if left_out or evaluated > len(record.candidates)
+        else "",
+        "limits": [_rounded(end) for end in accuracy_limits(record)],
+        "costs": [name for name in COSTS if name in wanted and name in metrics],
+        "ids": [each.id for each in kept],
+        "titles": [each.title for each in kept],
+        "notes": [each.note for each in kept],
+        "marks": [each.on_front + 2 * each.finalist + 4 * each.tied + 8 * (best is not None and each.id == best.id) for each in kept],
+        "metrics": {name: _column(kept, name) for name in metrics},
+    }
+
+
+def _thinned(record: FrontRecord) -> list[CandidateRecord]:
+    """All that matters, and dominated ones evenly from the cheapest to the dearest."""
+    matters = [each for each in record.candidates if each.on_front or each.finalist]
+    rest = [each for each in record.candidates if not (each.on_front or each.finalist)]
+    if len(rest) > MOST_DOMINATED:
+        cost = cost_of(record)
+        rest.sort(key=lambda each: (each.value(cost) or 0.0, each.id))
+        rest = [rest[index * (len(rest) - 1) // (MOST_DOMINATED - 1)] for index in range(MOST_DOMINATED)]
+    return [*matters, *rest]
+
+
+def _column(records: Sequence[CandidateRecord], name: str) -> dict[str, list[float | str | None]]:
+    """A metric of all candidates, in the unit that is shown."""
+    found = [each.candidate.metrics.get(name) for each in records]
+    column: dict[str, list[float | str | None]] = {}
+    for part in ("value", "std", "low", "high"):
+        values = [None if metric is None else getattr(metric, part) for metric in found]
+        column[part] = [None if value is None else _rounded(SHOWN[name].number(value)) for value in values]
+    sources = [None if metric is None else metric.source + (f" ({metric.scope})" if metric.scope else "") for metric in found]
+    return {**column, "source": list(sources)}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,209 @@
+"use strict";
+const MEASURED = "latency_measured_s", LATENCY = "latency_s", SEARCH = "accuracy_search", TEST = "accuracy_test";
+const page = JSON.parse(document.getElementById("data").textContent);
+const chosen = { device: 0, cost: LATENCY, source: "predicted", scale: "linear" };
+// Named one by one: Plotly's own set has one that sends the chart to a server.
+const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d"], ["autoScale2d", "resetScale2d"]];
+const narrow = () => innerWidth < 600;
+const at = (id) => document.getElementById(id);
+
+// plotly.js is packed: a third of its size. Browsers unpack gzip since 2023 (Firefox 113, Safari 16.4, Chrome 80).
+async function unpack(packed) {
+  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+}
+
+function fail(error) {
+  at("loading").textContent = `The chart cannot be drawn here (${error.message}): a browser of 2023 or later can; front.png shows the same.`;
+}
+
+function start() {
+  at("loading").remove();
+  const names = page.devices.map((each) => each.device);
+  if (names.length > 1) names.push("all devices");
+  names.forEach((name, index) => at("device").add(new Option(name, index)));
+  at("device-field").hidden = names.length < 2;
+  at("device").addEventListener("change", (event) => { chosen.device = Number(event.target.value); offer(); draw(); });
+  at("controls").addEventListener("submit", (event) => event.preventDefault());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  offer();
+  draw();
+}
+
+// The devices that are shown: one, or all.
+function shown() { return chosen.device < page.devices.length ? [page.devices[chosen.device]] : page.devices; }
+
+// Choices that make sense for what is shown.
+function offer() {
+  const devices = shown();
+  const known = devices.filter((each) => each.costs.length);
+  const costs = known.length ? known[0].costs.filter((name) => known.every((each) => each.costs.includes(name))) : [];
+  if (!costs.includes(chosen.cost)) chosen.cost = costs[0];
+  buttons("cost", costs.map((name) => [name, page.metrics[name].label]));
+  buttons("scale", [["linear", "linear"], ["log", "log"]]);
+  const both = chosen.cost === LATENCY && devices.some((each) => each.metrics[MEASURED]);
+  if (!both) chosen.source = "predicted";
+  buttons("source", both ? [["predicted", page.metrics[LATENCY].sources], ["measured", "measured"]] : []);
+}
+
+function buttons(id, choices) {
+  at(id + "-field")?.toggleAttribute("hidden", choices.length < 2);
+  at(id).replaceChildren(...choices.map(([value, words]) => {
+    const label = document.createElement("label"), input = document.createElement("input");
+    Object.assign(input, { type: "radio", name: id, value, checked: chosen[id] === value });
+    input.addEventListener("change", () => { chosen[id] = value; if (id === "cost") offer(); draw(); });
+    label.append(input, words);
+    return label;
+  }));
+}
+
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const clear = (colour, share) => colour + Math.round(255 * share).toString(16).padStart(2, "0");
+const escaped = (words) => words.replace(/[&<>"]/g, (letter) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[letter]);
+
+function wrapped(words) {
+  const most = narrow() ? 34 : 64;
+  const lines = [""];
+  for (const word of words.split(" ")) {
+    if ((lines.at(-1) + word).length > most) lines.push("");
+    lines[lines.length - 1] += word + " ";
+  }
+  return lines.map((line) => escaped(line.trimEnd())).join("<br>");
+}
+
+function number(value, percent) {
+  if (percent) return value.toFixed(2);
+  for (const [size, letter] of [[1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
+    if (Math.abs(value) >= size) return Number((value / size).toPrecision(3)) + letter;
+  }
+  return String(Number(value.toPrecision(3)));
+}
+
+// A figure with its error and its source, as the command line writes it.
+function figure(device, name, row) {
+  const known = device.metrics[name], { label, unit, percent } = page.metrics[name];
+  if (!known || known.value[row] === null) return null;
+  let words = `${label}: <b>${number(known.value[row], percent)}</b>`;
+  if (known.std[row] !== null) words += ` ± ${Number(known.std[row].toPrecision(2))}`;
+  if (unit) words += ` ${unit}`;
+  if (known.low[row] !== null) words += ` (${number(known.low[row])} to ${number(known.high[row])})`;
+  return `${words}, ${known.source[row]}`;
+}
+
+function about(device, row) {
+  const marks = ["on the front", "finalist", "gain may be chance", "knee"].filter((_, bit) => device.marks[row] >> bit & 1);
+  const lines = [`<b>${escaped(device.ids[row])}</b>`, marks.join(", ") || "dominated", wrapped(device.titles[row])];
+  for (const name of Object.keys(page.metrics)) lines.push(figure(device, name, row));
+  lines.push(escaped(device.target), device.notes[row] ? wrapped(device.notes[row]) : null);
+  return lines.filter(Boolean).join("<br>");
+}
+
+// Points of some rows that know both metrics, cheapest first.
+function points(device, rows, cost, accuracy) {
+  const x = device.metrics[cost], y = device.metrics[accuracy];
+  const kept = !x || !y ? [] : rows.filter((row) => x.value[row] !== null && y.value[row] !== null);
+  kept.sort((one, two) => x.value[one] - x.value[two] || y.value[one] - y.value[two]);
+  return {
+    rows: kept, x: kept.map((row) => x.value[row]), y: kept.map((row) => y.value[row]),
+    text: kept.map((row) => about(device, row)), hovertemplate: "%{text}<extra></extra>", type: "scatter", mode: "markers",
+  };
+}
+
+function bars(device, trace, name, colour) {
+  const known = device.metrics[name];
+  if (!known) return undefined;
+  const reach = (end, sign) => trace.rows.map((row) => known[end][row] !== null ? sign * (known[end][row] - known.value[row]) : known.std[row] ?? 0);
+  return { type: "data", symmetric: false, array: reach("high", 1), arrayminus: reach("low", -1), color: clear(colour, 0.35), thickness: 1.2, width: 0 };
+}
+
+// A staircase says that nothing found lies above it: true only where the points form a front on these two axes.
+const rises = (trace) => trace.y.every((value, index) => !index || value > trace.y[index - 1]);
+
+function front(device, cost, colour, name) {
+  const every = device.ids.map((_, row) => row), members = every.filter((row) => device.marks[row] & 1);
+  const trace = points(device, members, cost, SEARCH);
+  const hollow = trace.rows.map((row) => device.marks[row] & 4);
+  const whole = trace.rows.length === members.length && rises(trace);
+  return Object.assign(trace, {
+    name, meta: "front", error_x: bars(device, trace, cost, colour), error_y: bars(device, trace, SEARCH, colour),
+    mode: whole ? "lines+markers" : "markers", line: { shape: "hv", width: 2, color: colour },
+    marker: { size: 9, color: hollow.map((is) => is ? style("paper") : colour), line: { width: 2, color: colour } },
+  });
+}
+
+function traces(device, cost) {
+  const every = device.ids.map((_, row) => row), main = style("main"), second = style("second");
+  const dominated = points(device, every.filter((row) => !(device.marks[row] & 1)), cost, SEARCH);
+  Object.assign(dominated, { name: "dominated", meta: "dominated", marker: { size: 6, color: clear(style("faint"), 0.45) } });
+  const knee = points(device, every.filter((row) => device.marks[row] & 8), cost, SEARCH);
+  Object.assign(knee, {
+    name: "knee", meta: "knee", hoverinfo: "skip", hovertemplate: null, mode: "markers+text", text: knee.x.map(() => "<b>knee</b>"),
+    textposition: "bottom right", textfont: { color: main, size: 14 }, showlegend: false,
+    marker: { size: 19, color: "rgba(0,0,0,0)", line: { width: 1.5, color: main } },
+  });
+  const tested = points(device, every, cost, TEST);
+  Object.assign(tested, {
+    name: "finalists, test accuracy", meta: "tested", error_y: bars(device, tested, TEST, second),
+    marker: { size: 10, symbol: "diamond", color: second, line: { width: 1, color: style("paper") } },
+  });
+  const tied = { name: "tied: its gain may be chance", meta: "key", x: [null], y: [null], mode: "markers", type: "scatter", hoverinfo: "skip",
+    marker: { size: 9, color: style("paper"), line: { width: 2, color: main } } };
+  const found = [dominated, knee, front(device, cost, main, "front, search accuracy"), tested].filter((trace) => trace.x.length);
+  return device.marks.some((mark) => mark & 4) ? [...found, tied] : found;
+}
+
+function draw() {
+  const devices = shown(), cost = chosen.source === "measured" ? MEASURED : chosen.cost, { axis } = page.metrics[cost] ?? { axis: "" };
+  const all = devices.length > 1;
+  const data = !cost ? [] : all
+    ? devices.map((each, index) => front(each, cost, style(`series-${index % 8}`), each.device)).filter((trace) => trace.x.length)
+    : traces(devices[0], cost);
+  const small = narrow(), ink = style("ink"), words = { size: small ? 12 : 14 }, { range, outside } = frame(data);
+  const axes = { color: ink, gridcolor: style("grid"), linecolor: style("faint"), showline: true, zeroline: false, ticks: "outside", tickcolor: style("faint") };
+  at("found").textContent = all ? devices.map((each) => `${each.device}: ${each.members} on the front`).join("; ") : devices[0].found;
+  at("note").textContent = [
+    cost === MEASURED ? "Only networks that were run on the target are shown." : "",
+    all ? "Fronts only: choose a device for its dominated networks and finalists." : devices[0].thinned,
+    outside ? `${outside} dominated outside the frame: a double click shows all.` : "",
+    page.bars,
+  ].filter(Boolean).join(" ");
+  Plotly.react("chart", data, {
+    paper_bgcolor: style("paper"), plot_bgcolor: style("paper"), font: { color: ink, size: small ? 12 : 14, family: getComputedStyle(document.body).fontFamily },
+    margin: { l: small ? 48 : 64, r: small ? 10 : 24, t: 12, b: 56 }, hovermode: "closest", showlegend: true, uirevision: JSON.stringify(chosen),
+    legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", bgcolor: "rgba(0,0,0,0)" },
+    hoverlabel: { align: "left", bgcolor: style("paper"), bordercolor: style("faint"), font: { color: ink, size: small ? 11 : 13 } },
+    xaxis: { ...axes, ...ticks(range), title: { text: axis, standoff: 10, font: words }, type: chosen.scale, range, autorange: !range, automargin: true },
+    yaxis: { ...axes, title: { text: "accuracy, %", standoff: 8, font: words }, range: limits(devices), automargin: true },
+    annotations: data.some((trace) => trace.meta !== "key" && trace.x.length) ? [] : [
+      { text: "No candidate is known on these axes.", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5, font: { color: style("soft"), size: 16 } },
+    ],
+  }, { displaylogo: false, responsive: true, displayModeBar: small ? false : "hover", modeBarButtons: BUTTONS });
+}
+
+// Whole numbers on a logarithmic axis: 1, 2, 5, 10 ... rather than the small digits that are Plotly's own.
+function ticks(range) {
+  if (!range || chosen.scale !== "log") return { tickmode: "auto" };
+  const values = [];
+  for (let power = Math.floor(range[0]) - 2; power <= Math.ceil(range[1]) + 2; power++) values.push(...[1, 2, 5].map((step) => step * 10 ** power));
+  return { tickmode: "array", tickvals: values, ticktext: values.map((value) => number(value)) };
+}
+
+function limits(devices) {
+  return [Math.min(...devices.map((each) => each.limits[0])), Math.max(...devices.map((each) => each.limits[1]))];
+}
+
+// Far-off dominated candidates would press the front into a corner: they are outside the frame at first.
+function frame(data) {
+  const inner = data.filter((trace) => ["front", "tested"].includes(trace.meta)).flatMap((trace) => trace.x);
+  if (!inner.length) return { range: null, outside: 0 };
+  const every = data.flatMap((trace) => trace.x).filter((x) => x !== null);
+  const ends = data.filter((trace) => trace.meta === "front").flatMap((trace) => trace.x.map((x, index) => x + (trace.error_x?.array[index] ?? 0)));
+  const right = Math.max(...inner, Math.min(1.5 * Math.max(...inner), 1.04 * Math.max(...ends, ...every)));
+  const left = 0.85 * Math.min(...every), low = limits(shown())[0];
+  const outside = data.filter((trace) => trace.meta === "dominated")
+    .flatMap((trace) => trace.x.filter((x, index) => x > right || trace.y[index] < low)).length;
+  return { range: chosen.scale === "log" ? [Math.log10(left), Math.log10(right)] : [0, right], outside };
+}

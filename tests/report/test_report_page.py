@@ -1,0 +1,172 @@
+"""report.html: question, answer, table, doubts, cost and commands, each with what the study says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from nas.config import SearchConfig
+from nas.metrics import Constraint
+from nas.report.facts import PredictorFacts, StudyFacts
+from nas.report.front import FrontRecord
+from nas.report.highlights import highlights
+from nas.report.report_page import report_html
+from nas.report.units import describe
+
+from .examples import EVIL, example_facts, measured, with_drawings
+from .strategies import example_front
+from .test_figures import three_objectives
+
+VOID = {"meta", "img", "br", "source", "rect", "path"}
+
+
+class Page(HTMLParser):
+    """Words and ids of a page; refuses tags that are not closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        assert len(known) == len(attrs), f"{tag} has an attribute twice"
+        self.ids += [value for key, value in attrs if key == "id" and value]
+        self.links += [value[1:] for key, value in attrs if key == "href" and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"{tag} closes another"
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def facts() -> StudyFacts:
+    return example_facts(with_drawings(measured(example_front())), with_drawings(example_front(device="pixel3")))
+
+
+@pytest.fixture(scope="module")
+def page(facts: StudyFacts) -> str:
+    return report_html(facts)
+
+
+def test_the_page_holds_together(page: str) -> None:
+    parsed = Page(page)
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    assert set(parsed.links) <= set(parsed.ids)
+    assert not re.search(r'(src|href|srcset)="(?!data:|#)', page)
+
+
+def test_question_and_answer(facts: StudyFacts, page: str) -> None:
+    text = Page(page).text
+    for words in ("1.23 M architectures", "1,077 train, 360 search-validation, 360 test images of 10 classes", "maximize search accuracy"):
+        assert words in text
+    for front in facts.fronts:
+        for each in highlights(front).values():
+            assert each.id in text
+            assert describe("latency_s", each.candidate.metrics["latency_s"]) in text
+    assert "the knee takes" in text
+
+
+def test_constraints_are_in_the_question(facts: StudyFacts) -> None:
+    bounds = (Constraint("latency_s", 0.025), Constraint("accuracy_search", 0.9, "min"))
+    config = SearchConfig(**{**facts.config.model_dump(), "constraints": bounds})
+    text = Page(report_html(replace(facts, config=config))).text
+    assert "latency ≤ 25 ms, search accuracy ≥ 90 %" in text
+
+
+def test_the_table_has_the_front(facts: StudyFacts, page: str) -> None:
+    tables = re.findall(r'<table class="candidates">.*?</table>', page, re.DOTALL)
+    assert len(tables) == 2
+    for front, table in zip(facts.fronts, tables, strict=True):
+        assert re.findall(r"<code>(.*?)</code>", table) == [each.id for each in front.front]
+    assert "measured latency, ms" in tables[0]
+    assert "measured latency, ms" not in tables[1]
+
+
+def test_how_sure(page: str) -> None:
+    text = Page(page).text
+    for words in (
+        "a model fitted to 177 latencies: HW-NAS-Bench (Li et al. 2021); held-out error 14.1 %; 90 % band ×/÷ 1.34",
+        "1 of 12 members of the front spend more than a quarter of their predicted time in operators unlike those measured",
+        "2 of 12 members of the front gain so little",
+        "4 finalists, each tested once",
+        "The last 12 of 59 trials added",
+        "two images cannot be read",
+        "int8 latency, throttling",
+    ):
+        assert words in text
+    assert page.count("data:image/png;base64,") == 1  # predicted against measured, of the device that was measured
+
+
+def test_a_device_of_which_nothing_was_measured_says_so(facts: StudyFacts) -> None:
+    nothing = {"raspberrypi4": PredictorFacts(0, None, 3.0, "chip facts")}
+    text = Page(report_html(replace(facts, predictors=nothing))).text
+    assert "a model that nothing measured was fitted to: chip facts; nothing was held out; 90 % band ×/÷ 3.00" in text
+    assert "every figure is an extrapolation" in text
+    assert "nas measure --device raspberrypi4" in text
+
+
+def test_cost_and_commands(page: str) -> None:
+    text = Page(page).text
+    assert "Training the supernet 1 min 00 s" in text
+    assert "Searching 40 s" in text
+    assert "Supernet trained: 6 epochs, 102 steps, 60 s." in text
+    for command in (
+        "nas pick digits-1 --device raspberrypi4 --max-latency",
+        "nas export digits-1 --device raspberrypi4 --knee",
+        "nas measure --device pixel3 --via ssh://user@host -n 40",
+        "nas search --resume digits-1 --trials 300",
+    ):
+        assert command in text
+    assert "nas measure --device raspberrypi4" not in text
+
+
+def test_each_network_is_drawn_once(facts: StudyFacts, page: str) -> None:
+    archs = {each.candidate.arch.arch_id for front in facts.fronts for each in front.finalists}
+    assert page.count('<svg xmlns="http://www.w3.org/2000/svg" role="img"') == len(archs)
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        example_front(0, 0),
+        example_front(1, 0),
+        example_front(0, 3),
+        three_objectives(example_front()),
+        replace(example_front(), objectives=("accuracy_search", "params"), reference_point=(0.0, 1e7)),
+    ],
+    ids=["empty", "one", "only dominated", "three objectives", "without latency"],
+)
+def test_fronts_of_every_shape(front: FrontRecord) -> None:
+    text = Page(report_html(StudyFacts(example_facts(front).config, (front,)))).text
+    assert ("No candidate is on the front" in text) == (not front.front)
+
+
+def test_words_cannot_break_out_of_the_page() -> None:
+    front = with_drawings(example_front(3, 1))
+    named = tuple(replace(each, title=EVIL, note=EVIL) for each in front.candidates)
+    facts = example_facts(replace(front, data=EVIL, space=EVIL, candidates=named, search={"target": EVIL, "seconds": 3.0}))
+    page = report_html(replace(facts, log=({"time": "2026-01-01T10:00:00+00:00", "kind": "warning", "text": EVIL},)))
+    assert "<script>window.broken" not in page
+    assert "onerror='" not in page
+    assert EVIL in " ".join(Page(page).words)
