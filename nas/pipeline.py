@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
@@ -20,7 +19,8 @@ from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
-from nas.report.study import load_config, load_data_record
+from nas.report.runs import Status
+from nas.report.study import LOCK, load_config, load_data_record
 from nas.rounds import Searched, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
@@ -36,8 +36,6 @@ __all__ = ["Result", "make_finalist", "rebuild", "run"]
 Made = tuple[dict[str, Finalist], dict[str, str]]
 """Finalists and, of those that failed, why: by candidate id."""
 
-LOCK = ".lock"
-"""File of a study's folder: whoever holds it is the study's one driver."""
 ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
 RESERVE_S = 10.0
 """Of a time budget: for plots and MLflow."""
@@ -50,13 +48,13 @@ class Result:
     Attributes:
         folder: of the study.
         fronts: one a device.
-        view_path: of the Pareto view behind an MLflow server's address; empty where MLflow failed.
+        view: the Pareto view in MLflow: its address on a server, else its path behind the address of one; empty where MLflow failed.
     """
 
     folder: Path
     fronts: tuple[FrontRecord, ...]
     seconds: float
-    view_path: str
+    view: str
 
 
 def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], *, resume: bool = False) -> Result:
@@ -88,8 +86,8 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
         with storage.driving(clock(prepared, store)) as superseded:
             studies = begin_studies(prepared, store, runs)
             recorder = Recorder(folder, prepared, on_event)
-            recorder.start(runs)
-            status: Literal["FINISHED", "FAILED", "KILLED"] = "FAILED"
+            recorder.start()
+            status: Status = "FAILED"
             try:
                 fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started)
                 status = "FINISHED"
@@ -102,7 +100,7 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
                 recorder.finish(status)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
-    return Result(folder, fronts, seconds, recorder.view_path)
+    return Result(folder, fronts, seconds, recorder.view)
 
 
 def _searched(
@@ -146,10 +144,10 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
         made.append(({name: _with_files(found, folder) for name, found in kept.items() if found is not None}, {}))
     seconds = storage.spent(clock(prepared, store))
     recorder = Recorder(folder, prepared, on_event)
-    recorder.start(runs)
+    recorder.start()
     fronts = _record(prepared, recorder, done, selections, made, seconds)
     recorder.finish("FINISHED")
-    return Result(folder, fronts, seconds, recorder.view_path)
+    return Result(folder, fronts, seconds, recorder.view)
 
 
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:

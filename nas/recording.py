@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from nas.preparation import Device, Prepared
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.pictures import DRAWING, write_pictures
 from nas.report.record import EvaluatedRecord, EventLog, write_candidates, write_front
-from nas.report.tracking import Tracker, TrackingError
+from nas.report.runs import Status
+from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror
 from nas.search import pareto
 from nas.search.engine import losses
 from nas.search.finalists import Finalist
@@ -128,6 +129,7 @@ def save_config(folder: Path, config: SearchConfig, prepared: Prepared) -> None:
         "config": json.loads(config.model_dump_json()),
         "versions": {"python": platform.python_version(), **{name: v for name in LIBRARIES if (v := _version(name))}},
         "git_commit": _git_commit(),
+        "space": prepared.space.name,
         "data": prepared.data.to_dict(),
         "targets": [device.target.to_dict() for device in prepared.devices],
     }
@@ -154,62 +156,51 @@ def _git_commit() -> str:
 
 
 class Recorder:
-    """Keeps the log, the files and MLflow's runs of a study. MLflow failing is a warning, never the end of a search."""
+    """Keeps the log and the files of a study; MLflow gets a copy in the background, and its failing never ends a search."""
 
     def __init__(self, folder: Path, prepared: Prepared, on_event: Listener) -> None:
         self._folder = folder
         self._prepared = prepared
         self._on_event = on_event
-        self._log = EventLog(folder / "log.jsonl")
-        self._tracker: Tracker | None = None
+        self._log = EventLog(folder / LOG)
+        self._connection = Connection(folder.parent, prepared.config.tracking_uri)
+        self._mirror = StudyMirror(folder, self._connection)
+        self._background = Background(self._connection, self._mirror.send)
 
-    def start(self, runs: Path) -> None:
+    def start(self) -> None:
         """Starts or takes up the parent run."""
-        self._log.append("start")
-        config = self._prepared.config
-        tracker = Tracker(runs, config.tracking_uri)
-        tags = {"devices": ", ".join(config.devices), "data_fingerprint": self._prepared.data.fingerprint, "hwnas": _version("hwnas")}
-        try:
-            tracker.start(config.study, self._prepared.space.name, self._prepared.data.name, json.loads(config.model_dump_json()), tags)
-        except TrackingError as exc:
-            self.listen(Event("warning", f"MLflow gets nothing of this search, its files have all: {exc}"))
-        else:
-            self._tracker = tracker
+        self._log.append(BEGIN)
+        self._background.wake()
 
     def listen(self, event: Event) -> None:
         """Passes an event on, and keeps it where it matters."""
         if event.kind != "progress":
             self._log.append(event.kind, {"text": event.text, **event.fields})
-        if event.kind == "trial" and self._tracker is not None:
-            step, volume, best = (event.fields[key] for key in ("candidates", "hypervolume", "best_accuracy"))
-            self._track(lambda tracker: tracker.log_progress(int(str(step)), float(str(volume)), float(str(best))))
-        if event.kind == "epoch":
-            self._track(lambda tracker: tracker.log_epoch(event.fields))
+        if event.kind in ("trial", "epoch"):
+            self._background.wake()
         self._on_event(event)
 
     def record(self, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]]) -> None:
-        """Writes the files of every device's front, then logs them."""
+        """Writes the files of every device's front; then they are sent."""
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
         write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated])
         write_pictures(self._folder, study_facts(self._prepared, fronts, done, self._log.read()))
-        for front in fronts:
-            self._track(lambda tracker, front=front: tracker.log_front(front, self._folder, limit=max(1, 100 // len(fronts))))
+        self._background.wake()
 
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Ends the parent run."""
-        self._track(lambda tracker: tracker.finish(status))
+    def finish(self, status: Status) -> None:
+        """Ends the parent run, and waits for a bounded time until all is sent. Says what to do where it is not."""
+        self._log.append(END, {"status": status})
+        self._background.wake()
+        error = self._background.close()
+        if error is not None:
+            runs = self._folder.parent
+            where = [] if runs == Path("runs") else ["--runs", str(runs)]
+            later = shlex.join(["nas", "sync", self._prepared.config.study, *where])
+            self.listen(Event("warning", f"MLflow does not have all of this search, its files do ({error}); to send it: {later}"))
 
     @property
-    def view_path(self) -> str:
-        """Path of the Pareto view behind an MLflow server's address; empty where MLflow failed."""
-        return self._tracker.view_path if self._tracker is not None else ""
-
-    def _track(self, call: object) -> None:
-        if self._tracker is None:
-            return
-        try:
-            call(self._tracker)  # type: ignore[operator]
-        except TrackingError as exc:
-            self._tracker = None
-            self.listen(Event("warning", f"MLflow gets nothing more of this search, its files have all: {exc}"))
+    def view(self) -> str:
+        """The Pareto view: its address on a server, else its path behind the address of one; empty where MLflow failed."""
+        path = self._mirror.view_path
+        return self._connection.uri.rstrip("/") + path if path and self._connection.is_server else path

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.config import TrainRecipe
 from nas.events import Event, Listener
-from nas.report.tracking import Tracker, TrackingError
+from nas.report.runs import Point, Status, StudyRun
+from nas.report.tracking import Background, Connection, Tracker, TrackingError, epoch_points
 from nas.space import load_space
 from nas.training.data import ImageData, load_data
 from nas.training.parallel import Team, team
@@ -84,33 +87,59 @@ def _images(request: Request, size: int, on_event: Listener, members: Team) -> I
 
 @contextmanager
 def _tracked(request: Request, job: SupernetJob, on_event: Listener) -> Iterator[Listener]:
-    """A listener that logs epochs to MLflow too. MLflow failing is a warning, never the end of a training."""
-    tracker: Tracker | None = Tracker(request.runs, request.tracking_uri)
-
-    def attempt(call: Callable[[Tracker], object]) -> None:
-        nonlocal tracker
-        try:
-            if tracker is not None:
-                call(tracker)
-        except TrackingError as exc:
-            tracker = None
-            on_event(Event("warning", f"MLflow gets nothing more of this training: {exc}"))
+    """A listener that logs epochs to MLflow too, in the background. MLflow failing is a warning, never the end of a training."""
+    if job.found() is not None or not request.recipe.epochs:
+        yield on_event
+        return
+    epochs = _Epochs(request, job)
 
     def listen(event: Event) -> None:
         on_event(event)
         if event.kind == "epoch":
-            attempt(lambda each: each.log_epoch(event.fields))
+            epochs.add(event.fields)
 
-    if job.found() is not None or not request.recipe.epochs:
-        yield on_event
-        return
-    config = {"space": request.space, "data": request.data, "seed": request.seed, "recipe": json.loads(request.recipe.model_dump_json())}
-    name = f"supernet-{job.home().name}"
-    tags = {"data_fingerprint": job.data.fingerprint}
-    attempt(lambda each: each.start(name, job.space.name, job.data.name, config, tags, kind="supernet"))
-    ended = "KILLED"
+    status: Status = "KILLED"
     try:
         yield listen
-        ended = "FINISHED"
+        status = "FINISHED"
     finally:
-        attempt(lambda each: each.finish("FINISHED" if ended == "FINISHED" else "KILLED"))
+        error = epochs.finish(status)
+        if error is not None:
+            on_event(Event("warning", f"MLflow does not have all of this training: {error}"))
+
+
+class _Epochs:
+    """The run of a training, sent in the background. What was not sent yet is kept: a few numbers an epoch."""
+
+    def __init__(self, request: Request, job: SupernetJob) -> None:
+        recipe = json.loads(request.recipe.model_dump_json())
+        config = {"space": request.space, "data": request.data, "seed": request.seed, "recipe": recipe}
+        name = f"supernet-{job.home().name}"
+        self._study = StudyRun(name, job.space.name, config, job.data.to_dict(), request.data, kind="supernet")
+        self._waiting: deque[Point] = deque()
+        self._status: Status = "RUNNING"
+        self._is_started = False
+        connection = Connection(request.runs, request.tracking_uri)
+        self._tracker = Tracker(connection)
+        self._background = Background(connection, self._send)
+        self._background.wake()
+
+    def add(self, fields: Mapping[str, object]) -> None:
+        self._waiting.extend(epoch_points(fields, int(time.time() * 1000)))
+        self._background.wake()
+
+    def finish(self, status: Status) -> TrackingError | None:
+        self._status = status
+        self._background.wake()
+        return self._background.close()
+
+    def _send(self) -> None:
+        if not self._is_started:
+            self._tracker.start(self._study)
+            self._is_started = True
+        points = list(self._waiting)
+        self._tracker.log_points(points)
+        for _ in points:
+            self._waiting.popleft()
+        if self._status != "RUNNING":
+            self._tracker.finish(self._status)

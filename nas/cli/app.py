@@ -9,13 +9,13 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies, train
+from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies, tracking, train
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
 
 ORDER = (
-    "search", "train-supernet", "studies", "front", "pick", "export", "ui", "predict", "measure", "predictor", "devices", "spaces",
+    "search", "train-supernet", "studies", "front", "pick", "export", "ui", "sync", "predict", "measure", "predictor", "devices", "spaces",
     "doctor", "bench",
 )  # fmt: skip
 """Of the commands in the help: as a user needs them."""
@@ -62,6 +62,7 @@ inspect.register(app)
 measure.register(app)
 predictor.register(app)
 results.register(app)
+tracking.register(app)
 bench.register(app)
 
 

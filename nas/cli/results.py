@@ -1,9 +1,13 @@
-"""nas front, nas pick, nas export, nas ui: what came out of a study."""
+"""nas front, nas pick, nas export: what came out of a study."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,8 +16,17 @@ from nas.cli.quantities import parse
 from nas.errors import InfeasibleError, InputError, UnknownNameError
 from nas.report.front import CandidateRecord, FrontRecord
 
+if TYPE_CHECKING:
+    from nas.report.tracking import Fetched
+
 __all__ = ["register"]
 
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STUDY", help="Name of a study; the newest one if left out. Or models:/NAME@ALIAS of MLflow.", show_default=False
+    ),
+]
 DeviceChoice = Annotated[
     str | None, typer.Option("--device", "-d", metavar="DEVICE", help="One of the study's devices; its first.", show_default=False)
 ]
@@ -130,7 +143,7 @@ MostAccurate = Annotated[bool, typer.Option("--most-accurate", help="The most ac
 
 def pick(
     runs: RunsOption,
-    study: StudyArgument = None,
+    study: ModelArgument = None,
     device: DeviceChoice = None,
     candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
     max_latency: MaxLatency = None,
@@ -151,26 +164,31 @@ def pick(
     """
     from nas.cli.show import candidate_lines
     from nas.report.record import read_front, study_folder
+    from nas.report.tracking import is_model_uri
 
     bounds = {
         "--max-latency": max_latency, "--max-energy": max_energy, "--max-params": max_params, "--max-size": max_size,
         "--min-accuracy": min_accuracy,
     }  # fmt: skip
-    folder = study_folder(runs, study)
-    record = read_front(folder, device)
-    chosen = _choose(record, candidate, bounds, knee, fastest, most_accurate)
+    if study is not None and is_model_uri(study):
+        _refuse_choice(study, device, candidate, bounds, knee or fastest or most_accurate)
+        with _registered(runs, study) as fetched:
+            name, chip, chosen = fetched.study, fetched.device, fetched.candidate
+    else:
+        record = read_front(study_folder(runs, study), device)
+        name, chip, chosen = record.study, record.device, _choose(record, candidate, bounds, knee, fastest, most_accurate)
     if as_json:
-        emit({"schema": 1, "study": record.study, "device": record.device, "candidate": chosen.to_dict()})
+        emit({"schema": 1, "study": name, "device": chip, "candidate": chosen.to_dict()})
         return
     for line in candidate_lines(chosen):
         typer.echo(line)
     if not chosen.artifacts:
-        typer.echo(f"not exported yet: {command_line('nas export', record.study, runs)} --pick {chosen.id}")
+        typer.echo(f"not exported yet: {command_line('nas export', name, runs)} --pick {chosen.id}")
 
 
 def export(
     runs: RunsOption,
-    study: StudyArgument = None,
+    study: ModelArgument = None,
     device: DeviceChoice = None,
     candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
     max_latency: MaxLatency = None,
@@ -190,7 +208,12 @@ def export(
     from nas.cli.search import stopping
     from nas.cli.show import Display
     from nas.report.record import read_front, study_folder
+    from nas.report.tracking import is_model_uri
 
+    if study is not None and is_model_uri(study):
+        _refuse_choice(study, device, candidate, {"--max-latency": max_latency}, knee or fastest or most_accurate)
+        _export_registered(runs, study, form, out, as_json)
+        return
     folder = study_folder(runs, study)
     record = read_front(folder, device)
     chosen = _choose(record, candidate, {"--max-latency": max_latency}, knee, fastest, most_accurate)
@@ -205,37 +228,60 @@ def export(
         typer.echo(f"wrote {path}")
 
 
-def ui(
-    runs: RunsOption,
-    study: StudyArgument = None,
-    port: Annotated[int, typer.Option(metavar="N", help="0 picks a free one.", min=0, max=65535)] = 5000,
-) -> None:
-    """Starts the MLflow UI, opened at the study's Pareto view.
+def _refuse_choice(
+    uri: str, device: str | None, candidate: str | None, bounds: dict[str, str | None], is_named: bool
+) -> None:  # fmt: skip
+    """A registered model is one candidate: there is nothing to choose."""
+    given = [option for option, text in {"--device": device, "--pick": candidate, **bounds}.items() if text is not None]
+    given += ["--knee, --fastest and --most-accurate"] if is_named else []
+    if given:
+        raise InputError(f"{uri} names one model: leave out {', '.join(given)}")
 
-    It shows the local store and prints the view's address. Ctrl-C stops it.
 
-    Example: nas ui --port 0
+@contextmanager
+def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
+    """A registered model with its files in a folder that lasts as long as the context.
+
+    It is looked for where the study of that name is tracked, else where MLFLOW_TRACKING_URI says, else in the local store.
     """
-    from nas.report.record import study_folder
+    from nas.errors import StudyError
+    from nas.report.record import list_studies
     from nas.report.study import load_config
-    from nas.report.tracking import Tracker
-    from nas.report.ui import serve_ui
+    from nas.report.tracking import Connection, check_uri, fetch
 
-    name = study_folder(runs, study).name
-    config, _ = load_config(runs / name)
-    if config.tracking_uri:
-        view = Tracker(runs, config.tracking_uri).find_view(name)
-        if config.tracking_uri.startswith("http"):
-            typer.echo(f"study {name} is on a server: {config.tracking_uri.rstrip('/')}{view}")
-        else:
-            typer.echo(f"study {name} is in a store of its own: mlflow ui --backend-store-uri {config.tracking_uri}")
-            typer.echo(f"then  http://127.0.0.1:5000{view}")
+    where = os.environ.get("MLFLOW_TRACKING_URI") or None
+    for folder in list_studies(runs):
+        with suppress(StudyError):
+            config, _ = load_config(folder)
+            if uri.removeprefix("models:/").startswith(f"{config.study}-"):
+                where = config.tracking_uri
+                break
+    with tempfile.TemporaryDirectory() as home:
+        yield fetch(Connection(runs, where and check_uri(where)), uri, Path(home))
+
+
+def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_json: bool) -> None:
+    from nas.files import write_atomic
+
+    with _registered(runs, uri) as fetched:
+        name = fetched.candidate.id
+        if form != "onnx":
+            raise InputError(
+                f"--format {form} is checked on the study's images: {command_line('nas export', fetched.study, runs)} "
+                f"--pick {name} --format {form}"
+            )
+        home = out or Path("exports") / f"{fetched.study}-{name}"
+        written = [home / path.name for path in fetched.files.values()]
+        for path, source in zip(written, fetched.files.values(), strict=True):
+            write_atomic(path, source.read_bytes())
+    if as_json:
+        emit({"schema": 1, "study": fetched.study, "id": name, "format": form, "files": [str(path) for path in written]})
         return
-    typer.echo("starting the MLflow UI ...", err=True)
-    serve_ui(runs, name, port, lambda address: typer.echo(f"{address}\nCtrl-C stops it", color=None))
+    for path in written:
+        typer.echo(f"wrote {path}")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (front, pick, export, ui):
+    for command in (front, pick, export):
         app.command()(command)

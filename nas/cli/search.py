@@ -194,6 +194,10 @@ def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> Sea
     from nas import plugins
     from nas.config import check_config, default_space
     from nas.errors import UnknownNameError
+    from nas.report.tracking import check_uri
+
+    if values["tracking_uri"] is not None:
+        check_uri(values["tracking_uri"])
 
     for option in ("evaluator", "sampler"):
         known = plugins.names(f"{option}s")
@@ -261,7 +265,7 @@ def report(result: Result, runs: Path, as_json: bool) -> None:
     if as_json:
         emit({
             "schema": 1, "study": result.folder.name, "folder": str(result.folder), "seconds": result.seconds,
-            "view": result.view_path, "fronts": [front.to_dict() for front in result.fronts],
+            "view": result.view, "fronts": [front.to_dict() for front in result.fronts],
         })  # fmt: skip
         return
     for front in result.fronts:
@@ -272,8 +276,10 @@ def report(result: Result, runs: Path, as_json: bool) -> None:
         typer.echo()
     typer.echo(f"report    {result.folder / 'report.html'}")
     typer.echo(f"pictures  {result.folder / 'front.html'}  {result.folder / 'front.png'}")
-    if result.view_path:
-        typer.echo(f"MLflow    {command_line('nas ui', result.folder.name, runs)}  then  http://127.0.0.1:5000{result.view_path}")
+    if result.view.startswith("http"):
+        typer.echo(f"MLflow    {result.view}")
+    elif result.view:
+        typer.echo(f"MLflow    {command_line('nas ui', result.folder.name, runs)}  then  http://127.0.0.1:5000{result.view}")
 
 
 def register(app: typer.Typer) -> None:

@@ -58,6 +58,10 @@ def train_supernet(
     """
     from nas.cli.search import stopping
     from nas.cli.show import Display
+    from nas.report.tracking import check_uri
+
+    if tracking_uri is not None:
+        check_uri(tracking_uri)  # before torch is loaded
     from nas.config import default_space
     from nas.report.units import seconds_text
     from nas.supernet import Request, train

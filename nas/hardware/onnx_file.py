@@ -16,7 +16,7 @@ from typing import Any
 from nas.errors import MissingExtraError, ModelFileError
 from nas.hardware.onnx_shapes import known_shapes
 
-__all__ = ["Node", "OnnxFile", "read_onnx"]
+__all__ = ["Node", "OnnxFile", "load_proto", "read_onnx"]
 
 _OWN_DOMAINS = ("", "ai.onnx")
 _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QGemm", "QAttention")
@@ -72,7 +72,7 @@ def read_onnx(path: Path) -> OnnxFile:
         ModelFileError: absent, truncated, not ONNX, weights missing beside it, a batch other than 1, or other dimensions left open.
         MissingExtraError: onnx is not installed.
     """
-    model = _load(path)
+    model = load_proto(path)
     graph = model.graph
     _check_whole(path, graph)
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
@@ -98,7 +98,13 @@ def read_onnx(path: Path) -> OnnxFile:
     return OnnxFile(tuple(nodes), shapes, frozenset(constants), inputs, outputs, metadata, precision, rectified)
 
 
-def _load(path: Path) -> Any:
+def load_proto(path: Path) -> Any:
+    """The file as onnx has it, an `onnx.ModelProto` without functions; weights that lie beside it are not read.
+
+    Raises:
+        ModelFileError: absent, truncated, or not ONNX.
+        MissingExtraError: onnx is not installed.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError

@@ -4,16 +4,60 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
 
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.units import SHOWN
 
-__all__ = ["config_params", "gene_params", "members", "param_name", "run_metrics", "run_tags", "table_of"]
+__all__ = [
+    "Point", "Status", "StudyRun", "config_params", "front_metrics", "gene_params", "members", "param_name", "run_metrics", "run_tags",
+    "table_of",
+]  # fmt: skip
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+Point = tuple[str, float, int, int]
+"""Of a series: metric, value, milliseconds since 1970, step."""
+COLOURS = (("#d9641c", "#1b5e9e"), ("#0b6e4f", "#7cc6a4"), ("#6a1b9a", "#c9a0dc"), ("#8d4004", "#e0b187"), ("#37474f", "#a9b7bd"))
+"""Of runs in the charts, for each device of a study: finalists, other members of the front."""
+LONGEST_TAG = 8000
 
 
-FINALIST, MEMBER = "#d9641c", "#1b5e9e"
-"""Colours of runs in the charts."""
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """The parent run of a study, or of a supernet's training.
+
+    Attributes:
+        config: nested; its leaves become params.
+        data: what the record of the study says of its images (`nas.training.sets.ImageData.to_dict`); at least their "name".
+        source: name or path of the images.
+        devices: of the study, first the one that it is known by.
+        tags: more of them.
+    """
+
+    study: str
+    space: str
+    config: Mapping[str, object]
+    data: Mapping[str, Any]
+    source: str = ""
+    devices: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    kind: Literal["search", "supernet"] = "search"
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment: one per space and data."""
+        return f"{self.space} on {self.data['name']}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """All tags of the run."""
+        command = "nas search" if self.kind == "search" else "nas train-supernet"
+        known = {"kind": self.kind, "study": self.study, "space": self.space, "data": str(self.data["name"])}
+        known |= {"data_fingerprint": str(self.data.get("fingerprint", "")), "devices": ", ".join(self.devices)}
+        known |= {"mlflow.source.name": command, "mlflow.source.type": "LOCAL", "mlflow.runName": self.study}
+        return {**self.tags, **known}
 
 
 def param_name(name: str) -> str:
@@ -50,21 +94,40 @@ def run_metrics(record: CandidateRecord) -> dict[str, float]:
     return found
 
 
-def run_tags(each: CandidateRecord, front: FrontRecord) -> dict[str, str]:
-    """Tags of a candidate's run: what it is filtered by."""
+def front_metrics(record: FrontRecord) -> dict[str, float]:
+    """Metrics of a device at the parent: best values, counts, and what the search took; under "<device>/"."""
+    found: dict[str, float] = {"front_hypervolume": record.hypervolume, "front_members": len(record.front)}
+    found |= {"candidates": len(record.candidates), "finalists": len(record.finalists)}
+    found |= {f"search_{key}": float(value) for key, value in record.search.items() if isinstance(value, int | float)}
+    for name, shown in SHOWN.items():
+        values = [value for each in (*record.front, *record.finalists) if (value := each.value(name)) is not None]
+        if values:
+            found[f"best_{shown.key}"] = (max if name.startswith("accuracy") else min)(values) * shown.factor
+    return {f"{record.device}/{key}": value for key, value in found.items()}
+
+
+def run_tags(each: CandidateRecord, front: FrontRecord, rank: int, devices: Sequence[str]) -> dict[str, str]:
+    """Tags of a candidate's run: what it is filtered by.
+
+    Args:
+        rank: place among the members shown, 1 is the fastest.
+        devices: of the study; they decide the run's colour.
+    """
     target = each.candidate.target
     labels = {"kind": "candidate", "study": front.study, "space": front.space, "data": front.data, "candidate_id": each.id}
-    labels |= {"arch_id": each.candidate.arch.arch_id, "device": target.device, "runtime": target.runtime}
+    labels |= {"arch_id": each.candidate.arch.arch_id, "device": target.device, "runtime": target.runtime, "rank": str(rank)}
     labels |= {"runtime_version": target.runtime_version, "precision": target.precision, "threads": str(target.threads)}
     labels |= {key: str(value).lower() for key, value in (("pareto", each.on_front), ("finalist", each.finalist), ("tied", each.tied))}
     labels |= {f"source_{SHOWN[name].key}": metric.source for name, metric in each.candidate.metrics.items()}
     labels |= {"title": each.title, "mlflow.note.content": "\n\n".join(filter(None, (each.title, each.note)))}
-    labels |= {"mlflow.runName": each.id, "mlflow.source.name": "nas search", "mlflow.runColor": FINALIST if each.finalist else MEMBER}
-    return labels
+    place = devices.index(front.device) if front.device in devices else 0
+    colour = COLOURS[place % len(COLOURS)][0 if each.finalist else 1]
+    labels |= {"mlflow.runName": each.id, "mlflow.source.name": "nas search", "mlflow.runColor": colour}
+    return {name: value[:LONGEST_TAG] for name, value in labels.items()}
 
 
 def members(record: FrontRecord, limit: int) -> list[CandidateRecord]:
-    """Finalists and front, the latter thinned evenly where there are more than `limit`."""
+    """Finalists and front, the latter thinned evenly where there are more than `limit`; fastest first."""
     finalists = list(record.finalists)[:limit]
     front = [each for each in record.front if not each.finalist]
     room = limit - len(finalists)

@@ -23,7 +23,7 @@ def phase_seconds(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     count.
 
     Args:
-        log: events of log.jsonl, oldest first: "start" begins a run, "phase" a part of it, "done" ends it.
+        log: events of log.jsonl, oldest first: "begin" begins a run, "phase" a part of it, "done" ends it.
     """
     spent = dict.fromkeys(PHASES, 0.0)
     phase: str | None = None
@@ -34,10 +34,10 @@ def phase_seconds(log: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         except (KeyError, ValueError):
             continue
         kind = event.get("kind")
-        if phase is not None and before is not None and kind != "start":
+        if phase is not None and before is not None and kind != "begin":
             # A trial ends an evaluation, whatever was announced last: after measuring the search goes on without a word.
             spent["search" if kind == "trial" else phase] += max(0.0, (now - before).total_seconds())
-        if kind in ("start", "done"):
+        if kind in ("begin", "done"):
             phase = None
         elif kind == "phase":
             phase = str(event.get("phase")) if event.get("phase") in PHASES else None

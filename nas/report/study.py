@@ -7,29 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from nas.config import SearchConfig, check_config
-from nas.errors import StudyError
+from nas.errors import InputError, StudyError
+from nas.files import locked
 from nas.report.record import read_front
 
-__all__ = ["load_config", "load_data_record", "summarise"]
+__all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "summarise"]
 
 SCHEMA = 1
 """Version of config.json."""
+LOCK = ".lock"
+"""File of a study's folder: whoever holds it is the study's one driver."""
 
 
 def load_config(folder: Path) -> tuple[SearchConfig, str]:
     """The configuration of a study and the fingerprint of its data.
 
     Raises:
-        StudyError: config.json cannot be read, or is of a newer version.
+        StudyError: config.json cannot be read, or is of a newer version; or the folder was renamed.
     """
     path = folder / "config.json"
-    facts = _facts(path)
+    facts = load_facts(folder)
     try:
-        return check_config(facts["config"]), str(facts["data"]["fingerprint"])
+        config, fingerprint = check_config(facts["config"]), str(facts["data"]["fingerprint"])
     except KeyError as exc:
         raise StudyError(f"{path}: {exc} is missing") from exc
     except (ValueError, TypeError) as exc:  # InputError is a ValueError
         raise StudyError(f"{path}: {exc}") from exc
+    if config.study != folder.name:
+        raise StudyError(f"{folder} holds study {config.study!r}, by which its storage and MLflow know it: give the folder that name again")
+    return config, fingerprint
 
 
 def load_data_record(folder: Path) -> dict[str, Any]:
@@ -38,11 +44,17 @@ def load_data_record(folder: Path) -> dict[str, Any]:
     Raises:
         StudyError: as `load_config`.
     """
-    found: dict[str, Any] = _facts(folder / "config.json")["data"]
+    found: dict[str, Any] = load_facts(folder)["data"]
     return found
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def load_facts(folder: Path) -> dict[str, Any]:
+    """All that config.json holds: "config", "data", "targets", "versions".
+
+    Raises:
+        StudyError: as `load_config`.
+    """
+    path = folder / "config.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -53,6 +65,17 @@ def _facts(path: Path) -> dict[str, Any]:
         advice = "written by a newer hwnas: upgrade this one" if newer else "it was edited or is damaged"
         raise StudyError(f"{path}: schema {schema!r} cannot be read, this version reads {SCHEMA} ({advice})")
     return dict(facts)
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether a process searches a study now."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with locked(folder / LOCK, "driven"):
+            return False
+    except InputError:
+        return True
 
 
 def summarise(folder: Path) -> dict[str, str | int]:

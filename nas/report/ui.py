@@ -10,15 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
 
 from nas.errors import InputError
-from nas.report.tracking import ENVIRONMENT, Tracker, TrackingError, local_store
+from nas.report.study import is_driven
+from nas.report.tracking import ENVIRONMENT, Connection, TrackingError, find_view, local_store, sync
 
-__all__ = ["serve_ui"]
+__all__ = ["HOST", "free_port", "run_server", "serve_ui", "wait_until_ready"]
 
 HOST = "127.0.0.1"
 START_S = 90.0
@@ -26,29 +29,60 @@ START_S = 90.0
 STOP_S = 10.0
 
 
-def serve_ui(runs: Path, study: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serves the MLflow UI until Ctrl-C or SIGTERM, then stops it and returns.
+def serve_ui(folder: Path, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serves the MLflow UI of the local store until Ctrl-C or SIGTERM, then stops it and returns.
+
+    What the store lacks of the study is sent to it first, unless the study is being searched: it sends itself.
 
     Args:
+        folder: of the study; the store lies beside it.
         port: 0 picks a free one.
         on_ready: called once, with the address of the study's Pareto view, when the server answers.
 
     Raises:
-        StudyError: nothing is recorded of the study.
+        StudyError: the study does not hold together, or nothing is recorded of it.
         InputError: the port cannot be had.
         TrackingError: the server does not start, or ends by itself; the end of its log is in the message.
     """
-    path = Tracker(runs).find_view(study)
-    port = _free_port(port)
+    runs = folder.parent
+    port = free_port(port)
     log = (runs / "mlflow" / "server.log").resolve()
-    with suppress(KeyboardInterrupt), _sigterm_as_interrupt(), _server(runs, port, log) as server:
-        _wait_until_ready(server, port, log)
-        on_ready(f"http://{HOST}:{port}{path}")
-        code = server.wait()
-        raise TrackingError(f"the MLflow server ended by itself with code {code}:\n{_tail(log)}")
+    with suppress(KeyboardInterrupt), _sigterm_as_interrupt(), _one_worker() as worker:
+        path = worker.submit(_view, folder)
+        if not Connection(runs).is_made:
+            path.result()  # two processes must not make the tables at once
+        with run_server(runs, port, log) as server:
+            address = f"http://{HOST}:{port}{path.result()}"
+            worker.shutdown()
+            wait_until_ready(server, port, log)
+            on_ready(address)
+            code = server.wait()
+            raise TrackingError(f"the MLflow server ended by itself with code {code}:\n{_tail(log)}")
 
 
-def _free_port(port: int) -> int:
+@contextmanager
+def _one_worker() -> Iterator[ProcessPoolExecutor]:
+    """A process for what needs mlflow, which takes 200 MiB: they are free again while the server runs. Ctrl-C is for this process alone."""
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _view(folder: Path) -> str:
+    """Path of the study's view, with all that there is of the study behind it."""
+    if not is_driven(folder):
+        return sync(folder).view_path
+    return find_view(Connection(folder.parent), folder.name)
+
+
+def free_port(port: int) -> int:
+    """The port if it is free, any free one for 0.
+
+    Raises:
+        InputError: it is taken, or cannot be used.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,8 +94,15 @@ def _free_port(port: int) -> int:
 
 
 @contextmanager
-def _server(runs: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The server as a process group of its own, gone when the block ends."""
+def run_server(runs: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The light server on the local store, as a process group of its own that is gone when the block ends.
+
+    Args:
+        log: file for what it prints.
+
+    Raises:
+        TrackingError: it cannot be started.
+    """
     artifacts = (runs / "mlflow" / "artifacts").resolve()
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", local_store(runs), "--artifacts-destination", artifacts.as_uri()]
@@ -102,7 +143,12 @@ def _alive(group: int) -> bool:
     return True
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Returns when the server answers.
+
+    Raises:
+        TrackingError: it ended, or does not answer within 90 s.
+    """
     deadline = time.monotonic() + START_S
     with httpx.Client(trust_env=False, timeout=5) as client:
         while time.monotonic() < deadline:

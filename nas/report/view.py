@@ -1,51 +1,75 @@
-"""The Pareto view of a study in the MLflow UI: one experiment tag that its link opens.
+"""The Pareto views of a study in the MLflow UI: experiment tags that their links open, and the experiment's note that holds the links.
 
-The UI reads `mlflow.sharedViewState.<name>` as JSON. The format is undocumented (read off the UI of mlflow 3.17), so mlflow's minor
-version is pinned.
+The UI reads `mlflow.sharedViewState.<key>` as JSON. The format is undocumented (read off the UI of mlflow 3.17), so mlflow's minor
+version is pinned and a browser test opens it.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import quote
 
 from nas.report.units import SHOWN
 
-__all__ = ["view_path", "view_state", "view_tag"]
+__all__ = ["experiment_note", "is_view_of", "view_key", "view_path", "view_state", "view_tag"]
 
+PREFIX = "mlflow.sharedViewState."
 GRID = MappingProxyType({"columns": 2, "cardHeight": 400})
-_COLUMNS = ("accuracy_search", "accuracy_test", "latency_s", "energy_j", "params", "macs", "size_bytes")
+LONGEST_STATE = 18_000
+"""Characters; an experiment's tag takes 20,000."""
+MOST_LINKS = 60
+_COLUMNS = ("accuracy_search", "accuracy_test", "latency_s", "latency_measured_s", "energy_j", "params", "macs", "size_bytes")
 
 
-def view_path(experiment_id: str, study: str) -> str:
-    """Path and query of a study's view, to be put behind a server's address."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(study)}&compareRunsMode=CHART&workflowType=machine_learning"
+def view_key(study: str, device: str | None = None) -> str:
+    """Key of the view of all devices of a study, or of one of them."""
+    return study if device is None else f"{study}-{device}"
 
 
-def view_tag(study: str) -> str:
-    """The experiment tag that holds a study's view."""
-    return f"mlflow.sharedViewState.{study}"
+def view_path(experiment_id: str, key: str, mode: Literal["CHART", "TABLE"] = "CHART") -> str:
+    """Path and query of a view, to be put behind a server's address.
+
+    Args:
+        mode: the charts beside the runs' names, or the table of the runs with its columns of metrics.
+    """
+    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={quote(key)}&compareRunsMode={mode}&workflowType=machine_learning"
 
 
-def view_state(study: str, genes: Sequence[str], known: Sequence[str]) -> str:
-    """The view as the tag's value: table columns, scatter of accuracy against latency and energy, contour, parallel coordinates.
+def view_tag(key: str) -> str:
+    """The experiment tag that holds a view."""
+    return f"{PREFIX}{key}"
+
+
+def is_view_of(state: str, study: str) -> bool:
+    """Whether a view that is there already is one of this study: "a" on "b-c" and "a-b" on "c" have one key."""
+    try:
+        return f"tags.study = '{study}'" in str(json.loads(state)["searchFilter"])
+    except (ValueError, KeyError, TypeError):
+        return True  # nobody's: it may be written over
+
+
+def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: str | None = None) -> str:
+    """A view as the tag's value: table columns, scatter of accuracy against latency and energy, contour, parallel coordinates.
 
     Args:
         genes: params that every candidate of the view has; the chart of parallel coordinates leaves out runs that lack one.
         known: metrics of `nas.metrics.UNITS` that the candidates have.
+        device: that the view is for; None compares all of the study.
     """
+    key = view_key(study, device)
     keys = {name: SHOWN[name].key for name in _COLUMNS if name in known}
     accuracy, latency, energy, params = (SHOWN[name].key for name in ("accuracy_search", "latency_s", "energy_j", "params"))
-    section = _uuid(study, "section")
+    section = _uuid(key, "section")
     charts: list[dict[str, object]] = []
 
     def chart(kind: str, name: str, axes: dict[str, str], **more: object) -> None:
         placed = {axis: {"key": key, "type": "METRIC"} for axis, key in axes.items()}
         common = {"runsCountToCompare": 100, "metricSectionId": section, "deleted": False, "isGenerated": False}
-        charts.append({"uuid": _uuid(study, name), "type": kind, "displayName": name, **common, **placed, **more})
+        charts.append({"uuid": _uuid(key, name), "type": kind, "displayName": name, **common, **placed, **more})
 
     if "latency_s" in known:
         chart("SCATTER", "Accuracy against latency", {"xaxis": latency, "yaxis": accuracy})
@@ -56,8 +80,10 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str]) -> str:
     if genes:
         metrics = [key for key in (latency, accuracy) if key in keys.values()]
         chart("PARALLEL", "Genes, latency and accuracy", {}, selectedParams=list(genes), selectedMetrics=metrics, showAllRuns=True)
+    only = "" if device is None else f" AND tags.device = '{device}'"
+    title = f"Pareto front of {study}" + ("" if device is None else f" on {device}")
     state = {
-        "searchFilter": f"tags.kind = 'candidate' AND tags.study = '{study}'",
+        "searchFilter": f"tags.kind = 'candidate' AND tags.study = '{study}'{only}",
         "orderByKey": f"metrics.`{latency if 'latency_s' in known else accuracy}`",
         "orderByAsc": True,
         "startTime": "ALL",
@@ -68,12 +94,39 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str]) -> str:
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": False,
         "groupBy": None,
-        "compareRunSections": [{"uuid": section, "name": f"Pareto front of {study}", "display": True, "isReordered": False, **GRID}],
+        "compareRunSections": [{"uuid": section, "name": title, "display": True, "isReordered": False, **GRID}],
         "compareRunCharts": charts,
     }
-    return json.dumps(state, separators=(",", ":"))
+    text = json.dumps(state, separators=(",", ":"))
+    if len(text) > LONGEST_STATE and genes:  # a space with hundreds of genes: the first of them are shown
+        return view_state(study, genes[: len(genes) // 2], known, device)
+    return text
 
 
-def _uuid(study: str, name: str) -> str:
+def experiment_note(experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
+    """The experiment's note, Markdown: a link to every view, and how to read one.
+
+    Args:
+        tags: of the experiment; its views are among them.
+    """
+    keys = sorted(key.removeprefix(PREFIX) for key in tags if key.startswith(PREFIX))
+    charts, tables = ([view_path(experiment_id, key, mode).removeprefix("/") for key in keys] for mode in ("CHART", "TABLE"))
+    rows = list(zip(keys, charts, tables, strict=True))
+    links = [f"- [{key}]({chart}) ([table]({table}))" for key, chart, table in rows[:MOST_LINKS]]
+    more = [f"- and {len(keys) - MOST_LINKS} more: `nas ui STUDY`"] if len(keys) > MOST_LINKS else []
+    return "\n".join((f"## Pareto fronts of {name}", "", *links, *more, "", _how_to_read()))
+
+
+def _how_to_read() -> str:
+    return (
+        "How to read a view: every point and row is a network on its study's front, fastest first; up and to the left is better. "
+        "Orange ones (dark ones, where a study has several devices) are finalists: fine-tuned, tested, exported and registered as "
+        "models. `accuracy_search` comes from shared weights and ranks; `accuracy_test` is that of the exported file. Tags `source_*` "
+        "say where each number comes from, `*_low` and `*_high` are its 90 % band. The parent run has hypervolume over trials, files "
+        "and pictures; its table `candidates/<device>.json` has the networks that are not on the front."
+    )
+
+
+def _uuid(key: str, name: str) -> str:
     """The same id each time, so that a view that is written again is the same view."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"hwnas/{study}/{name}"))
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"hwnas/{key}/{name}"))

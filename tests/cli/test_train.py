@@ -78,7 +78,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(space: Path, tmp_path: Path) 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the training is saved\nthe same command goes on" in err
-    assert "MLflow gets nothing more of this training" in err
+    assert "MLflow does not have all of this training" in err
     assert 1 <= len(list((tmp_path / "r").rglob("step-*.safetensors"))) <= 2
 
 

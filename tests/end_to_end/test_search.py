@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from mlflow import MlflowClient
 
 from nas.metrics import SOURCES, UNITS
+from nas.report.tracking import local_store
 from nas.training.data import load_data
 from tests.end_to_end.conftest import QUICK, nas
 
@@ -109,6 +111,14 @@ def test_an_interrupted_search_goes_on(home: Path, number: signal.Signals) -> No
     storage.close()
     assert states.get("RUNNING", 0) == states.get("WAITING", 0) == 0
     assert states["COMPLETE"] == 30
+    client = MlflowClient(local_store(home / "runs"))
+    ids = [each.experiment_id for each in client.search_experiments()]
+    (parent,) = client.search_runs(ids, f"tags.kind = 'search' AND tags.study = '{study}'")  # the one that was cut off, taken up again
+    assert parent.info.status == "FINISHED"
+    history = client.get_metric_history(parent.info.run_id, "raspberrypi4/hypervolume")
+    steps = [point.step for point in history]
+    assert steps == sorted(set(steps))
+    assert len(steps) >= 29  # killed between a trial and the log's line of it, one is missing
 
 
 def test_what_comes_after_a_search(home: Path, tmp_path: Path) -> None:

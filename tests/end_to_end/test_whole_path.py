@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow.onnx
+import mlflow.pyfunc
 import numpy as np
 import onnxruntime
 import optuna
@@ -25,7 +27,7 @@ from nas.errors import TrainingError
 from nas.metrics import UNITS
 from nas.report.front import FrontRecord
 from nas.report.record import EventLog, read_front
-from nas.report.tracking import Tracker, local_store
+from nas.report.tracking import Connection, find_view, local_store
 from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.training.data import load_data
 from tests.command import Nas, nas_command
@@ -199,7 +201,7 @@ def test_exported_models_classify_the_test_set_as_the_table_says(study: Study) -
 
 
 def test_mlflow_has_the_study_and_its_candidates(study: Study) -> None:
-    assert Tracker(study.folder.parent).find_view("main") == study.printed["view"]
+    assert find_view(Connection(study.folder.parent), "main") == study.printed["view"]
     client = MlflowClient(local_store(study.folder.parent))
     experiments = [each.experiment_id for each in client.search_experiments()]
     (parent,) = client.search_runs(experiments, "tags.kind = 'search' AND tags.study = 'main'")
@@ -214,6 +216,25 @@ def test_mlflow_has_the_study_and_its_candidates(study: Study) -> None:
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert ("model.onnx" in files) == (run.data.tags["finalist"] == "true")
     assert {"front.json", "front.html", "front.png"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
+    for device in DEVICES:
+        history = client.get_metric_history(parent.info.run_id, f"{device}/hypervolume")
+        assert [point.step for point in history] == list(range(1, TRIALS + 1))
+    (images,) = parent.inputs.dataset_inputs
+    assert images.dataset.digest == study.front().data_fingerprint
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_registered_models_predict_with_the_accuracy_shown(device: str, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", local_store(study.folder.parent))
+    front, data = study.front(device), load_data("digits", 16, seed=1)
+    pixels = data.test.images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    ends = {"fastest": front.front[0], "most-accurate": front.front[-1]}
+    for alias, expected in ends.items():
+        uri = f"models:/main-{device}@{alias}"
+        by_pyfunc = mlflow.pyfunc.load_model(uri).predict(pixels)["logits"]
+        session = onnxruntime.InferenceSession(mlflow.onnx.load_model(uri).SerializeToString(), providers=["CPUExecutionProvider"])
+        for logits in (by_pyfunc, session.run(["logits"], {"images": pixels})[0]):
+            assert float((np.argmax(logits, axis=1) == data.test.labels).mean()) == expected.value("accuracy_test")
 
 
 def test_results_can_be_picked_exported_and_predicted(study: Study, nas: Nas, tmp_path: Path) -> None:
@@ -326,7 +347,6 @@ def test_a_finalist_that_fails_is_noted_and_the_search_goes_on(study: Study, nas
         raise TrainingError("the loss is nan in step 3")
 
     monkeypatch.setattr("nas.search.finalists.fit", fail)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = "http://127.0.0.1:1"  # nor does a dead tracking server stop it
     ended = nas(
         "search", "-d", DEVICES[0], "--study", "poor", "--runs", study.folder.parent, *QUICK, "--trials", "2", "--finalists", "1",
@@ -334,7 +354,11 @@ def test_a_finalist_that_fails_is_noted_and_the_search_goes_on(study: Study, nas
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert "failed as a finalist: the loss is nan in step 3" in ended.err
-    assert f"warning: MLflow gets nothing of this search, its files have all: tracking to {uri} failed" in ended.err
+    assert f"warning: MLflow does not have all of this search, its files do (tracking to {uri} failed" in ended.err
+    assert f"nas sync poor --runs {study.folder.parent}" in ended.err
+    assert ended.json["view"] == ""
+    store = f"sqlite:///{study.folder.parent / 'mlflow' / 'mlflow.db'}"
+    assert nas("sync", "poor", "--runs", study.folder.parent, "--tracking-uri", store, "--json").json["sent"]["runs"] >= 2
     (front,) = ended.json["fronts"]
     assert not any(each["finalist"] for each in front["candidates"])
     assert any("the loss is nan" in each["note"] for each in front["candidates"])

@@ -69,7 +69,7 @@ def example_facts(*fronts: FrontRecord) -> StudyFacts:
         data={"images": {"train": 1077, "search_validation": 360, "test": 360}, "classes": [str(n) for n in range(10)]},
         space_size=1_234_567,
         log=(
-            {"time": "2026-01-01T10:00:00+00:00", "kind": "start"},
+            {"time": "2026-01-01T10:00:00+00:00", "kind": "begin"},
             {"time": "2026-01-01T10:00:02+00:00", "kind": "phase", "phase": "supernet"},
             {"time": "2026-01-01T10:01:02+00:00", "kind": "info", "text": "supernet trained: 6 epochs, 102 steps, 60 s"},
             {"time": "2026-01-01T10:01:02+00:00", "kind": "phase", "phase": "search"},

@@ -11,7 +11,7 @@ def _event(second: int, kind: str, **fields: Any) -> dict[str, Any]:
 
 def test_parts_of_a_run_that_was_cut_off_and_resumed() -> None:
     log = [
-        _event(0, "start"),
+        _event(0, "begin"),
         _event(5, "phase", phase="supernet"),
         _event(65, "phase", phase="search"),
         _event(75, "trial"),
@@ -19,14 +19,14 @@ def test_parts_of_a_run_that_was_cut_off_and_resumed() -> None:
         _event(90, "info"),
         _event(95, "trial"),
         # the power went; the next evening
-        _event(900, "start"),
+        _event(900, "begin"),
         _event(901, "phase", phase="search"),
         _event(911, "trial"),
         _event(912, "phase", phase="finalists"),
         _event(932, "finalist"),
         _event(932, "phase", phase="record"),
         _event(940, "done"),
-        _event(1000, "start"),
+        _event(1000, "begin"),
         _event(1001, "phase", phase="record"),
     ]
     assert phase_seconds(log) == {"supernet": 60.0, "search": 10.0 + 5.0 + 5.0 + 10.0 + 1.0, "verify": 10.0, "finalists": 20.0}

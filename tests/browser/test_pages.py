@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,29 +11,13 @@ import pytest
 
 from nas.report.front_page import front_html
 from nas.report.report_page import report_html
-
-from .examples import EVIL, example_facts, measured, with_drawings
-from .strategies import example_front
+from tests.report.examples import EVIL, example_facts, measured, with_drawings
+from tests.report.strategies import example_front
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 120_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's chromium; skips where it or playwright is missing."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser: {' or '.join(BROWSERS)} would do")
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=arguments, timeout=PATIENCE_MS)
-        yield opened
-        opened.close()
 
 
 @dataclass

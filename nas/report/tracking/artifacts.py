@@ -1,0 +1,47 @@
+"""Files of a run: sent where the store has none, or another one, of that name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from nas.report.tracking.connection import Connection
+
+__all__ = ["digest_of", "send_files"]
+
+TAG = "files"
+"""Of a run: what was sent, path to the beginning of its SHA-256."""
+
+
+def digest_of(content: Path | str) -> str:
+    """SHA-256 of a file or of a text, hex."""
+    return hashlib.sha256(content.read_bytes() if isinstance(content, Path) else content.encode()).hexdigest()
+
+
+def send_files(connection: Connection, run_id: str, wanted: Mapping[str, Path | str]) -> int:
+    """Sends files, or texts as files, that the run lacks or has in another version.
+
+    Args:
+        wanted: path in the run to the file, or to the text, that belongs there.
+
+    Returns: how many were sent.
+    """
+    folders = dict.fromkeys(str(PurePosixPath(path).parent) for path in wanted)
+    with connection.client() as client:
+        known: dict[str, str] = json.loads(client.get_run(run_id).data.tags.get(TAG, "{}"))
+        there = {found.path for folder in folders for found in client.list_artifacts(run_id, None if folder == "." else folder)}
+    digests = {path: digest_of(content)[:12] for path, content in wanted.items()}
+    missing = [path for path, digest in digests.items() if path not in there or known.get(path) != digest]
+    for path in missing:
+        content, folder = wanted[path], str(PurePosixPath(path).parent)
+        with connection.client() as client:  # one each: every file that arrives is an answer
+            if isinstance(content, Path):
+                client.log_artifact(run_id, str(content), None if folder == "." else folder)
+            else:
+                client.log_text(run_id, content, path)
+    if missing:
+        with connection.client() as client:
+            client.set_tag(run_id, TAG, json.dumps({**known, **digests}))
+    return len(missing)

@@ -1,0 +1,199 @@
+"""A study's folder in a store: whatever the folder holds and the store lacks is sent.
+
+The folder is the queue: the log has every point of the series with its time, the fronts and models are files. So a search that sends as it
+goes and one that could not, sent afterwards, leave the same runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nas.report.record import read_front
+from nas.report.runs import Point, Status, StudyRun
+from nas.report.study import load_facts
+from nas.report.tracking.connection import Connection, TrackingError
+from nas.report.tracking.registry import register
+from nas.report.tracking.study import MOST_CHILDREN, PATTERNS, Tracker
+
+__all__ = ["BEGIN", "END", "LOG", "Sent", "StudyMirror", "epoch_points"]
+
+LOG = "log.jsonl"
+BEGIN, END = "begin", "end"
+"""Kinds of events of the log that say when the study has a driver; the latter with its "status"."""
+CHUNK_BYTES = 1 << 20
+"""Of the log, that is read at a time."""
+Stamps = tuple[tuple[str, int, int], ...]
+"""Path, size and time of change of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent that the store did not have: runs that are new or got something new, files, models."""
+
+    runs: int
+    files: int
+    models: int
+
+    def words(self) -> str:
+        """For people."""
+        counts = ((self.runs, "run"), (self.files, "file"), (self.models, "model"))
+        parts = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts if count]
+        return ", ".join(parts) or "nothing: all of it is there"
+
+
+class StudyMirror:
+    """Sends a study's folder to a store, as often as it is asked; each time what came since, and what failed before.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, folder: Path, connection: Connection) -> None:
+        self._folder = folder
+        self._connection = connection
+        self._tracker = Tracker(connection)
+        self._study: StudyRun | None = None
+        self._status: Status = "RUNNING"
+        self._sent_status: Status | None = None
+        self._offset = 0
+        self._sent_files: Stamps = ()
+        self._models = 0
+
+    @property
+    def view_path(self) -> str:
+        """Path of the study's view behind a server's address; empty where nothing was sent."""
+        return self._tracker.view_path if self._study is not None else ""
+
+    @property
+    def sent(self) -> Sent:
+        """All that was sent so far."""
+        return Sent(self._tracker.runs, self._tracker.files, self._models)
+
+    def send(self, *, is_driven: bool = True) -> Sent:
+        """Sends what the store lacks.
+
+        Args:
+            is_driven: whether a process searches on. Where none does, and the log has no end, the driver was killed: the run failed.
+
+        Raises:
+            TrackingError: the store failed; what was sent stays, and the next call goes on.
+            StudyError: the folder does not hold together.
+        """
+        try:
+            if self._study is None:
+                study = study_run(self._folder)
+                self._tracker.start(study)
+                self._study, self._sent_status = study, "RUNNING"
+            self._send_log()
+            stamps = self._stamps()
+            if stamps != self._sent_files:
+                self._send_files(self._study)
+                self._sent_files = stamps
+            status: Status = "FAILED" if self._status == "RUNNING" and not is_driven else self._status
+            if status != self._sent_status:
+                self._tracker.finish(status)
+                self._sent_status = status
+        except TrackingError:  # begun anew the next time: somebody may have deleted the runs meanwhile
+            self._study, self._sent_status, self._offset, self._sent_files = None, None, 0, ()
+            raise
+        return self.sent
+
+    def _stamps(self) -> Stamps:
+        """What tells that a file is new or another one; nothing while the study has no front."""
+        paths = [path for pattern in (*PATTERNS, "models/*/*") for path in self._folder.glob(pattern) if path.is_file()]
+        if not any(path.parent.name == "fronts" for path in paths):
+            return ()
+        stats = [(str(path), path.stat()) for path in sorted(paths)]
+        return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+    def _send_files(self, study: StudyRun) -> None:
+        """Runs and views of all devices first, then files, then models: what people look at first is there first."""
+        fronts = [read_front(self._folder, path.stem) for path in sorted(self._folder.glob("fronts/*.json"))]
+        limit = max(1, MOST_CHILDREN // max(1, len(study.devices)))
+        ordered = sorted(fronts, key=lambda front: study.devices.index(front.device) if front.device in study.devices else len(fronts))
+        ids: dict[str, str] = {}
+        for front in ordered:
+            ids |= self._tracker.log_front(front, limit)
+        self._tracker.log_files(self._folder, ordered, ids)
+        for front in ordered:
+            self._models += register(self._connection, front, self._folder, ids)
+
+    def _send_log(self) -> None:
+        path = self._folder / LOG
+        for events, offset in _chunks(path, self._offset):
+            points = [point for event in events for point in _points(event)]
+            if points:
+                self._tracker.log_points(points)
+            for event in events:
+                self._status = _status(event, self._status)
+            self._offset = offset
+
+
+def study_run(folder: Path) -> StudyRun:
+    """The parent run of a study, from its config.json.
+
+    Raises:
+        StudyError: it cannot be read.
+    """
+    facts = load_facts(folder)
+    config: Mapping[str, Any] = facts["config"]
+    targets = [target["device"] for target in facts.get("targets", ())]
+    versions = {f"version.{name}": str(value) for name, value in facts.get("versions", {}).items()}
+    tags = {**versions, **{name: str(facts[name]) for name in ("git_commit",) if facts.get(name)}}
+    data = {"name": Path(str(config["data"])).stem, **facts["data"]}
+    space = str(facts.get("space") or Path(str(config["space"])).stem)
+    return StudyRun(str(config["study"]), space, config, data, str(config["data"]), tuple(targets or config["devices"]), tags)
+
+
+def epoch_points(fields: Mapping[str, object], milliseconds: int) -> list[Point]:
+    """Points of the supernet's series: supernet/largest, supernet/smallest and so on, over "epoch"."""
+    step = int(str(fields["epoch"]))
+    known = {name: value for name, value in fields.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    return [(f"supernet/{name}", float(value), milliseconds, step) for name, value in known.items() if name not in ("epoch", "time")]
+
+
+def _points(event: Mapping[str, Any]) -> list[Point]:
+    """Points of the parent's series that an event of the log holds."""
+    try:
+        now = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
+        if event["kind"] == "epoch":
+            return epoch_points(event, now)
+        if event["kind"] == "trial":
+            step, device = int(event["candidates"]), event["device"]
+            return [(f"{device}/{name}", float(event[name]), now, step) for name in ("hypervolume", "best_accuracy")]
+    except (KeyError, TypeError, ValueError):  # a line of another version, or edited
+        return []
+    return []
+
+
+def _status(event: Mapping[str, Any], before: Status) -> Status:
+    if event.get("kind") == BEGIN:
+        return "RUNNING"
+    ended: Status | None = event.get("status") if event.get("kind") == END else None
+    return ended if ended in ("FINISHED", "FAILED", "KILLED") else before
+
+
+def _chunks(path: Path, offset: int) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """Events of a log from `offset` on, and where each chunk ends. A line that is not whole yet is left for the next time."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        while data := file.read(CHUNK_BYTES):
+            data += b"" if data.endswith(b"\n") else file.readline()
+            whole = data[: data.rfind(b"\n") + 1]
+            events = []
+            for line in whole.splitlines():
+                try:
+                    event = json.loads(line)
+                except ValueError:  # cut short by a crash
+                    continue
+                events += [event] if isinstance(event, dict) else []
+            offset += len(whole)
+            if events:
+                yield events, offset

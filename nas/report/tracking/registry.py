@@ -1,0 +1,271 @@
+"""Finalists as models of mlflow: logged with signature and example, registered under <study>-<device>, found by alias.
+
+Written by mlflow's onnx flavour from the file that was tested: nothing is pickled, and no code goes with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.errors import InputError, ModelFileError, StudyError
+from nas.files import write_atomic
+from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.highlights import ACCURACY, cost_of, knee
+from nas.report.tracking.artifacts import digest_of
+from nas.report.tracking.connection import Connection, TrackingError
+from nas.report.units import SHOWN, describe
+from nas.report.view import view_key
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = ["ALIASES", "Fetched", "aliases", "fetch", "is_model_uri", "register"]
+
+ALIASES = ("fastest", "knee", "most-accurate")
+RECORD = "candidate.json"
+"""File of a logged model: the candidate as front.json has it."""
+COPIED = ("card.md", "architecture.json", "architecture.svg")
+REQUIREMENTS = ("numpy", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A registered model: whose it is, and its files.
+
+    Attributes:
+        files: kind to path: "onnx", and "card" and "architecture" where they were logged.
+    """
+
+    study: str
+    device: str
+    candidate: CandidateRecord
+    files: Mapping[str, Path]
+
+
+def is_model_uri(text: str) -> bool:
+    """Whether this names a registered model rather than a study."""
+    return text.startswith("models:")
+
+
+def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[str, CandidateRecord]:
+    """Which finalist each alias means, as `nas pick` chooses on the front: by search accuracy, never by test accuracy.
+
+    The knee is the front's where it is a finalist, else the finalist nearest to it in cost.
+    """
+    if not finalists or not record.front:
+        return {}
+    name = cost_of(record)
+
+    def cost(each: CandidateRecord) -> float:
+        return math.log(each.value(name) or 1.0)
+
+    middle = knee(record.front, name)
+    most = max(finalists, key=lambda each: (each.value(ACCURACY) or 0.0, -cost(each)))
+    nearest = min(finalists, key=lambda each: (each.id != middle.id, abs(cost(each) - cost(middle)), each.id))
+    return {"fastest": min(finalists, key=cost), "knee": nearest, "most-accurate": most}
+
+
+def register(connection: Connection, record: FrontRecord, folder: Path, runs: Mapping[str, str]) -> int:
+    """Logs and registers the finalists whose files are in the study's folder, and points the aliases at them.
+
+    Args:
+        folder: of the study.
+        runs: run ids by candidate id.
+
+    Returns: how many versions are new. The same file of the same candidate is never registered twice.
+
+    Raises:
+        TrackingError: the store fails, or a file is no ONNX model of one input and one output.
+        StudyError: another study has the name.
+    """
+    finalists = [each for each in record.finalists if each.id in runs and (folder / each.artifacts.get("onnx", "-")).is_file()]
+    if not finalists:
+        return 0
+    name, made = view_key(record.study, record.device), 0
+    with connection.client() as client:
+        _registered(client, name, record)
+        known = {(each.tags.get("candidate_id"), each.tags.get("sha256")): each for each in client.search_model_versions(f"name='{name}'")}
+    numbers: dict[str, str] = {}
+    unfit = ""
+    for each in finalists:
+        key = each.id, digest_of(folder / each.artifacts["onnx"])
+        with connection.client() as client:
+            found = known.get(key)
+            try:
+                new = found or _new_version(client, name, each, record, folder, client.get_run(runs[each.id]), key[1])
+            except ModelFileError as exc:  # the others are registered all the same
+                unfit = str(exc)
+                continue
+            made += found is None
+            _set_tags(client, new, _version_tags(each, record, key[1]))
+            numbers[each.id] = str(new.version)
+    with connection.client() as client:
+        there = client.get_registered_model(name).aliases
+        for alias, each in aliases(record, [each for each in finalists if each.id in numbers]).items():
+            if str(there.get(alias)) != numbers[each.id]:
+                client.set_registered_model_alias(name, alias, numbers[each.id])
+    if unfit:
+        raise TrackingError(f"not registered: {unfit}", refused=True)
+    return made
+
+
+def fetch(connection: Connection, uri: str, home: Path) -> Fetched:
+    """Downloads what is registered under "models:/<name>@alias" or "models:/<name>/version".
+
+    Args:
+        home: folder for the files.
+
+    Raises:
+        InputError: the URI is malformed, or there is no such model.
+        StudyError: it is no model of ours, or nothing is registered at all.
+    """
+    matched = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", uri)
+    if not matched:
+        raise InputError(f"a registered model is models:/NAME@ALIAS or models:/NAME/VERSION, got {uri!r}")
+    name, alias, number = matched.groups()
+    if not connection.is_made:
+        raise StudyError(f"no model is registered in {connection.shown} yet: nas search does it, or nas sync STUDY")
+    with connection.client() as client:
+        found = _version(client, name, alias, number)
+        from mlflow.artifacts import download_artifacts
+
+        place = client.get_model_version_download_uri(name, found.version)
+        path = Path(download_artifacts(place, dst_path=str(home), tracking_uri=connection.uri))
+    try:
+        candidate = CandidateRecord.from_dict(json.loads((path / RECORD).read_bytes()))
+    except (OSError, ValueError) as exc:
+        raise StudyError(f"{uri} was not registered by nas search: its {RECORD} cannot be read ({exc})") from exc
+    files = {"onnx": path / "model.onnx", "card": path / "card.md", "architecture": path / "architecture.json"}
+    here = {kind: file for kind, file in files.items() if file.is_file()}
+    if "onnx" not in here or digest_of(here["onnx"]) != found.tags.get("sha256"):
+        raise StudyError(f"{uri}: its model.onnx is not the file that was registered: nas sync {found.tags.get('study', 'STUDY')}")
+    return Fetched(found.tags["study"], found.tags["device"], candidate, here)
+
+
+def _version(client: MlflowClient, name: str, alias: str | None, number: str | None) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, str(number))
+    except MlflowException as exc:
+        if exc.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        models = {each.name: each for each in client.search_registered_models(max_results=1000)}
+        if name not in models:
+            known = ", ".join(sorted(models)[:8]) or "none"
+            raise InputError(f"no model {name!r} is registered: registered are {known}") from exc
+        known = ", ".join(f"@{each}" for each in sorted(models[name].aliases)) or "none"
+        raise InputError(f"model {name!r} has no {f'alias {alias!r}' if alias else f'version {number}'}: its aliases are {known}") from exc
+
+
+def _registered(client: MlflowClient, name: str, record: FrontRecord) -> None:
+    """The registered model, made where there is none.
+
+    Raises:
+        StudyError: another study has it: "a" on "b-c" and "a-b" on "c" have one name.
+    """
+    from mlflow.exceptions import MlflowException
+
+    tags = {"study": record.study, "device": record.device, "space": record.space, "data": record.data}
+    text = (
+        f"Finalists of the search `{record.study}` for `{record.device}` on `{record.data}`: "
+        "image classifiers, pixels / 255 in, logits out.\n\n"
+        f"    mlflow.pyfunc.load_model('models:/{name}@knee').predict(images)  # float32 (n, channels, height, width)\n"
+    )
+    try:
+        found = client.create_registered_model(name, tags, text)
+    except MlflowException as exc:
+        if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        found = client.get_registered_model(name)
+    if (found.tags.get("study"), found.tags.get("device")) != (record.study, record.device):
+        raise StudyError(f"a model {name!r} of study {found.tags.get('study')!r} is registered already: choose another --study")
+
+
+def _new_version(
+    client: MlflowClient, name: str, each: CandidateRecord, record: FrontRecord, folder: Path, run: Run, digest: str
+) -> ModelVersion:
+    """Logs the model, unless an earlier try did, and registers it."""
+    from mlflow.entities import LoggedModelOutput
+
+    tags = _version_tags(each, record, digest)
+    logged = _logged(client, run, digest)
+    if logged is None:
+        logged = client.create_logged_model(run.info.experiment_id, each.id, run.info.run_id, tags, model_type="image-classifier")
+    if str(logged.status) != "READY":
+        with tempfile.TemporaryDirectory() as scratch:
+            home = Path(scratch) / "model"
+            _write(home, each, folder, logged)
+            client.log_model_artifacts(logged.model_id, str(home))
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, 0)])
+        logged = client.finalize_logged_model(logged.model_id, "READY")
+    text = "\n\n".join(filter(None, (each.title, each.note)))
+    # By its place, not by "models:/<id>", which mlflow looks up in the process's default store.
+    return client.create_model_version(name, logged.artifact_location, run.info.run_id, tags, description=text, model_id=logged.model_id)
+
+
+def _logged(client: MlflowClient, run: Run, digest: str) -> LoggedModel | None:
+    """A model that an earlier try logged, or began to log, of this run and file."""
+    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    return next((each for each in found if each.tags.get("sha256") == digest), None)
+
+
+def _write(home: Path, each: CandidateRecord, folder: Path, logged: LoggedModel) -> None:
+    """The model as mlflow's onnx flavour writes it, the candidate's record and its papers.
+
+    Raises:
+        ModelFileError: the file is no ONNX model with one input and one output.
+    """
+    import mlflow.onnx
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from nas.hardware.onnx_file import load_proto
+
+    source = folder / each.artifacts["onnx"]
+    proto = load_proto(source)
+    shapes = [[d.dim_value or -1 for d in tensor.type.tensor_type.shape.dim] for tensor in (*proto.graph.input, *proto.graph.output)]
+    if len(shapes) != 2:
+        raise ModelFileError(f"{source}: a classifier has one input and one output, this has {len(shapes)} in all")
+    names = proto.graph.input[0].name, proto.graph.output[0].name
+    given, gives = (Schema([TensorSpec(np.dtype(np.float32), shape, name)]) for shape, name in zip(shapes, names, strict=True))
+    example = {names[0]: np.full((1, *shapes[0][1:]), 0.5, np.float32)}
+    mlflow.onnx.save_model(
+        proto,
+        str(home),
+        mlflow_model=Model(run_id=logged.source_run_id, model_id=logged.model_id),
+        signature=ModelSignature(given, gives),
+        input_example=example,
+        pip_requirements=[f"{library}=={version(library)}" for library in REQUIREMENTS],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,  # True empties the model and writes a second file
+    )
+    shutil.copyfile(source, home / "model.onnx")  # byte for byte the file that was tested
+    write_atomic(home / RECORD, json.dumps(each.to_dict(), indent=1) + "\n")
+    for name in COPIED:
+        if (source.parent / name).is_file():
+            shutil.copyfile(source.parent / name, home / name)
+
+
+def _version_tags(each: CandidateRecord, record: FrontRecord, digest: str) -> dict[str, str]:
+    metrics = {SHOWN[name].key: describe(name, metric) for name, metric in each.candidate.metrics.items()}
+    known = {"study": record.study, "device": record.device, "candidate_id": each.id, "arch_id": each.candidate.arch.arch_id}
+    return {**metrics, **known, "target": each.candidate.target.key, "sha256": digest, "data_fingerprint": record.data_fingerprint}
+
+
+def _set_tags(client: MlflowClient, found: ModelVersion, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            client.set_model_version_tag(found.name, found.version, key, value)

@@ -1,0 +1,282 @@
+"""One study in a store: its parent run, its children, its views. Everything can be logged again and changes nothing then."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nas.errors import InputError, StudyError
+from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.runs import Point, Status, StudyRun, config_params, front_metrics, gene_params, members, run_metrics, run_tags, table_of
+from nas.report.tracking.artifacts import send_files
+from nas.report.tracking.connection import Connection, shown_uri
+from nas.report.tracking.dataset import dataset_input
+from nas.report.units import SHOWN
+from nas.report.view import experiment_note, is_view_of, view_key, view_path, view_state, view_tag
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+__all__ = ["MOST_CHILDREN", "PATTERNS", "Tracker", "find_view"]
+
+NAMES = ("config.json", "front.json", "front.csv", "front.html", "front.png", "hypervolume.png", "report.html", "candidates.parquet")
+PATTERNS = (*NAMES, "predictor_*.png", "fronts/*.json")
+"""Files of a study's folder that the parent run gets."""
+MOST_CHILDREN = 100
+"""The UI gets slow beyond (mlflow#21841); the devices of a study share them."""
+BATCH = 1000
+"""Points a request: the most that mlflow takes."""
+NOTE_TRIES = 3
+
+
+class Tracker:
+    """Logs one study to a store.
+
+    Attributes:
+        runs: how many runs were made, or got something new.
+        files: how many files were sent.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._study: StudyRun | None = None
+        self._experiment_id = self._run_id = ""
+        self._shown: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self.runs = self.files = 0
+
+    @property
+    def view_path(self) -> str:
+        """Path of the study's view behind the address of an MLflow server; after `start`."""
+        return view_path(self.experiment_id, view_key(self._begun.study))
+
+    @property
+    def experiment_id(self) -> str:
+        """Of the study's experiment; after `start`."""
+        _ = self._begun
+        return self._experiment_id
+
+    def start(self, study: StudyRun, status: Status = "RUNNING") -> str:
+        """Starts the study's parent run, or takes up the one that it already has: also one that failed, or whose driver was killed.
+
+        A resume that changes a param logs it as tag `resumed.<key>`: params never change.
+
+        Returns: the run's id.
+        """
+        params = {key: shown_uri(value) for key, value in config_params(study.config).items()}
+        with self._connection.client() as client:
+            self._experiment_id = self._experiment(client, study.experiment)
+            self._study = study
+            run = self._runs(client, study.kind).get(study.study)
+            labels = study.labels
+            if run is None:
+                run = client.create_run(self._experiment_id, run_name=study.study, tags=labels)
+                self.runs += 1
+            else:
+                self._restore(client, run)
+                labels |= {f"resumed.{key}": value for key, value in params.items() if run.data.params.get(key, value) != value}
+            if run.info.status != status:
+                self._set_status(client, run.info.run_id, status)
+            self._run_id = run.info.run_id
+            self._log(client, run, {}, params, labels)
+            if "fingerprint" in study.data and not (run.inputs and run.inputs.dataset_inputs):
+                client.log_inputs(self._run_id, [dataset_input(study.data, study.source)])
+        return self._run_id
+
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Adds points to the parent's series. A point that is there already, with its time, is not there twice."""
+        from mlflow.entities import Metric
+
+        _ = self._begun
+        for start in range(0, len(points), BATCH):
+            with self._connection.client() as client:
+                client.log_batch(self._run_id, metrics=[Metric(*point) for point in points[start : start + BATCH]])
+
+    def log_front(self, record: FrontRecord, limit: int = MOST_CHILDREN) -> dict[str, str]:
+        """Logs a device's front: a child run for its members and finalists, the best of it at the parent, the views.
+
+        Args:
+            limit: child runs at most.
+
+        Returns: run ids by candidate id.
+        """
+        study = self._begun
+        shown = members(record, limit)
+        with self._connection.client() as client:
+            found = self._runs(client, "candidate")
+        old = {name: run for name, run in found.items() if run.data.tags.get("device") == record.device}
+        ids = {}
+        for rank, each in enumerate(shown, 1):
+            tags = {**run_tags(each, record, rank, study.devices), "mlflow.parentRunId": self._run_id}
+            with self._connection.client() as client:
+                ids[each.id] = self._log_candidate(client, each, tags, old.get(each.id))
+        with self._connection.client() as client:
+            for name in set(old) - set(ids):
+                if old[name].info.lifecycle_stage == "active":
+                    client.delete_run(old[name].info.run_id)
+            self._log(client, client.get_run(self._run_id), front_metrics(record), {}, {})
+            self._log_views(client, record, shown)
+        return ids
+
+    def log_files(self, folder: Path, fronts: Sequence[FrontRecord], ids: Mapping[str, str]) -> None:
+        """Sends files that the store lacks: pictures, tables and records to the parent, everything in models/<id>/ to a finalist.
+
+        Args:
+            folder: of the study.
+            ids: run ids by candidate id, as `log_front` gives them.
+        """
+        wanted: dict[str, Path | str] = {}
+        for pattern in PATTERNS:
+            wanted |= {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(pattern)) if path.is_file()}
+        if "config.json" in wanted:
+            wanted["config.json"] = shown_uri((folder / "config.json").read_text(encoding="utf-8"))
+        tables = [f"candidates/{record.device}.json" for record in fronts]
+        for table, record in zip(tables, fronts, strict=True):
+            wanted[table] = json.dumps(table_of([each for each in record.candidates if each.id not in ids]))
+        self.files += send_files(self._connection, self._run_id, wanted)
+        with self._connection.client() as client:
+            tags = client.get_run(self._run_id).data.tags
+            known = [entry["path"] for entry in json.loads(tags.get("mlflow.loggedArtifacts", "[]"))]
+            if set(tables) - set(known):
+                entries = [{"path": table, "type": "table"} for table in dict.fromkeys((*known, *tables))]
+                client.set_tag(self._run_id, "mlflow.loggedArtifacts", json.dumps(entries))
+        for record in fronts:
+            for each in record.finalists:
+                home = folder / "models" / each.id
+                files: dict[str, Path | str] = {path.name: path for path in sorted(home.glob("*")) if path.is_file()}
+                if files and each.id in ids:
+                    self.files += send_files(self._connection, ids[each.id], files)
+
+    def finish(self, status: Status) -> None:
+        """Ends the parent run."""
+        _ = self._begun
+        with self._connection.client() as client:
+            if client.get_run(self._run_id).info.status != status:
+                self._set_status(client, self._run_id, status)
+
+    @property
+    def _begun(self) -> StudyRun:
+        if self._study is None:
+            raise InputError("a tracker logs nothing before start() has made the study's run")
+        return self._study
+
+    def _log_candidate(self, client: MlflowClient, each: CandidateRecord, tags: Mapping[str, str], run: Run | None) -> str:
+        if run is None:
+            run = client.create_run(self._experiment_id, run_name=each.id, tags=dict(tags))
+            new = True
+        else:
+            new = self._restore(client, run)
+        new |= self._log(client, run, run_metrics(each), gene_params(each), tags)
+        if run.info.status != "FINISHED":
+            client.set_terminated(run.info.run_id, "FINISHED")
+        self.runs += new
+        return str(run.info.run_id)
+
+    def _log(
+        self, client: MlflowClient, run: Run, metrics: Mapping[str, float], params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> bool:
+        """One transaction with what the run does not hold yet, so that logging again adds nothing. Returns whether there was any."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now, data = int(time.time() * 1000), run.data
+        new_metrics = [Metric(key, value, now, 0) for key, value in metrics.items() if data.metrics.get(key) != value]
+        new_params = [Param(key, value) for key, value in params.items() if key not in data.params]
+        new_tags = [RunTag(key, value) for key, value in tags.items() if data.tags.get(key) != value]
+        first = 100  # params and tags that one request takes
+        if new_metrics or new_params or new_tags:
+            client.log_batch(run.info.run_id, metrics=new_metrics, params=new_params[:first], tags=new_tags[:first])
+        for start in range(first, max(len(new_params), len(new_tags)), first):
+            stop = start + first
+            client.log_batch(run.info.run_id, params=new_params[start:stop], tags=new_tags[start:stop])
+        return bool(new_metrics or new_params or new_tags)
+
+    def _log_views(self, client: MlflowClient, record: FrontRecord, shown: Sequence[CandidateRecord]) -> None:
+        """The view of this device, the one of all devices so far, and the note with all links."""
+        study = self._begun.study
+        params = [gene_params(each) for each in shown]
+        genes = tuple(name for name in (params[0] if params else ()) if all(name in each for each in params))
+        known = tuple(name for name in SHOWN if any(name in each.candidate.metrics for each in shown))
+        self._shown[record.device] = genes, known
+        common = [name for name in genes if all(name in others for others, _ in self._shown.values())]
+        any_known = [name for name in SHOWN if any(name in others for _, others in self._shown.values())]
+        wanted = {view_key(study, record.device): view_state(study, genes, known, record.device)}
+        wanted[view_key(study)] = view_state(study, common, any_known)
+        tags = client.get_experiment(self._experiment_id).tags
+        for key, state in wanted.items():
+            there = tags.get(view_tag(key))
+            may = there is None or key == view_key(study) or is_view_of(there, study)
+            if may and there != state:
+                client.set_experiment_tag(self._experiment_id, view_tag(key), state)
+        for _ in range(NOTE_TRIES):  # another search may write its views and the note meanwhile: the last one to look mends it
+            experiment = client.get_experiment(self._experiment_id)
+            note = experiment_note(self._experiment_id, experiment.name, experiment.tags)
+            if experiment.tags.get("mlflow.note.content") == note:
+                return
+            client.set_experiment_tag(self._experiment_id, "mlflow.note.content", note)
+
+    def _experiment(self, client: MlflowClient, name: str) -> str:
+        """Id of the experiment of that name, made or restored where needed."""
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            home = self._connection.artifacts
+            place = None if home is None else (home / re.sub(r"[^A-Za-z0-9._-]+", "_", name)).as_uri()
+            try:
+                return str(client.create_experiment(name, artifact_location=place))
+            except MlflowException:
+                found = client.get_experiment_by_name(name)  # another search made it meanwhile
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _runs(self, client: MlflowClient, kind: Literal["search", "supernet", "candidate"]) -> dict[str, Run]:
+        """The study's runs of that kind, deleted ones too, by study or by candidate id."""
+        from mlflow.entities import ViewType
+
+        wanted = f"tags.kind = '{kind}' AND tags.study = '{self._begun.study}'"
+        runs: list[Run] = []
+        token: str | None = None
+        while token != "":
+            page = client.search_runs([self._experiment_id], wanted, ViewType.ALL, 1000, page_token=token)
+            runs, token = [*runs, *page], page.token or ""
+        return {run.data.tags["candidate_id" if kind == "candidate" else "study"]: run for run in runs}
+
+    @staticmethod
+    def _restore(client: MlflowClient, run: Run) -> bool:
+        """Brings back a run that was deleted; whether it was."""
+        if run.info.lifecycle_stage == "active":
+            return False
+        client.restore_run(run.info.run_id)
+        return True
+
+    @staticmethod
+    def _set_status(client: MlflowClient, run_id: str, status: Status) -> None:
+        if status == "RUNNING":
+            client.update_run(run_id, status=status)
+        else:
+            client.set_terminated(run_id, status)
+
+
+def find_view(connection: Connection, study: str) -> str:
+    """Path of the view of any study in the store.
+
+    Raises:
+        StudyError: nothing is recorded of it.
+        TrackingError: the store cannot be read.
+    """
+    missing = StudyError(f"nothing is recorded yet of study {study} in {connection.shown}: nas sync {study} sends it")
+    if not connection.is_made:
+        raise missing
+    with connection.client() as client:
+        ids = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(ids, f"tags.kind = 'search' AND tags.study = '{study}'", max_results=1) if ids else []
+    if not found:
+        raise missing
+    return view_path(found[0].info.experiment_id, view_key(study))
