@@ -65,6 +65,7 @@ class TrainRecipe(_Frozen):
             first (Huang et al. 2016, arXiv:1603.09382).
         first_resolution: image size at the begin of the training over that at its end; it grows in between.
         finetune_epochs, finetune_lr: for finalists.
+        finetune_temperature: of their distillation; above 1 the teacher's and their own probabilities are softened.
         augment: random crop with a mirrored border.
         flip: mirror images left to right, where `augment`; wrong for digits and letters.
         colour: largest change of brightness, contrast and saturation, as a share.
@@ -91,6 +92,7 @@ class TrainRecipe(_Frozen):
     first_resolution: float = Field(0.75, gt=0, le=1)
     finetune_epochs: int = Field(6, ge=0, le=10_000)
     finetune_lr: float = Field(0.03, gt=0)
+    finetune_temperature: float = Field(1.0, ge=1, le=100)
     augment: bool = True
     flip: bool = True
     colour: float = Field(0.0, ge=0, lt=1)
@@ -180,6 +182,7 @@ class SearchConfig(_Frozen):
         start_from: networks that are evaluated first: reference architectures or architecture files, of the space.
         objectives: names of `nas.metrics.OBJECTIVES`; the first is accuracy.
         constraints: bounds in SI units; they prune before accuracy is evaluated.
+        precision: of the candidates; with "both" an int8 twin of each where the target is faster in int8.
         table: file of known results for the evaluator `tabular`.
         teacher: ONNX file that finalists learn from; None for the largest network of the supernet.
         finalists: how many of the front are fine-tuned, tested and exported.
@@ -204,7 +207,7 @@ class SearchConfig(_Frozen):
     objectives: tuple[str, ...] = ("accuracy", "latency")
     constraints: tuple[Constraint, ...] = ()
     runtime: str | None = None
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Literal["fp32", "int8", "both"] = "fp32"
     threads: int | None = Field(None, ge=1, le=1024)
     evaluator: str = "supernet"
     table: str | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["locked", "write_atomic", "write_atomic_with"]
+__all__ = ["locked", "whole_folder", "write_atomic", "write_atomic_with"]
 
 
 @contextmanager
@@ -72,3 +73,31 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder to write files to, which become `path` when the context ends well; an interruption leaves none of them.
+
+    Where `path` is there already it keeps its other files, and each new one takes its place whole.
+
+    Raises:
+        InputError: the place cannot be written to, or the disk is full.
+    """
+    place = path if path.is_dir() else path.parent
+    temporary = place / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.glob(f".{path.name}.*.tmp"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        if not path.is_dir():
+            temporary.rename(path)
+        else:
+            for file in sorted(temporary.iterdir()):
+                file.replace(path / file.name)
+    except OSError as exc:
+        raise InputError(f"cannot write to {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

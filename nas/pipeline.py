@@ -16,6 +16,7 @@ from nas.hardware.calibrate import measure_model
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
+from nas.precision import tell_foreign, with_int8
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.front import FrontRecord
@@ -111,9 +112,11 @@ def _searched(
     budget_s = prepared.config.time_budget_s
     context = _context(prepared, recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    tell_foreign(prepared, recorder.listen)
     searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
-    studies, done = [each.study for each in searched], [each.done for each in searched]
+    studies = [each.study for each in searched]
+    done = [with_int8(prepared, each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
     selections = [select(prepared, evaluated) for evaluated in done]
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
@@ -137,6 +140,8 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     done = [storage.evaluated(study) for study in studies]
     if not all(done):
         raise empty
+    pairs = zip(prepared.devices, studies, done, strict=True)
+    done = [with_int8(prepared, device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
     selections = [select(prepared, evaluated) for evaluated in done]
     made: list[Made] = []
     for study, selection in zip(studies, selections, strict=True):

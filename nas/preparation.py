@@ -38,6 +38,8 @@ HOST_NETWORKS = 20
 FURTHER = 0.25
 """Evaluations for each device after the first, over those for the first: it is told all that is known, so only the model of where its own
 front lies has to be made sharper."""
+EXPORT_S, EXPORT_RUNS = 3.0, 6
+"""Of a finalist: seconds for its files, and runs over as many images as there are test images."""
 TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
 """Of a time budget: supernet, search; the rest is for the finalists."""
 
@@ -92,12 +94,11 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         for other, before in zip(config.devices, profiles[:number], strict=False):
             if profile.name == before.name:
                 raise InputError(f"{other} and {config.devices[number]} are one device, {profile.name}: name it once")
-    if config.precision != "fp32":
-        raise InputError(
-            f"a search trains and exports fp32 networks so far, got precision {config.precision}: "
-            f"nas measure, predictor and predict know {config.precision} where it was measured"
-        )
-    targets = [profile.target(config.runtime, config.precision, config.threads) for profile in profiles]
+    if config.precision == "int8":
+        raise InputError("a search compares int8 with fp32: --precision fp32 --precision int8, got int8 alone")
+    if config.precision == "both" and "supernet" not in accuracy_evaluator(config.evaluator).needs:
+        raise InputError(f"int8 is learnt from networks of a supernet, which --evaluator {config.evaluator} does not have: fp32 alone")
+    targets = [profile.target(config.runtime, "fp32", config.threads) for profile in profiles]
     away = [target.device for target in targets if target.device != HOST]
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
@@ -257,10 +258,12 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     # A finalist learns from the largest network too: about a step more, without its backward pass.
     epochs = recipe.epochs if supernet is None else 1.5 * recipe.finetune_epochs
     finalists = config.finalists * len(prepared.devices)
+    # Its files are run on the test images in torch and two runtimes, and on search-validation for int8.
+    export_s = EXPORT_S + EXPORT_RUNS * one.evaluation_s * len(data.test) / len(data.search_validation)
     seconds = {
         "supernet": supernet_s,
         "search": config.trials * (1 + FURTHER * (len(prepared.devices) - 1)) * evaluations.get(config.evaluator, 0.0) / config.workers,
-        "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + 2.0),
+        "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
     }
     if config.time_budget_s is not None:
         seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
@@ -270,5 +273,5 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     weights = count(space.decode(space.largest)).weight_bytes
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
     kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum
-    # Each model as ONNX and safetensors, and its ONNX again in MLflow; plots and the tracking store.
-    return Estimate(seconds, kept + finalists * 3 * weights + images_bytes + 16 * 2**20)
+    # Each model twice as ONNX, in int8, for OpenVINO and as safetensors, and its ONNX files again in MLflow; plots and the tracking store.
+    return Estimate(seconds, kept + finalists * 7 * weights + images_bytes + 16 * 2**20)

@@ -29,7 +29,7 @@ from nas.space import load_space
 from nas.training.data import load_data
 from nas.training.reuse import EPOCHS, SupernetFile, SupernetJob
 
-__all__ = ["run"]
+__all__ = ["long_training", "run", "say"]
 
 SPACE, ZIP = "mobilenet_cifar", "cifar10-jpeg.zip"
 BUDGET_S, MOST_EPOCHS = 3600.0, 60
@@ -79,11 +79,8 @@ def _step_marks(rows: list[Row], smoke: bool) -> list[Mark]:
 
 def _long_marks(rows: list[Row], data: Path, runs: Path, smoke: bool) -> list[Mark]:
     """The long training, then the cost of an evaluation with its weights."""
-    space, name = (load_space("mobilenet_tiny"), "digits") if smoke else (load_space(SPACE), str(data / ZIP))
-    recipe = default_recipe("digits").model_copy(update={"epochs": 1}) if smoke else TrainRecipe(epochs=MOST_EPOCHS)
-    images = load_data(name, space.resolutions[-1], 0, runs / ".cache")
-    job = SupernetJob(space.with_data(images.in_chs, images.num_classes), images, recipe, 0, runs / ".cache", BUDGET_S)
-    made = job.run(_say, lambda: False)
+    job, name = long_training(data, runs, smoke)
+    made = job.run(say, lambda: False)
     epochs = [json.loads(line) for line in (made.path.parent / EPOCHS).read_text(encoding="utf-8").splitlines()]
     rows += [_epoch_row(epoch) for epoch in epochs]
     for target in TARGETS:
@@ -91,6 +88,14 @@ def _long_marks(rows: list[Row], data: Path, runs: Path, smoke: bool) -> list[Ma
         rows.append({"largest network reaches": f"{target:.0%}", "minutes": "not reached" if reached is None else reached})
     context = EvaluatorContext(job.space, name, 0, runs / ".cache", made.path)
     return [*_training_marks(made, epochs), _evaluate_mark(rows, context)]
+
+
+def long_training(data: Path, runs: Path, smoke: bool) -> tuple[SupernetJob, str]:
+    """The supernet that benchmarks share, kept in the cache of `runs`, and the name of its images."""
+    space, name = (load_space("mobilenet_tiny"), "digits") if smoke else (load_space(SPACE), str(data / ZIP))
+    recipe = default_recipe("digits").model_copy(update={"epochs": 1}) if smoke else TrainRecipe(epochs=MOST_EPOCHS)
+    images = load_data(name, space.resolutions[-1], 0, runs / ".cache")
+    return SupernetJob(space.with_data(images.in_chs, images.num_classes), images, recipe, 0, runs / ".cache", BUDGET_S), name
 
 
 def _epoch_row(epoch: Mapping[str, Any]) -> Row:
@@ -138,7 +143,7 @@ class _Listener:
         elif self._began is not None and event.kind in ("phase", "info"):
             self.trained_s += now - self._began
             self._began = None
-        _say(event)
+        say(event)
 
 
 def _digits_marks(rows: list[Row], runs: Path | None) -> list[Mark]:
@@ -186,7 +191,7 @@ def _digits(study: str, seed: int, *, smoke: bool) -> SearchConfig:
     )  # fmt: skip
 
 
-def _say(event: Event) -> None:
+def say(event: Event) -> None:
     """What happens, for whoever waits for an hour."""
     if event.kind in ("phase", "info", "warning", "epoch"):
         sys.stderr.write(f"{event.text}\n")

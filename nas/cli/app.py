@@ -10,12 +10,14 @@ import typer
 from typer.core import TyperGroup
 
 from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies, tracking, train
+from nas.cli import run as run_model
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
 
 ORDER = (
-    "search", "train-supernet", "studies", "front", "pick", "export", "ui", "sync", "predict", "measure", "predictor", "devices", "spaces",
+    "search", "train-supernet", "studies", "front", "pick", "export", "run", "ui", "sync", "predict", "measure", "predictor", "devices",
+    "spaces",
     "doctor", "bench",
 )  # fmt: skip
 """Of the commands in the help: as a user needs them."""
@@ -63,6 +65,7 @@ measure.register(app)
 predictor.register(app)
 results.register(app)
 tracking.register(app)
+run_model.register(app)
 bench.register(app)
 
 

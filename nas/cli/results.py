@@ -196,14 +196,17 @@ def export(
     fastest: Fastest = False,
     most_accurate: MostAccurate = False,
     form: Annotated[Literal["onnx", "openvino"], typer.Option("--format", help="Of the model.")] = "onnx",
+    precision: Annotated[
+        Literal["fp32", "int8"] | None, typer.Option("--precision", help="Of the model.", show_default="the candidate's")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="exports/<study>-<id>")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Deployable files of a candidate, and a model card.
+    """Deployable files of a candidate, and its card.
 
-    A candidate that is no finalist is fine-tuned, tested and checked first.
+    A candidate that is no finalist is fine-tuned, tested and checked first. The folder gets all files or none.
 
-    Example: nas export --knee --format openvino
+    Example: nas export --knee --format openvino --precision int8
     """
     from nas.cli.search import stopping
     from nas.cli.show import Display
@@ -220,9 +223,19 @@ def export(
     with Display() as display, stopping() as stop:
         from nas.exporting import export as write
 
-        written = write(folder, chosen, form, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
+        wanted: Literal["fp32", "int8"] = precision or ("int8" if chosen.candidate.target.precision == "int8" else "fp32")
+        written = write(folder, chosen, form, wanted, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
     if as_json:
-        emit({"schema": 1, "study": record.study, "id": chosen.id, "format": form, "files": [str(path) for path in written]})
+        emit(
+            {
+                "schema": 1,
+                "study": record.study,
+                "id": chosen.id,
+                "format": form,
+                "precision": wanted,
+                "files": [str(path) for path in written],
+            }
+        )
         return
     for path in written:
         typer.echo(f"wrote {path}")

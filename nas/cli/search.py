@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, PrecisionOption, RunsOption, RuntimeOption, ThreadsOption, command_line, emit
+from nas.cli.options import JsonOption, RunsOption, RuntimeOption, ThreadsOption, command_line, emit
 from nas.cli.quantities import parse
 from nas.cli.train import RecipeOption, WeightsOption, make_recipe
 from nas.errors import InputError, StoppedError
@@ -87,7 +87,10 @@ def search(
     max_memory: Annotated[str | None, _option("BYTES", "e.g. 64MiB")] = None,
     min_accuracy: Annotated[str | None, _option("SHARE", "e.g. 0.9 or 90%")] = None,
     runtime: RuntimeOption = None,
-    precision: PrecisionOption = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", metavar="NAME", help="fp32, or fp32 and int8: repeat it.", show_default="fp32"),
+    ] = None,
     threads: ThreadsOption = None,
     evaluator: Annotated[str, typer.Option(metavar="NAME", help="Where accuracy comes from: supernet, train, tabular.")] = "supernet",
     table: Annotated[str | None, _option("FILE", "Known results for --evaluator tabular: .csv, .json or .parquet.")] = None,
@@ -143,7 +146,7 @@ def search(
             "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "joint": joint, "space": space,
             "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
-            "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": precision,
+            "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": _precision(precision),
             "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
             "verify": verify, "via": via, "workers": workers, "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),
@@ -164,6 +167,16 @@ def search(
             f"{str(exc) or 'stopped at once'}\ngo on with {command_line('nas search --resume', config.study, runs)}"
         ) from exc
     report(result, runs, as_json)
+
+
+def _precision(given: list[str] | None) -> str | None:
+    """What of the configuration the options mean."""
+    if not given:
+        return None
+    for name in given:
+        if name not in ("fp32", "int8"):
+            raise InputError(f"--precision takes fp32, int8, or both of them, got {name!r}")
+    return "both" if len(set(given)) == 2 else given[0]
 
 
 def _refuse_fixed(context: typer.Context) -> None:

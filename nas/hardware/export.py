@@ -1,4 +1,4 @@
-"""ONNX and OpenVINO files of a network, checked against torch. Floor 3: the only part of `hardware` that knows torch."""
+"""ONNX and OpenVINO files of a network. Floor 3: the only part of `hardware` that knows torch. `nas.compress.parity` checks them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,32 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.architecture import Architecture, BlockSpec
 from nas.errors import TargetError
 from nas.files import write_atomic
+from nas.hardware.stamp import STAMP, UNSTAMPED, stamped
 from nas.models.network import Network
 
 __all__ = [
     "OPSET",
     "Deployed",
-    "Parity",
-    "check_onnx",
-    "check_openvino",
     "deployment_metadata",
     "export_blocks",
     "export_onnx",
     "export_openvino",
+    "fix_batch",
+    "save_onnx",
+    "slim",
 ]
 
 OPSET = 20
-TOLERANCE = 1e-4
-"""Largest absolute difference of logits between torch and a runtime in fp32."""
 
 
 class Deployed(nn.Module):
@@ -52,22 +48,6 @@ class Deployed(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network((pixels - self.mean) * self.scale)
         return logits
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How an exported file compares with torch on the same images.
-
-    Attributes:
-        max_error: largest absolute difference of a logit.
-        agreement: share of images with the same class.
-        correct: images that the runtime classifies right.
-    """
-
-    max_error: float
-    agreement: float
-    correct: int
-    images: int
 
 
 def export_onnx(model: nn.Module, blocks: Sequence[BlockSpec], path: Path, metadata: Mapping[str, str]) -> None:
@@ -99,11 +79,51 @@ def export_onnx(model: nn.Module, blocks: Sequence[BlockSpec], path: Path, metad
                 proto = program.model_proto
             except Exception as second:
                 raise TargetError(f"ONNX export failed: {first}; and with the other exporter: {second}") from second
-    for key, value in {**metadata, "blocks": json.dumps([block.to_dict() for block in blocks]), "producer": "hwnas"}.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    onnx.checker.check_model(proto, full_check=True)
-    write_atomic(path, proto.SerializeToString())
+    save_onnx(proto, path, {**metadata, "blocks": json.dumps([block.to_dict() for block in blocks]), "producer": "hwnas"})
+
+
+def save_onnx(proto: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a model that the checker accepts, with exactly this metadata and a checksum of its own (`nas.hardware.stamp`). Atomic.
+
+    Raises:
+        TargetError: the checker refuses it.
+    """
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {**metadata, STAMP: UNSTAMPED})
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        raise TargetError(f"{path}: is no valid ONNX file: {' '.join(str(exc).split())[:200]}") from exc
+    write_atomic(path, stamped(proto.SerializeToString()))
+
+
+def slim(graph: onnx.GraphProto) -> None:
+    """Takes out of a quantised graph what tells nothing: names of nodes, and constants that another constant equals (zero points)."""
+    kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    renamed: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        name = kept.setdefault((tensor.data_type, tuple(tensor.dims), content), tensor.name)
+        if name != tensor.name:
+            renamed[tensor.name] = name
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        node.ClearField("name")
+        for index, used in enumerate(node.input):
+            node.input[index] = renamed.get(used, used)
+    del graph.value_info[:]
+
+
+def fix_batch(source: Path, path: Path) -> None:
+    """Writes `path`, the ONNX file `source` with its open batch fixed to 1: the same nodes and weights."""
+    proto = onnx.load(source)
+    for value in (*proto.graph.input, *proto.graph.output):
+        size = value.type.tensor_type.shape.dim[0]
+        size.ClearField("dim_param")
+        size.dim_value = 1
+    del proto.graph.value_info[:]  # shapes within, which name the open batch
+    said = {entry.key: entry.value for entry in proto.metadata_props if entry.key != STAMP}
+    save_onnx(proto, path, said)
 
 
 def export_blocks(blocks: Sequence[BlockSpec], path: Path) -> None:
@@ -119,27 +139,21 @@ def export_blocks(blocks: Sequence[BlockSpec], path: Path) -> None:
     export_onnx(network.eval(), blocks, path, {})
 
 
-def deployment_metadata(arch: Architecture, classes: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> dict[str, str]:
-    """What a file says of itself."""
-    return {
-        "architecture": arch.to_json(),
-        "classes": json.dumps(list(classes)),
-        "preprocessing": json.dumps(
-            {"input": "RGB or grey pixels / 255, NCHW float32", "folded_mean": list(mean), "folded_std": list(std)}
-        ),
+def deployment_metadata(
+    arch: Architecture, classes: Sequence[str], mean: Sequence[float], std: Sequence[float], size: int
+) -> dict[str, str]:
+    """What a file says of itself: architecture, classes in the order of the logits, and what its pixels must be."""
+    preprocessing = {
+        "input": "RGB or grey pixels / 255, NCHW float32",
+        "layout": "NCHW",
+        "channels": "grey" if len(mean) == 1 else "RGB" if len(mean) == 3 else str(len(mean)),
+        "size": size,
+        "resize": "the centre square, bilinear",
+        "scale": 1 / 255,
+        "folded_mean": list(mean),
+        "folded_std": list(std),
     }
-
-
-def check_onnx(path: Path, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Parity:
-    """Compares ONNX Runtime with torch on batches of (pixels 0..1, labels).
-
-    Raises:
-        TargetError: a logit differs by more than 1e-4.
-    """
-    from nas.hardware.runtimes.onnxruntime import open_session
-
-    session = open_session(path, threads=1)
-    return _compare(path, model, batches, lambda pixels: session.run(["logits"], {"images": pixels})[0])
+    return {"architecture": arch.to_json(), "classes": json.dumps(list(classes)), "preprocessing": json.dumps(preprocessing)}
 
 
 def export_openvino(onnx_path: Path, path: Path) -> None:
@@ -155,30 +169,3 @@ def export_openvino(onnx_path: Path, path: Path) -> None:
         openvino.save_model(openvino.convert_model(onnx_path), path, compress_to_fp16=False)
     except Exception as exc:  # OpenVINO's errors have no common class below Exception
         raise TargetError(f"{onnx_path}: OpenVINO cannot convert it: {' '.join(str(exc).split())[:200]}") from exc
-
-
-def check_openvino(path: Path, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Parity:
-    """Compares OpenVINO on the CPU, precision pinned to f32, with torch on batches of (pixels 0..1, labels).
-
-    Raises:
-        TargetError: a logit differs by more than 1e-4.
-    """
-    import openvino
-
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return _compare(path, model, batches, lambda pixels: compiled(pixels)[0])
-
-
-def _compare(path: Path, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], infer: object) -> Parity:
-    worst, agree, correct, total = 0.0, 0, 0, 0
-    for pixels, labels in batches:
-        with torch.no_grad():
-            expected = model(pixels).numpy()
-        found: NDArray[np.float32] = infer(np.ascontiguousarray(pixels.numpy()))  # type: ignore[operator]
-        worst = float(np.maximum(worst, np.abs(found - expected).max()))  # NaN stays NaN
-        agree += int((found.argmax(1) == expected.argmax(1)).sum())
-        correct += int((found.argmax(1) == labels.numpy()).sum())
-        total += len(labels)
-    if not worst <= TOLERANCE:
-        raise TargetError(f"{path}: the exported file differs from torch by {worst:.2g}, more than {TOLERANCE:g}")
-    return Parity(worst, agree / total, correct, total)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from nas.hardware.native import OPERATORS
 from nas.hardware.roofline import CoreFacts
 from nas.space import reference_names
 from nas.target import PRECISIONS
@@ -56,16 +57,24 @@ class Chip(Strict):
 
 
 class RuntimeEntry(Strict):
-    """A runtime of the device: its version ("unknown" where no source states it) and the precisions that really run."""
+    """A runtime of the device: its version ("unknown" where no source states it) and the precisions that really run.
+
+    Attributes:
+        foreign: by precision, operators that it does not run natively there: names of `nas.hardware.native.OPERATORS`.
+    """
 
     version: str = Field(min_length=1)
     precisions: tuple[str, ...] = Field(min_length=1)
+    foreign: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _known(self) -> RuntimeEntry:
-        for precision in self.precisions:
+        for precision in (*self.precisions, *self.foreign):
             if precision not in PRECISIONS:
                 raise ValueError(f"unknown precision {precision!r}: known are {', '.join(PRECISIONS)}")
+        for name in (name for names in self.foreign.values() for name in names):
+            if name not in OPERATORS:
+                raise ValueError(f"foreign: unknown operator {name!r}: known are {', '.join(sorted(OPERATORS))}")
         return self
 
 

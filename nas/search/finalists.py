@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,15 +10,15 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import TrainRecipe
 from nas.errors import TrainingError
-from nas.files import write_atomic
-from nas.hardware.export import Deployed, Parity, check_onnx, deployment_metadata, export_onnx
+from nas.files import whole_folder, write_atomic
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
-from nas.models.weights import load_weights, save_weights
+from nas.models.weights import load_weights
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
+from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
-from nas.training.batches import Batch, tensors
 from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData
 from nas.training.evaluate import accuracy_metric, calibration_images
@@ -27,7 +26,10 @@ from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
 from nas.training.teacher import Teacher, network_teacher, open_teacher
 
-__all__ = ["Finalist", "FinalistMaker", "card"]
+__all__ = ["Finalist", "FinalistMaker"]
+
+TRAIN_SHARE = 0.8
+"""Of a finalist's time; the rest is for training with rounding, should int8 need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +79,41 @@ class FinalistMaker:
             StoppedError: `stop` said so; its training is saved and goes on when it is made again.
             NasError: training diverged, or the exported file differs from torch.
         """
-        blocks = self._context.space.decode(candidate.arch)
-        data = self._context.images(blocks[0].in_size)
-        home = self._folder / "models" / candidate.id
+        arch, name = candidate.arch, candidate.id
+        data = self._context.images(self._context.space.decode(arch)[0].in_size)
+        home = self._folder / "models" / name
         training = Checkpoints(home / "training")
+        share_s = None if budget_s is None else TRAIN_SHARE * budget_s
         try:
-            network, note = self._trained(candidate.arch, data, training.folder, budget_s, on_progress, stop)
+            network, note = self._trained(arch, data, training.folder, share_s, on_progress, stop)
         except TrainingError:  # the next try is to begin anew
             shutil.rmtree(home, ignore_errors=True)
             raise
-        deployed = Deployed(network, data.mean, data.std)
-        onnx_path = home / "model.onnx"
-        export_onnx(deployed, blocks, onnx_path, deployment_metadata(candidate.arch, data.classes, data.mean, data.std))
-        parity = check_onnx(onnx_path, deployed, pixels(data))
-        # The accuracy of the file that ships, as its runtime classifies the test images.
-        metrics = {**candidate.metrics, "accuracy_test": accuracy_metric(parity.correct, parity.images, "trained")}
-        if self._measure is not None:
-            metrics["latency_measured_s"] = self._measure(onnx_path)
-        made = replace(candidate, metrics=metrics)
-        state = {"schema": 1, "architecture": candidate.arch.to_dict(), "note": note}
-        save_weights(home / "weights.safetensors", network.state_dict(), state)
-        described = {"schema": 1, "architecture": candidate.arch.to_dict(), "blocks": [block.to_dict() for block in blocks]}
-        write_atomic(home / "architecture.json", json.dumps(described, indent=1))
-        write_atomic(home / "card.md", card(made, self._context.space.describe(candidate.arch), data, parity, note))
+        with whole_folder(home) as temporary:
+            made = self._copied(arch, temporary)
+            if made is None:
+                rest_s = None if budget_s is None else (1 - TRAIN_SHARE) * budget_s
+                maker = ArtifactMaker(data, self._recipe, self._context.data_seed)
+                made = maker.write(temporary, network, arch, note, rest_s, on_progress, stop)
+            # The accuracy of the file that ships, as its runtime classifies the test images.
+            check = made.of(candidate.target.precision)
+            metrics = {**candidate.metrics, "accuracy_test": accuracy_metric(check.correct, check.images, "trained")}
+            if self._measure is not None:
+                kind = "onnx_int8" if candidate.target.precision == "int8" else "onnx"
+                metrics["latency_measured_s"] = self._measure(temporary / FILES[kind])
+            finished = replace(candidate, metrics=metrics)
+            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8)
+            write_atomic(temporary / FILES["card"], told)
         training.clear()
-        files = {"onnx": "model.onnx", "weights": "weights.safetensors", "architecture": "architecture.json", "card": "card.md"}
-        return Finalist(made, {kind: f"models/{candidate.id}/{name}" for kind, name in files.items()}, note)
+        files = {kind: f"models/{name}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
+        return Finalist(finished, files, note)
+
+    def _copied(self, arch: Architecture, folder: Path) -> Artifacts | None:
+        """Files of a finalist of another target: the network is the same, so nothing is made again."""
+        for path in sorted((self._folder / "models").glob(f"{arch.arch_id}-*/{FILES['architecture']}")):
+            if (found := copy_artifacts(path.parent, folder)) is not None:
+                return found
+        return None
 
     def _trained(
         self,
@@ -146,35 +157,3 @@ class FinalistMaker:
         if self._supernet is None or arch == self._context.space.largest:
             return None, ""
         return network_teacher(self._supernet.extract(self._context.space.largest)), " with the largest network as teacher"
-
-
-def pixels(data: ImageData) -> list[Batch]:
-    """Test images as pixels 0..1, in batches of (images, labels)."""
-    chs = data.in_chs
-    return list(tensors(data.test, (0.0,) * chs, (1.0,) * chs, 256))
-
-
-def card(candidate: Candidate, title: str, data: ImageData, parity: Parity, note: str) -> str:
-    """The model card, Markdown."""
-    lines = [
-        f"# {candidate.id}",
-        "",
-        f"Image classifier for {len(data.classes)} classes of `{data.name}`, found by hwnas for {candidate.target.key}.",
-        "",
-        f"- Architecture ({candidate.arch.space}): {title}",
-        f"- Input: float32 [batch, {data.in_chs}, {data.size}, {data.size}], pixels / 255; normalisation is inside the file",
-        f"- Output: logits [batch, {len(data.classes)}], in the order: {', '.join(data.classes)}",
-        f"- Data fingerprint: {data.fingerprint}",
-        f"- Training: {note}",
-        f"- Check: ONNX Runtime against torch on {parity.images} test images: largest difference of a logit {parity.max_error:.1e}, "
-        f"same class on {parity.agreement:.2%}",
-        "- Licence: not stated; that of the training images applies",
-        "",
-        "| metric | value | 90 % band or standard error | unit | source |",
-        "|---|---|---|---|---|",
-    ]
-    for name, metric in candidate.metrics.items():
-        spread = f"{metric.low:.6g} to {metric.high:.6g}" if metric.low is not None else f"± {metric.std:.2g}" if metric.std else ""
-        scope = f" ({metric.scope})" if metric.scope else ""
-        lines.append(f"| {name} | {metric.value:.6g} | {spread} | {metric.unit}{scope} | {metric.source} |")
-    return "\n".join(lines) + "\n"

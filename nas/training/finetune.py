@@ -24,12 +24,13 @@ from nas.training.memory import kept_memory
 from nas.training.oneshot import soft_cross_entropy
 from nas.training.teacher import Teacher
 
-__all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "time_network"]
+__all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "softened", "time_network"]
 
 PATIENCE, PATIENCE_SHARE = 4, 0.5
 """Epochs, and share of all epochs, without a better score on search-validation after which training ends: the larger of the two, because
 scores may well fall until the learning rate does."""
 AVERAGED_SHARE = 0.1
+SMALLEST_PROBABILITY = 1e-12
 BEST = "best.safetensors"
 """File beside the checkpoints: the weights of the best epoch until now."""
 
@@ -68,17 +69,26 @@ class Fitted:
 
 def plain_step(network: nn.Module, recipe: TrainRecipe, teacher: Teacher | None) -> Callable[[Tensor, Tensor, Moment], float]:
     """A training step of one network: cross entropy with the labels, and with the teacher's probabilities by `recipe.distill_weight`
-    (Hinton et al. 2015, arXiv:1503.02531, temperature 1)."""
+    (Hinton et al. 2015, arXiv:1503.02531, section 2: at temperature T both are softened, and the loss is multiplied by T squared)."""
+    temperature = recipe.finetune_temperature
 
     def step(images: Tensor, labels: Tensor, moment: Moment) -> float:  # noqa: ARG001
         logits = network(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if teacher is not None and recipe.distill_weight:
-            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher(images))
+            soft = temperature**2 * soft_cross_entropy(logits / temperature, softened(teacher(images), temperature))
+            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.item())
 
     return step
+
+
+def softened(probabilities: Tensor, temperature: float) -> Tensor:
+    """Probabilities (batch, classes) at a temperature: their logarithms divided by it, summing to 1 again."""
+    if temperature == 1:
+        return probabilities
+    return (probabilities.clamp(min=SMALLEST_PROBABILITY).log() / temperature).softmax(dim=1)
 
 
 def fit_average(recipe: TrainRecipe, steps: int) -> TrainRecipe:

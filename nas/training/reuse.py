@@ -23,13 +23,13 @@ from nas.training.loop import TrainProgress, TrainResult
 from nas.training.oneshot import EpochReport, accuracies, build_supernet, load_supernet, train_supernet
 from nas.training.parallel import ALONE, Team
 
-__all__ = ["EPOCHS", "SupernetFile", "SupernetJob", "read_supernet_file"]
+__all__ = ["EPOCHS", "FINETUNING", "SupernetFile", "SupernetJob", "read_supernet_file"]
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs.jsonl"
 """Beside the weights: a line an epoch."""
-FINETUNING = frozenset({"finetune_epochs", "finetune_lr"})
+FINETUNING = frozenset({"finetune_epochs", "finetune_lr", "finetune_temperature"})
 """What of a recipe does not change the supernet."""
 
 

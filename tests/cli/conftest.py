@@ -10,13 +10,13 @@ import pytest
 from nas.config import check_config
 from nas.files import write_atomic
 from nas.report.record import write_front
+from nas.search.artifacts import FILES
 from tests.command import Nas, nas_command
 from tests.report.strategies import example_front
 
 
 def _files(name: str) -> dict[str, str]:
-    names = {"onnx": "model.onnx", "weights": "weights.safetensors", "architecture": "architecture.json", "card": "card.md"}
-    return {kind: f"models/{name}/{file}" for kind, file in names.items()}
+    return {kind: f"models/{name}/{file}" for kind, file in FILES.items()}
 
 
 @pytest.fixture

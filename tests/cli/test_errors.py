@@ -58,7 +58,7 @@ def assert_clear(ended: Ended, code: int, *words: str) -> None:
         ((*SEARCH, "--threads", "9"), ("1 to 4", "got 9")),
         ((*SEARCH, "--runtime", "tflite"), ("'tflite'", "onnxruntime")),
         ((*SEARCH, "--precision", "fp64"), ("'fp64'",)),
-        ((*SEARCH, "--precision", "int8"), ("fp32 networks so far", "int8")),
+        ((*SEARCH, "--precision", "int8"), ("--precision fp32 --precision int8", "int8 alone")),
         ((*SEARCH, "--sampler", "nsga"), ("'nsga'", "nsga2")),
         ((*SEARCH, "--evaluator", "oracle"), ("'oracle'", "supernet")),
         ((*SEARCH, "--evaluator", "zero-cost"), ("zero-cost", "naswot", "no accuracy", "supernet or tabular or train")),

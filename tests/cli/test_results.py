@@ -125,7 +125,9 @@ def test_export_of_a_finalist_copies_its_files(nas: Nas, runs: Path, tmp_path: P
     ended = nas("export", "--runs", runs, "--pick", finalist.id, "--json")
     assert ended.code == 0, ended.err
     home = Path("exports") / f"digits-1-{finalist.id}"
-    assert ended.json["files"] == [str(home / name) for name in ("model.onnx", "card.md", "architecture.json")]
+    assert ended.json["files"] == [
+        str(home / name) for name in ("architecture.json", "card.md", "labels.txt", "model.dynamic.onnx", "model.onnx")
+    ]
     assert (home / "model.onnx").read_text(encoding="utf-8") == f"model.onnx of {finalist.id}"
 
 
@@ -134,7 +136,7 @@ def test_export_says_first_where_it_cannot_write(nas: Nas, runs: Path, tmp_path:
     dominated = read_front(runs / "digits-1").candidates[-1]
     ended = nas("export", "--runs", runs, "--pick", dominated.id, "--out", tmp_path / "file" / "x")
     assert ended.code == 2
-    assert "choose another --out" in ended.err
+    assert "choose another folder" in ended.err
 
 
 def test_studies(nas: Nas, runs: Path, tmp_path: Path) -> None:

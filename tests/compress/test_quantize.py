@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nas.compress.quantize import quantize, random_images
-from nas.errors import ModelFileError
+from nas.compress.quantize import quantize, quantize_openvino, random_images
+from nas.errors import InputError, MissingExtraError, ModelFileError
+from nas.hardware.export import export_openvino
+from nas.hardware.runtimes.openvino import OpenVino
 from tests.hardware.models import onnx, write_model
 
 
@@ -32,3 +35,33 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="bad"):
         quantize(tmp_path / "bad.onnx", tmp_path / "int8.onnx", random_images((1, 3, 8, 8)))
     assert not (tmp_path / "int8.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([], "there are none"),
+        ([np.zeros((0, 3, 8, 8), np.float32)], "there are none"),
+        ([np.zeros((1, 3, 9, 8), np.float32)], r"takes images \[batch, 3, 8, 8\], those to calibrate with are \[1, 3, 9, 8\]"),
+        ([np.zeros((3, 8, 8), np.float32)], "resize them"),
+    ],
+)
+def test_images_that_cannot_calibrate_are_refused(images: list[np.ndarray], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        quantize(write_model(tmp_path / "fp32.onnx"), tmp_path / "int8.onnx", images)
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_nncf_quantises_for_openvino(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    export_openvino(write_model(tmp_path / "fp32.onnx"), tmp_path / "model.xml")
+    quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))
+    assert OpenVino().inspect(tmp_path / "int8.xml", 1).precision == "int8"
+    with pytest.raises(InputError, match="there are none"):
+        quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", [])
+
+
+def test_nncf_that_is_absent_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(MissingExtraError, match=r"hwnas\[nncf\]"):
+        quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))

@@ -28,6 +28,7 @@ from nas.metrics import UNITS
 from nas.report.front import FrontRecord
 from nas.report.record import EventLog, read_front
 from nas.report.tracking import Connection, find_view, local_store
+from nas.search.artifacts import FILES
 from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.training.data import load_data
 from tests.command import Nas, nas_command
@@ -194,9 +195,9 @@ def test_exported_models_classify_the_test_set_as_the_table_says(study: Study) -
             size = session.get_inputs()[0].shape[2]
             test = load_data("digits", size, seed=1).test
             pixels = test.images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-            (logits,) = session.run(None, {session.get_inputs()[0].name: pixels})
+            logits = np.concatenate([session.run(None, {session.get_inputs()[0].name: one[None]})[0] for one in pixels])
             assert float((np.argmax(logits, axis=1) == test.labels).mean()) == each.value("accuracy_test")
-            files = {"model.onnx", "weights.safetensors", "architecture.json", "architecture.svg", "card.md"}
+            files = {*FILES.values(), "architecture.svg"}
             assert {path.name for path in path.parent.iterdir()} == files == {Path(name).name for name in each.artifacts.values()}
 
 
@@ -216,9 +217,9 @@ def test_mlflow_has_the_study_and_its_candidates(study: Study) -> None:
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert ("model.onnx" in files) == (run.data.tags["finalist"] == "true")
     assert {"front.json", "front.html", "front.png"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
-    for device in DEVICES:
+    for device, told in zip(FRONTS, (0, TRIALS, TRIALS + MORE), strict=True):
         history = client.get_metric_history(parent.info.run_id, f"{device}/hypervolume")
-        assert [point.step for point in history] == list(range(1, TRIALS + 1))
+        assert [point.step for point in history] == list(range(told + 1, CANDIDATES[device] + 1))
     (images,) = parent.inputs.dataset_inputs
     assert images.dataset.digest == study.front().data_fingerprint
 
@@ -243,9 +244,20 @@ def test_results_can_be_picked_exported_and_predicted(study: Study, nas: Nas, tm
     assert fastest["id"] == front.front[0].id
     ended = nas("export", "main", "--runs", runs, "--fastest", "--format", "openvino", "--out", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
-    check = json.loads((tmp_path / "out" / "check.json").read_text(encoding="utf-8"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.xml", "model.bin", "labels.txt", "card.md", "architecture.json"}
+    checks = json.loads((tmp_path / "out" / "architecture.json").read_text(encoding="utf-8"))["checks"]
+    (check,) = [each for each in checks if each["file"] == "model.xml"]
     assert check["accuracy"] == fastest["metrics"]["accuracy_test"]["value"]
     assert check["max_error"] <= 1e-4
+    small = nas("export", "main", "--runs", runs, "--fastest", "--precision", "int8", "--out", tmp_path / "out", "--json")
+    assert (small.code, small.json["precision"]) == (0, "int8"), small.err
+    assert (tmp_path / "out" / "model.int8.onnx").is_file()
+    assert (tmp_path / "out" / "model.xml").is_file()  # what was there stays
+    both = ("--format", "openvino", "--precision", "int8", "--out", tmp_path / "ir", "--json")
+    assert nas("export", "main", "--runs", runs, "--fastest", *both).code == 0
+    told = json.loads((tmp_path / "ir" / "check.json").read_text(encoding="utf-8"))
+    assert (told["file"], told["precision"], told["images"]) == ("model.int8.xml", "int8", 360)
+    assert told["accuracy"] > fastest["metrics"]["accuracy_test"]["value"] - 0.05
     for kind in ("onnx", "architecture"):
         predicted = nas("predict", study.folder / fastest["artifacts"][kind], "-d", DEVICES[0], "--json").json["metrics"]
         assert predicted["latency_s"]["value"] == pytest.approx(fastest["metrics"]["latency_s"]["value"])

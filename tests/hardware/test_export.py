@@ -14,18 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from nas.architecture import Architecture, BlockSpec
+from nas.compress.parity import Reference, check_onnx, check_openvino
 from nas.errors import InputError, TargetError
 from nas.hardware.export import (
     OPSET,
     Deployed,
-    check_onnx,
-    check_openvino,
     deployment_metadata,
     export_blocks,
     export_onnx,
     export_openvino,
+    fix_batch,
 )
 from nas.hardware.runtimes.onnxruntime import open_session, read_metadata
+from nas.hardware.stamp import is_as_exported
 from nas.models.network import Network, recalibrate
 from nas.prediction import network_of
 from nas.space import reference_blocks
@@ -49,6 +50,10 @@ def images(blocks: tuple[BlockSpec, ...], *counts: int) -> list[tuple[Tensor, Te
     return [(torch.rand(count, *shape, generator=generator), label) for count, label in zip(counts, labels, strict=True)]
 
 
+def reference(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> Reference:
+    return Reference.of(model, lambda: batches)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Deployed, Network]:
     """Squeeze-excite, hardswish, channel shuffle, residuals and a linear head."""
@@ -56,14 +61,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Deployed, 
     one = network(space.decode(space.canonical({**dict(space.largest.genes), "s2.b2.op": "k3_e2_g2"})))
     model = Deployed(one, MEAN, STD)
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    export_onnx(model, one.blocks, path, deployment_metadata(ARCH, ["cat", "dog"], MEAN, STD))
+    export_onnx(model, one.blocks, path, deployment_metadata(ARCH, ["cat", "dog"], MEAN, STD, 12))
     return path, model, one
 
 
 def test_onnx_runtime_says_what_torch_says(exported: tuple[Path, Deployed, Network]) -> None:
     path, model, one = exported
     batches = images(one.blocks, 1, 7, 20)
-    parity = check_onnx(path, model, batches)
+    parity = check_onnx(path, reference(model, batches))
     assert parity.max_error < 1e-5
     assert parity.agreement == 1.0
     assert parity.images == 28
@@ -77,10 +82,10 @@ def test_openvino_says_what_torch_says(exported: tuple[Path, Deployed, Network],
     export_openvino(path, target)
     assert {file.name for file in target.parent.iterdir()} == {"model.xml", "model.bin"}
     batches = images(one.blocks, 3, 20)
-    parity = check_openvino(target, model, batches)
+    parity = check_openvino(target, reference(model, batches))
     assert parity.max_error < 1e-4
     assert (parity.agreement, parity.images) == (1.0, 23)
-    assert parity.correct == check_onnx(path, model, batches).correct
+    assert parity.correct == check_onnx(path, reference(model, batches)).correct
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", "mnasnet_a1", "efficientnet_b0"])
@@ -92,7 +97,7 @@ def test_blocks_of_published_networks_are_exported(name: str, tmp_path: Path) ->
     one = network((dataclasses.replace(first, in_size=16), *others, *tail))
     model = Deployed(one, (0.5,) * first.in_chs, (0.25,) * first.in_chs)
     export_onnx(model, one.blocks, tmp_path / "model.onnx", {})
-    assert check_onnx(tmp_path / "model.onnx", model, images(one.blocks, 4)).max_error < 1e-4
+    assert check_onnx(tmp_path / "model.onnx", reference(model, images(one.blocks, 4))).max_error < 1e-4
 
 
 def test_normalisation_is_inside(exported: tuple[Path, Deployed, Network]) -> None:
@@ -124,6 +129,27 @@ def test_any_batch_goes_in(exported: tuple[Path, Deployed, Network]) -> None:
         np.testing.assert_allclose(alone[0], together[number], atol=1e-5)
 
 
+def test_a_fixed_batch_is_the_same_network(exported: tuple[Path, Deployed, Network], tmp_path: Path) -> None:
+    path, model, one = exported
+    fix_batch(path, tmp_path / "one.onnx")
+    (entry,), (out,) = (getattr(open_session(tmp_path / "one.onnx", 1), get)() for get in ("get_inputs", "get_outputs"))
+    assert (entry.shape, out.shape) == ([1, 1, 12, 12], [1, 10])
+    assert {**read_metadata(path), "sha256": ""} == {**read_metadata(tmp_path / "one.onnx"), "sha256": ""}
+    found = check_onnx(tmp_path / "one.onnx", reference(model, images(one.blocks, 5)).first(3))
+    assert (found.images, found.agreement) == (3, 1.0)
+    assert onnx.load(path).graph.node == onnx.load(tmp_path / "one.onnx").graph.node
+
+
+def test_an_edited_file_is_known_by_its_stamp(exported: tuple[Path, Deployed, Network], tmp_path: Path) -> None:
+    path, _, _ = exported
+    assert is_as_exported(path)
+    assert is_as_exported(tampered(path, tmp_path / "other.onnx", lambda w: w * 2)) is False
+    proto = onnx.load(path)
+    del proto.metadata_props[:]
+    (tmp_path / "bare.onnx").write_bytes(proto.SerializeToString())
+    assert is_as_exported(tmp_path / "bare.onnx") is None
+
+
 def test_batch_norm_is_folded_and_operators_are_plain(exported: tuple[Path, Deployed, Network]) -> None:
     proto = onnx.load(exported[0])
     kinds = {node.op_type for node in proto.graph.node}
@@ -135,7 +161,7 @@ def test_batch_norm_is_folded_and_operators_are_plain(exported: tuple[Path, Depl
 def test_a_file_says_what_it_is(exported: tuple[Path, Deployed, Network]) -> None:
     path, _, one = exported
     said = read_metadata(path)
-    assert set(said) == {"architecture", "blocks", "classes", "preprocessing", "producer"}
+    assert set(said) == {"architecture", "blocks", "classes", "preprocessing", "producer", "sha256"}
     assert said["producer"] == "hwnas"
     assert said["architecture"] == ARCH.to_json()
     assert json.loads(said["classes"]) == ["cat", "dog"]
@@ -179,12 +205,12 @@ def test_a_file_that_was_tampered_with_is_refused_by_name(
     other = tampered(path, tmp_path / "other.onnx", change)
     batches = images(one.blocks, 20, 4)
     with pytest.raises(TargetError, match=rf"other\.onnx: the exported file {word}"):
-        check_onnx(other, model, batches)
+        check_onnx(other, reference(model, batches))
     export_openvino(other, tmp_path / "other.xml")
     with pytest.raises(TargetError, match=rf"other\.xml: the exported file {word}"):
-        check_openvino(tmp_path / "other.xml", model, batches)
+        check_openvino(tmp_path / "other.xml", reference(model, batches))
     # The last of several batches counts too.
-    assert check_onnx(path, model, batches).images == 24
+    assert check_onnx(path, reference(model, batches)).images == 24
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:

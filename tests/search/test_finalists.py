@@ -13,14 +13,17 @@ import pytest
 import torch
 
 from nas.architecture import Architecture, BlockSpec
+from nas.compress.parity import Check
 from nas.config import TrainRecipe
 from nas.errors import DataError, StoppedError, TrainingError
 from nas.hardware.runtimes.onnxruntime import read_metadata
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
 from nas.models.weights import load_weights
+from nas.search.artifacts import FILES
+from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext
-from nas.search.finalists import Finalist, FinalistMaker, card, pixels
+from nas.search.finalists import Finalist, FinalistMaker
 from nas.search.scoring import Scorer
 from nas.training.data import ImageData, load_data
 from tests.search.conftest import save_supernet
@@ -76,7 +79,7 @@ def digits() -> ImageData:
 
 def test_all_files_are_there(study: tuple[Path, Candidate, Finalist]) -> None:
     folder, candidate, finalist = study
-    assert set(finalist.artifacts) == {"onnx", "weights", "architecture", "card"}
+    assert set(finalist.artifacts) == set(FILES)
     assert {path.name for path in (folder / "models" / candidate.id).iterdir()} == {Path(path).name for path in finalist.artifacts.values()}
     assert all((folder / path).is_file() and path.startswith(f"models/{candidate.id}/") for path in finalist.artifacts.values())
 
@@ -110,7 +113,7 @@ def test_weights_and_architecture_make_the_same_network(study: tuple[Path, Candi
     images = (torch.from_numpy(digits.test.images[:50].astype(np.float32) / 255).permute(0, 3, 1, 2) - digits.mean[0]) / digits.std[0]
     with torch.no_grad():
         expected = network.eval()(images).numpy()
-    session = onnxruntime.InferenceSession(str(folder / finalist.artifacts["onnx"]), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(folder / finalist.artifacts["onnx_dynamic"]), providers=["CPUExecutionProvider"])
     found = session.run(None, {"images": (digits.test.images[:50].transpose(0, 3, 1, 2) / 255).astype(np.float32)})[0]
     assert np.abs(found - expected).max() < 1e-4
 
@@ -213,20 +216,10 @@ def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights
     assert torch.equal(kept["body.stem.conv.weight"], inherited["model.shared.stem-conv.conv.weight"])
 
 
-def test_pixels_are_test_images_from_0_to_1(digits: ImageData) -> None:
-    batches = pixels(digits)
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert torch.equal(labels, torch.from_numpy(np.array(digits.test.labels)))
-    np.testing.assert_allclose(images.numpy(), digits.test.images.transpose(0, 3, 1, 2) / 255, atol=1e-7)
-    assert max(len(part) for _, part in batches) <= 256
-
-
 def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
-    from nas.hardware.export import Parity
-
     _, candidate, _ = study
     plain = dataclasses.replace(candidate, metrics={"macs": Metric(1e6, "MAC", "counted"), "latency_s": MEASURED})
-    text = card(plain, "8px", digits, Parity(1.5e-6, 0.9975, 350, 360), "as it is")
+    text = card(plain, "8px", digits, [Check("model.onnx", "onnxruntime 1", "fp32", 1.5e-6, 0.9975, 350, 360)], "as it is", "none")
     assert "| macs | 1e+06 |  | MAC | counted |" in text
     assert "| latency_s | 0.002 | 0.0019 to 0.0022 | s | measured |" in text
-    assert "360 test images: largest difference of a logit 1.5e-06, same class on 99.75%" in text
+    assert "| model.onnx | fp32 | onnxruntime 1 | 360 | 0.972222 ± 0.009 | 99.75% | 1.5e-06 |" in text

@@ -15,7 +15,9 @@ from nas.models.network import Network, recalibrate
 from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet, load_data
 from nas.training.evaluate import accuracy, calibration_images
-from nas.training.finetune import Fitted, fit, fit_average, time_network
+from nas.training.finetune import Fitted, fit, fit_average, plain_step, softened, time_network
+from nas.training.loop import Moment
+from nas.training.reuse import FINETUNING
 from nas.training.teacher import Teacher, network_teacher
 from tests.spaces import make_space
 
@@ -182,3 +184,22 @@ def test_weights_are_averaged_over_a_tenth_of_a_short_training() -> None:
     assert fit_average(TrainRecipe(ema_decay=0.998), 10**6).ema_decay == 0.998
     assert fit_average(TrainRecipe(ema_decay=0), 100).ema_decay == 0
     assert fit_average(TrainRecipe(), 1).ema_decay == 0
+
+
+def test_a_temperature_softens_both_sides() -> None:
+    probabilities = torch.tensor([[0.9, 0.1, 0.0]])
+    assert torch.equal(softened(probabilities, 1.0), probabilities)
+    soft = softened(probabilities, 2.0)
+    torch.testing.assert_close(soft[0, 0] / soft[0, 1], torch.tensor(3.0))  # the root of 9
+    logits = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
+    recipe = TrainRecipe(distill_weight=1.0, finetune_temperature=2.0)
+    step = plain_step(lambda images: logits * images, recipe, lambda images: probabilities)  # type: ignore[arg-type]
+    loss = step(torch.ones(1), torch.tensor([0]), Moment(0, 0.0))
+    wanted = -4 * (soft * torch.log_softmax(logits.detach() / 2, dim=1)).sum()
+    assert loss == pytest.approx(float(wanted))
+
+
+def test_what_fine_tuning_alone_uses_is_no_part_of_a_supernets_key() -> None:
+    defaults = TrainRecipe()
+    assert set(defaults.model_dump(exclude=set(FINETUNING))) == set(TrainRecipe.model_fields) - set(FINETUNING)
+    assert {"finetune_epochs", "finetune_lr", "finetune_temperature"} == set(FINETUNING)

@@ -96,7 +96,7 @@ def test_a_file_of_ours_is_taken_as_it_was_written(digits: ImageData, tmp_path: 
     torch.manual_seed(0)
     network = Network(space.decode(space.largest))
     recalibrate(network, calibration_images(digits))
-    path, facts = tmp_path / "ours.onnx", deployment_metadata(space.largest, digits.classes, digits.mean, digits.std)
+    path, facts = tmp_path / "ours.onnx", deployment_metadata(space.largest, digits.classes, digits.mean, digits.std, digits.size)
     export_onnx(Deployed(network, digits.mean, digits.std), network.blocks, path, facts)
     with pytest.raises(ModelFileError, match=r"ours\.onnx: classifies \d+% of \d+ training images right \(tried pixels 0\.\.1\)"):
         open_teacher(path, digits, 1)

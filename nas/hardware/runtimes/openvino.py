@@ -17,7 +17,7 @@ import numpy as np
 from nas.errors import InputError, ModelFileError, TargetError
 from nas.hardware.runtimes.base import Inspection, check_threads, count_ops, input_shape
 
-__all__ = ["OpenVino"]
+__all__ = ["OpenVino", "shared_core"]
 
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 _HEAVY = {"Convolution", "FullyConnected", "MatMul", "Deconvolution", "GroupConvolution"}
@@ -85,7 +85,7 @@ class OpenVino:
     def _read(self, model: Path) -> Any:
         if not model.is_file():
             raise ModelFileError(f"{model}: there is no such file")
-        core = _core()
+        core = shared_core()
         if self._device not in {name.split(".")[0] for name in core.available_devices}:
             raise InputError(f"OpenVINO finds {', '.join(core.available_devices)} on this machine, not {self._device}")
         try:
@@ -106,13 +106,13 @@ class OpenVino:
             # Threads keep to the cores that the caller pinned them to.
             settings.update({"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False})
         try:
-            return _core().compile_model(loaded, self._device, settings)
+            return shared_core().compile_model(loaded, self._device, settings)
         except RuntimeError as exc:
             raise ModelFileError(f"{model}: OpenVINO cannot compile it: {_first_line(exc)}") from exc
 
 
 @functools.cache
-def _core() -> Any:
+def shared_core() -> Any:
     """One for the process. OpenVINO's CPU plugin gives the calling thread a signal stack of its own and takes it back with its core.
 
     Where the lives of two cores overlap, what is left is an unmapped stack, and the next signal ends the process.

@@ -76,6 +76,11 @@ def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[s
     return {"fastest": min(finalists, key=cost), "knee": nearest, "most-accurate": most}
 
 
+def _shipped(each: CandidateRecord) -> str:
+    """The ONNX file of a finalist that takes any number of images, relative to the study's folder."""
+    return each.artifacts.get("onnx_dynamic") or each.artifacts.get("onnx", "-")
+
+
 def register(connection: Connection, record: FrontRecord, folder: Path, runs: Mapping[str, str]) -> int:
     """Logs and registers the finalists whose files are in the study's folder, and points the aliases at them.
 
@@ -89,7 +94,7 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
         TrackingError: the store fails, or a file is no ONNX model of one input and one output.
         StudyError: another study has the name.
     """
-    finalists = [each for each in record.finalists if each.id in runs and (folder / each.artifacts.get("onnx", "-")).is_file()]
+    finalists = [each for each in record.finalists if each.id in runs and (folder / _shipped(each)).is_file()]
     if not finalists:
         return 0
     name, made = view_key(record.study, record.device), 0
@@ -99,7 +104,7 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
     numbers: dict[str, str] = {}
     unfit = ""
     for each in finalists:
-        key = each.id, digest_of(folder / each.artifacts["onnx"])
+        key = each.id, digest_of(folder / _shipped(each))
         with connection.client() as client:
             found = known.get(key)
             try:
@@ -234,7 +239,7 @@ def _write(home: Path, each: CandidateRecord, folder: Path, logged: LoggedModel)
 
     from nas.hardware.onnx_file import load_proto
 
-    source = folder / each.artifacts["onnx"]
+    source = folder / _shipped(each)
     proto = load_proto(source)
     shapes = [[d.dim_value or -1 for d in tensor.type.tensor_type.shape.dim] for tensor in (*proto.graph.input, *proto.graph.output)]
     if len(shapes) != 2:

@@ -13,7 +13,7 @@ from nas.errors import InputError, StudyError
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.runs import Point, Status, StudyRun, config_params, front_metrics, gene_params, members, run_metrics, run_tags, table_of
 from nas.report.tracking.artifacts import send_files
-from nas.report.tracking.connection import Connection, shown_uri
+from nas.report.tracking.connection import Connection, TrackingError, shown_uri
 from nas.report.tracking.dataset import dataset_input
 from nas.report.units import SHOWN
 from nas.report.view import experiment_note, is_view_of, view_key, view_path, view_state, view_tag
@@ -83,9 +83,20 @@ class Tracker:
                 self._set_status(client, run.info.run_id, status)
             self._run_id = run.info.run_id
             self._log(client, run, {}, params, labels)
-            if "fingerprint" in study.data and not (run.inputs and run.inputs.dataset_inputs):
-                client.log_inputs(self._run_id, [dataset_input(study.data, study.source)])
+        if "fingerprint" in study.data and not (run.inputs and run.inputs.dataset_inputs):
+            self._log_data(study)
         return self._run_id
+
+    def _log_data(self, study: StudyRun) -> None:
+        """A store takes a data set of an experiment once: of two studies that bring it at the same moment one has to try again."""
+        for is_last in (False, True):
+            try:
+                with self._connection.client() as client:
+                    client.log_inputs(self._run_id, [dataset_input(study.data, study.source)])
+                return
+            except TrackingError:
+                if is_last:
+                    raise
 
     def log_points(self, points: Sequence[Point]) -> None:
         """Adds points to the parent's series. A point that is there already, with its time, is not there twice."""

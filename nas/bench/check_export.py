@@ -1,0 +1,104 @@
+"""Checks an exported folder as a stranger would: onnxruntime, openvino, numpy and Pillow, nothing of hwnas.
+
+    python check_export.py FOLDER IMAGES
+
+FOLDER is what `nas export` or a study's models/<id>/ holds; IMAGES a folder or .zip whose test images are in [test/]<class>/. Every
+model is run on every image, one by one. Prints one JSON object: the accuracy of each file, whether it is what architecture.json and
+card.md say, and whether checksums hold; exit code 1 where something does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+def pictures(place: Path) -> Iterator[tuple[str, bytes]]:
+    """(class, content) of every test image."""
+    if place.suffix == ".zip":
+        with zipfile.ZipFile(place) as archive:
+            found = [(Path(name), name) for name in sorted(archive.namelist()) if name.lower().endswith(PICTURES)]
+            tests = [pair for pair in found if "test" in pair[0].parts[:-2]] or found
+            for path, name in tests:
+                yield path.parent.name, archive.read(name)
+        return
+    root = place / "test" if (place / "test").is_dir() else place
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in PICTURES:
+            yield path.parent.name, path.read_bytes()
+
+
+def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any, Any]:
+    """Pixels 0..1 (n, channels, size, size) and labels (n,)."""
+    from PIL import Image
+
+    arrays, numbers = [], []
+    for name, content in pictures(place):
+        with Image.open(io.BytesIO(content)) as picture:
+            whole = picture.convert("L" if channels == 1 else "RGB")
+        side = min(whole.size)
+        left, top = (whole.width - side) / 2, (whole.height - side) / 2
+        if whole.size != (size, size):
+            whole = whole.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        arrays.append(np.asarray(whole, np.float32).reshape(size, size, channels).transpose(2, 0, 1) / np.float32(255))
+        numbers.append(labels.index(name))
+    return np.stack(arrays), np.array(numbers)
+
+
+def opened(path: Path) -> Callable[[Any], Any]:
+    """The model as a function from pixels (1, channels, size, size) to logits (1, classes)."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda pixels: session.run(["logits"], {"images": pixels})[0]
+    import openvino
+
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda pixels: compiled(pixels)[0]
+
+
+def check(folder: Path, images: Path) -> dict[str, Any]:
+    """What was found."""
+    told = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
+    labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
+    said = told["preprocessing"]
+    pixels, numbers = load(images, labels, said["size"], len(said["folded_mean"]))
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    wrong = [name for name, digest in told["files"].items() if _changed(folder / name, digest)]
+    found: dict[str, Any] = {"images": len(numbers), "accuracy": {}, "largest_difference": 0.0, "problems": []}
+    found["problems"] += [f"{name}: its checksum is not that of architecture.json" for name in wrong]
+    if labels != told["classes"]:
+        found["problems"].append("labels.txt: not the classes of architecture.json")
+    for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")]):
+        run = opened(path)
+        answers = np.array([int(run(one[None]).argmax()) for one in pixels])
+        accuracy = found["accuracy"][path.name] = float((answers == numbers).mean())
+        whole = [each for each in told["checks"] if each["file"] == path.name and each["images"] == len(numbers)]
+        for each in whole[:1]:
+            found["largest_difference"] = max(found["largest_difference"], abs(each["accuracy"] - accuracy))
+            on_card = [float(value) for value in re.findall(rf"^\| {re.escape(path.name)} \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M)]
+            if f"{accuracy:.6g}" not in [f"{value:.6g}" for value in on_card]:
+                found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {on_card} on the card")
+    return found
+
+
+def _changed(path: Path, digest: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest
+
+
+if __name__ == "__main__":
+    result = check(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    sys.exit(1 if result["problems"] else 0)

@@ -1,0 +1,124 @@
+"""Classifies images with an exported model, for `nas run`: ONNX Runtime and numpy, and Pillow to read pictures. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.config import MeasureProtocol
+from nas.errors import DataError, InputError, ModelFileError
+from nas.hardware.measure import measure
+from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session
+from nas.hardware.stamp import is_as_exported
+from nas.metrics import Metric
+
+__all__ = ["Answer", "Classifier", "find_images"]
+
+PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MOST_PIXELS = 64_000_000
+"""Of a picture; a larger one is refused before it is decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of one image: (class, probability) pairs, the most probable first."""
+
+    image: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+class Classifier:
+    """An ONNX file that hwnas exported: it says itself what its pixels and classes are.
+
+    Raises:
+        ModelFileError: it cannot be opened, or does not say what is needed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise ModelFileError(f"{path}: there is no such file")
+        self.path, self.threads = path, threads
+        self._session: Any = open_session(path, threads)
+        said = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.classes: tuple[str, ...] = tuple(json.loads(said["classes"]))
+            self._in_chs = len(json.loads(said["preprocessing"])["folded_mean"])
+            (entry,) = self._session.get_inputs()
+            _, channels, self._size, width = entry.shape
+            if (channels, width) != (self._in_chs, self._size):
+                raise ValueError(f"images of {entry.shape}")
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ModelFileError(f"{path}: does not say its classes and preprocessing: nas run takes files of nas export") from exc
+        self._input = entry.name
+        self.is_as_exported = is_as_exported(path)
+
+    def answer(self, image: Path, top: int = 5) -> Answer:
+        """The most probable classes of one picture.
+
+        Raises:
+            DataError: it cannot be read.
+            InputError: Pillow is not installed.
+        """
+        pixels = self.pixels(image)
+        (logits,) = self._session.run(None, {self._input: pixels})[0]
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[:top]
+        return Answer(image, tuple((self.classes[i], float(shares[i])) for i in best))
+
+    def pixels(self, image: Path) -> NDArray[np.float32]:
+        """(1, in_chs, size, size), 0..1: as the training images were prepared (the centre square, bilinear)."""
+        try:
+            from PIL import Image
+        except ImportError as exc:
+            raise InputError("Pillow reads pictures and is not installed: pip install pillow") from exc
+        try:
+            with Image.open(image) as picture:
+                if picture.width * picture.height > MOST_PIXELS:
+                    raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
+                if min(picture.size) >= 4 * self._size:
+                    picture.draft(picture.mode, (2 * self._size, 2 * self._size))
+                whole = picture.convert("L" if self._in_chs == 1 else "RGB")
+                side = min(whole.size)
+                left, top = (whole.width - side) / 2, (whole.height - side) / 2
+                size = (self._size, self._size)
+                box = (left, top, left + side, top + side)
+                values = whole if whole.size == size else whole.resize(size, Image.Resampling.BILINEAR, box=box)
+                array = np.asarray(values, np.float32).reshape(*size, -1)
+        except (OSError, ValueError, SyntaxError) as exc:  # what Pillow's decoders raise for a broken file
+            raise DataError(f"{image}: cannot be read: {exc}") from exc
+        if array.shape[2] != self._in_chs:
+            raise ModelFileError(f"{self.path}: takes images of {self._in_chs} channels, which pictures do not have")
+        return np.ascontiguousarray(array.transpose(2, 0, 1)[None] / np.float32(255))
+
+    def latency(self, protocol: MeasureProtocol) -> Metric:
+        """Of one image on this machine: the median over separated windows, low and high the extreme ones."""
+        with OnnxRuntime().open(self.path, self.threads) as run:
+            windows_s = measure(run, protocol).labels_s()
+        return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
+
+
+def find_images(place: Path) -> Sequence[Path]:
+    """The picture itself, or all pictures below a folder, sorted.
+
+    Raises:
+        DataError: there are none.
+    """
+    if place.is_file():
+        return [place]
+    found = sorted(_below(place)) if place.is_dir() else []
+    if not found:
+        raise DataError(f"{place}: {'holds no pictures' if place.is_dir() else 'there is no such file or folder'}")
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith("."):
+            yield path

@@ -1,0 +1,50 @@
+"""nas run: an exported model at work, with the base install."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import JsonOption, emit
+
+__all__ = ["register"]
+
+
+def run(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A file of nas export.")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A picture, or a folder of them.")],
+    top: Annotated[int, typer.Option(metavar="N", help="Classes to show.", min=1)] = 5,
+    threads: Annotated[int, typer.Option(metavar="N", help="Of ONNX Runtime.", min=1)] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Classifies images with an exported model.
+
+    Tells the latency measured here. Needs no torch. Warns where the model was edited after its export.
+
+    Example: nas run exports/photos-1a2b/model.onnx picture.jpg
+    """
+    from nas.classify import Classifier, find_images
+    from nas.config import MeasureProtocol
+    from nas.report.units import describe
+
+    classifier = Classifier(model, threads)
+    if classifier.is_as_exported is False:
+        typer.echo(f"warning: {model} was edited after its export: its checksum is another", err=True)
+    answers = [classifier.answer(path, top) for path in find_images(images)]
+    latency = classifier.latency(MeasureProtocol())
+    if as_json:
+        emit({
+            "schema": 1, "model": str(model), "as_exported": classifier.is_as_exported, "latency_s": latency.to_dict(),
+            "images": [{"image": str(a.image), "top": [{"class": name, "probability": p} for name, p in a.classes]} for a in answers],
+        })  # fmt: skip
+        return
+    for answer in answers:
+        typer.echo(f"{answer.image}  {'  '.join(f'{name} {share:.1%}' for name, share in answer.classes)}")
+    typer.echo(f"latency  {describe('latency_s', latency)}, {threads} thread{'s' if threads > 1 else ''}, one image")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(run)

@@ -1,0 +1,149 @@
+"""The int8 form of a trained network: quantised after training, and trained a little with rounding where that costs too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.compress.fake_quant import FakeQuantNetwork
+from nas.compress.parity import Reference, check_onnx
+from nas.compress.qdq import export_fake_quant
+from nas.compress.quantize import quantize
+from nas.config import TrainRecipe
+from nas.errors import NasError, StoppedError
+from nas.models.network import Network
+from nas.training.batches import Batch, tensors
+from nas.training.data import ImageData, ImageSet
+from nas.training.evaluate import calibration_images
+from nas.training.finetune import fit
+from nas.training.loop import TrainProgress
+from nas.training.teacher import network_teacher
+
+__all__ = ["Int8", "Int8Maker", "calibration_pixels", "pixels_of"]
+
+MOST_DROP = 0.01
+"""Of accuracy on search-validation, by quantising after training: beyond it the network is trained with rounding."""
+QAT_EPOCHS, QAT_LR_SHARE = 2, 0.1
+"""Of that training: short, at a share of the recipe's rate for finalists."""
+CALIBRATION_IMAGES, BATCH_SIZE = 512, 64
+TEST_BATCH_SIZE = 256
+
+
+def pixels_of(images: ImageSet) -> Iterator[Batch]:
+    """A set as pixels 0..1, in batches of (images, labels)."""
+    chs = images.images.shape[3]
+    return tensors(images, (0.0,) * chs, (1.0,) * chs, TEST_BATCH_SIZE)
+
+
+def calibration_pixels(data: ImageData) -> list[NDArray[np.float32]]:
+    """Training images spread over the classes, pixels 0..1, (at most 64, chs, size, size) each. Never validation or test."""
+    order = np.random.default_rng(0).permutation(len(data.train))[:CALIBRATION_IMAGES]
+    images = ImageSet(data.train.images[order], data.train.labels[order])
+    chs = data.in_chs
+    batches = tensors(images, (0.0,) * chs, (1.0,) * chs, BATCH_SIZE)
+    return [np.ascontiguousarray(pixels.numpy()) for pixels, _ in batches]
+
+
+@dataclass(frozen=True, slots=True)
+class Int8:
+    """How an int8 file came about; accuracies are on search-validation, which decides.
+
+    Attributes:
+        fp32, after_training: accuracy of the fp32 file, and of what was quantised after training.
+        aware: of what was trained with rounding; None where that was not needed.
+        words: for the card.
+    """
+
+    fp32: float
+    after_training: float
+    aware: float | None
+    words: str
+
+    @property
+    def is_aware(self) -> bool:
+        """Whether the file is the one that was trained with rounding."""
+        return self.aware is not None and self.aware > self.after_training
+
+
+@dataclass(frozen=True)
+class Int8Maker:
+    """Makes int8 files of networks that were trained on some images.
+
+    Attributes:
+        recipe: of their training: quantisation-aware training takes a share of its rate.
+        seed: of the split of the images.
+        most_drop: of accuracy that is accepted without such training.
+    """
+
+    data: ImageData
+    recipe: TrainRecipe
+    seed: int
+    threads: int = 1
+    most_drop: float = MOST_DROP
+
+    def make(
+        self, network: Network, source: Path, path: Path, said: Mapping[str, str], budget_s: float | None = None,
+        on_progress: Callable[[TrainProgress], None] | None = None, stop: Callable[[], bool] | None = None,
+    ) -> Int8:  # fmt: skip
+        """Writes `path`, the int8 form of `network` with an open batch.
+
+        Args:
+            network: in eval mode; it is not changed.
+            source: its fp32 file, open batch.
+            said: metadata of the file.
+
+        Raises:
+            TargetError, TrainingError: it cannot be quantised.
+            StoppedError: `stop` said so.
+        """
+        quantize(source, path, calibration_pixels(self.data))
+        fp32, after = self._accuracy(source), self._accuracy(path)
+        lost = f"{100 * (fp32 - after):.2f} points lost on search-validation"
+        words = f"ONNX Runtime static QDQ after training, weights per channel, {CALIBRATION_IMAGES} training images at most, {lost}"
+        if fp32 - after <= self.most_drop or not self.recipe.finetune_epochs:
+            return Int8(fp32, after, None, words)
+        trained = path.with_name(f"aware-{path.name}")
+        try:
+            fake = self.train(network, budget_s, on_progress, stop)
+            export_fake_quant(fake, self.data.mean, self.data.std, trained, said)
+            aware = self._accuracy(trained)
+            if aware > after:
+                trained.replace(path)
+        except StoppedError:
+            raise
+        except NasError as exc:
+            return Int8(fp32, after, None, f"{words}; training with rounding failed: {exc}")
+        finally:
+            trained.unlink(missing_ok=True)
+        after_words = f"{100 * (fp32 - aware):.2f} points lost"
+        if aware > after:
+            words = f"trained with rounding ({QAT_EPOCHS} epochs), {after_words} on search-validation; {lost} without"
+        else:
+            words += f"; training with rounding did not help ({after_words})"
+        return Int8(fp32, after, aware, words)
+
+    def train(
+        self, network: Network, budget_s: float | None = None, on_progress: Callable[[TrainProgress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> FakeQuantNetwork:  # fmt: skip
+        """The network trained with rounding, itself in fp32 as the teacher.
+
+        Raises:
+            TrainingError, StoppedError: as `nas.training.finetune.fit`.
+        """
+        fake = FakeQuantNetwork(network, calibration_images(self.data))
+        fit(
+            fake, network_teacher(network), self.data, self.recipe, self.seed, epochs=QAT_EPOCHS, lr=QAT_LR_SHARE * self.recipe.finetune_lr,
+            budget_s=budget_s, on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+        return fake
+
+    def _accuracy(self, path: Path) -> float:
+        """Of a file on search-validation."""
+        batches = list(pixels_of(self.data.search_validation))
+        unknown = tuple(np.zeros((len(labels), self.data.num_classes), np.float32) for _, labels in batches)
+        return check_onnx(path, Reference(lambda: batches, unknown), tolerance=float("inf"), threads=self.threads).accuracy

@@ -1,0 +1,131 @@
+"""Exported files against torch, on the same images, in the runtimes that will run them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.errors import TargetError
+from nas.hardware.runtimes.onnxruntime import open_session
+from nas.hardware.runtimes.openvino import shared_core
+
+__all__ = ["TOLERANCE", "Check", "Reference", "check_onnx", "check_openvino"]
+
+TOLERANCE = 1e-4
+"""Largest absolute difference of logits between torch and a runtime in fp32."""
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How an exported file compares with torch in fp32 on the same images.
+
+    Attributes:
+        file: its name.
+        runtime: that ran it, with its version.
+        max_error: largest absolute difference of a logit.
+        agreement: share of images with the same class.
+        correct: images that the runtime classifies right.
+    """
+
+    file: str
+    runtime: str
+    precision: str
+    max_error: float
+    agreement: float
+    correct: int
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+    def to_dict(self) -> dict[str, str | int | float]:
+        return {**asdict(self), "accuracy": self.accuracy}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What torch says of some images.
+
+    Attributes:
+        batches: gives (pixels 0..1 (batch, chs, size, size), labels) anew each time, so that no set must lie in memory.
+        logits: (batch, classes) of each batch.
+    """
+
+    batches: Batches
+    logits: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, batches: Batches) -> Reference:
+        with torch.no_grad():
+            return cls(batches, tuple(model(pixels).numpy() for pixels, _ in batches()))
+
+    def first(self, count: int) -> Reference:
+        """The first images of the first batch, one in a batch: for files that take one."""
+        pixels, labels = next(iter(self.batches()))
+        singles = [(pixels[i : i + 1], labels[i : i + 1]) for i in range(min(count, len(labels)))]
+        return Reference(lambda: singles, tuple(self.logits[0][i : i + 1] for i in range(len(singles))))
+
+
+def check_onnx(path: Path, reference: Reference, precision: str = "fp32", tolerance: float = TOLERANCE, threads: int = 1) -> Check:
+    """Compares ONNX Runtime with torch.
+
+    Args:
+        tolerance: of a logit; infinite where files are compared that may differ, as an int8 file may from fp32.
+
+    Raises:
+        TargetError: a logit differs by more, or is not finite.
+    """
+    import onnxruntime
+
+    session = open_session(path, threads)
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    return _compare(path, runtime, precision, reference, tolerance, lambda pixels: session.run(["logits"], {"images": pixels})[0])
+
+
+def check_openvino(path: Path, reference: Reference, precision: str = "fp32", tolerance: float = TOLERANCE) -> Check:
+    """Compares OpenVINO on the CPU, floating-point arithmetic pinned to f32, with torch. A fixed batch of the file is opened for it.
+
+    Raises:
+        TargetError: as `check_onnx`.
+    """
+    import openvino
+
+    core = shared_core()
+    model = core.read_model(path)
+    shape = model.inputs[0].partial_shape
+    shape[0] = -1
+    model.reshape(shape)
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    runtime = f"openvino {openvino.__version__.split('-')[0]}"
+    return _compare(path, runtime, precision, reference, tolerance, lambda pixels: compiled(pixels)[0])
+
+
+def _compare(
+    path: Path, runtime: str, precision: str, reference: Reference, tolerance: float, infer: Callable[[NDArray[np.float32]], Any]
+) -> Check:
+    worst, agree, correct, total = 0.0, 0, 0, 0
+    for pixels, labels, expected in _rows(reference):
+        found: NDArray[np.float32] = infer(pixels)
+        worst = float(np.maximum(worst, np.abs(found - expected).max()))  # NaN stays NaN
+        agree += int((found.argmax(1) == expected.argmax(1)).sum())
+        correct += int((found.argmax(1) == labels).sum())
+        total += len(labels)
+    if not (worst <= tolerance and math.isfinite(worst)):
+        raise TargetError(f"{path}: the exported file differs from torch by {worst:.2g}, more than {tolerance:g}")
+    return Check(path.name, runtime, precision, worst, agree / total, correct, total)
+
+
+def _rows(reference: Reference) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    for (pixels, labels), expected in zip(reference.batches(), reference.logits, strict=True):
+        yield np.ascontiguousarray(pixels.numpy()), labels.numpy(), expected

@@ -1,0 +1,190 @@
+"""The files of a model that ships, each run on the test images in the runtime that it is for, and what is known of them afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from nas.architecture import Architecture, BlockSpec
+from nas.compress.int8 import Int8Maker, pixels_of
+from nas.compress.parity import TOLERANCE, Check, Reference, check_onnx, check_openvino
+from nas.config import TrainRecipe
+from nas.errors import NasError, StoppedError, TargetError
+from nas.files import write_atomic
+from nas.hardware.export import Deployed, deployment_metadata, export_onnx, export_openvino, fix_batch
+from nas.models.network import Network
+from nas.models.weights import save_weights
+from nas.search.evaluators import threads_each
+from nas.training.data import ImageData
+from nas.training.loop import TrainProgress
+
+__all__ = ["FILES", "ArtifactMaker", "Artifacts", "copy_artifacts"]
+
+FILES: Mapping[str, str] = MappingProxyType(
+    {
+        "onnx": "model.onnx", "onnx_dynamic": "model.dynamic.onnx", "onnx_int8": "model.int8.onnx", "openvino": "model.xml",
+        "openvino_weights": "model.bin", "labels": "labels.txt", "weights": "weights.safetensors", "architecture": "architecture.json",
+        "card": "card.md",
+    }
+)  # fmt: skip
+"""Kind to name. model.onnx and the OpenVINO file take one image, model.dynamic.onnx any number."""
+SINGLES = 256
+"""Test images that a file of batch 1 is run on, one by one: its nodes and weights are those of the file with an open batch."""
+MOST_INT8_DROP = 0.2
+"""Of accuracy on the test images: an int8 file that loses more is broken, not rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """What was written.
+
+    Attributes:
+        checks: of every file that a runtime opens; the first is the fp32 ONNX file's on all test images.
+        int8: how the int8 file was made, or why there is none.
+    """
+
+    checks: tuple[Check, ...]
+    int8: str
+
+    def of(self, precision: str) -> Check:
+        """How ONNX Runtime's file of a precision does on all test images.
+
+        Raises:
+            TargetError: there is no such file; says why.
+        """
+        found = [check for check in self.checks if check.precision == precision and check.runtime.startswith("onnxruntime")]
+        if not found:
+            raise TargetError(f"there is no {precision} file: {self.int8}")
+        return found[0]
+
+    @classmethod
+    def read(cls, folder: Path) -> Artifacts | None:
+        """Of a folder that was written earlier; None where a file is absent or not as it was."""
+        try:
+            told = json.loads((folder / FILES["architecture"]).read_text(encoding="utf-8"))
+            if any(_digest(folder / name) != each for name, each in told["files"].items()):
+                return None
+            checks = [{key: value for key, value in check.items() if key != "accuracy"} for check in told["checks"]]
+            return cls(tuple(Check(**check) for check in checks), told["int8"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class ArtifactMaker:
+    """Writes the files of trained networks.
+
+    Attributes:
+        recipe: of their training.
+        seed: of the split of the images.
+    """
+
+    data: ImageData
+    recipe: TrainRecipe
+    seed: int
+
+    def write(
+        self, folder: Path, network: Network, arch: Architecture, note: str, budget_s: float | None,
+        on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool],
+    ) -> Artifacts:  # fmt: skip
+        """Everything but the card. Torch, ONNX Runtime and OpenVINO get the same test images.
+
+        Args:
+            network: in eval mode.
+            note: how it was trained.
+            budget_s: for training with rounding, should int8 lose too much.
+
+        Raises:
+            TargetError: a file cannot be made, or differs from torch; names it.
+            StoppedError: `stop` said so.
+        """
+        data, blocks, threads = self.data, network.blocks, threads_each(1)
+        deployed = Deployed(network, data.mean, data.std)
+        reference = Reference.of(deployed, lambda: pixels_of(data.test))
+        said = deployment_metadata(arch, data.classes, data.mean, data.std, data.size)
+        paths = {kind: folder / name for kind, name in FILES.items()}
+        export_onnx(deployed, blocks, paths["onnx_dynamic"], said)
+        fix_batch(paths["onnx_dynamic"], paths["onnx"])
+        export_openvino(paths["onnx"], paths["openvino"])
+        checks = [
+            check_onnx(paths["onnx_dynamic"], reference, threads=threads),
+            check_onnx(paths["onnx"], reference.first(SINGLES)),
+            check_openvino(paths["openvino"], reference),
+        ]
+        try:
+            made, int8 = self._int8(paths, network, said, reference, checks[0].accuracy, budget_s, on_progress, stop)
+            checks += made
+        except StoppedError:
+            raise
+        except NasError as exc:
+            paths["onnx_int8"].unlink(missing_ok=True)
+            int8 = f"left out: {exc}".replace(f"{folder}/", "")
+        write_atomic(paths["labels"], "".join(f"{name}\n" for name in data.classes))
+        state = {"schema": 1, "architecture": arch.to_dict(), "note": note}
+        save_weights(paths["weights"], network.state_dict(), state)
+        made_files = Artifacts(tuple(checks), int8)
+        write_atomic(paths["architecture"], json.dumps(_described(folder, arch, blocks, said, made_files), indent=1) + "\n")
+        return made_files
+
+    def _int8(
+        self, paths: Mapping[str, Path], network: Network, said: Mapping[str, str], reference: Reference, accuracy: float,
+        budget_s: float | None, on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool],
+    ) -> tuple[list[Check], str]:  # fmt: skip
+        """The int8 file, its checks and how it was made."""
+        threads, path = threads_each(1), paths["onnx_int8"]
+        whole = path.with_name("int8.dynamic.onnx")
+        maker = Int8Maker(self.data, self.recipe, self.seed, threads)
+        try:
+            made = maker.make(network, paths["onnx_dynamic"], whole, said, budget_s, on_progress, stop)
+            fix_batch(whole, path)
+            every = check_onnx(whole, reference, "int8", float("inf"), threads)
+            if accuracy - every.accuracy > MOST_INT8_DROP:
+                lost = f"{100 * (accuracy - every.accuracy):.1f} points of test accuracy"
+                raise TargetError(f"{path}: the int8 file loses {lost}, more than {100 * MOST_INT8_DROP:.0f}: use fp32")
+            return [
+                _named(every, path), check_onnx(path, reference.first(SINGLES), "int8", float("inf")),
+                check_openvino(path, reference, "int8", float("inf")),
+            ], made.words  # fmt: skip
+        finally:
+            whole.unlink(missing_ok=True)
+
+
+def copy_artifacts(source: Path, folder: Path) -> Artifacts | None:
+    """Files of the same network that were written for another target, all but the card; None where they are not whole."""
+    known = Artifacts.read(source)
+    if known is not None:
+        for path in sorted(source.iterdir()):
+            if path.name in FILES.values() and path.name != FILES["card"]:
+                shutil.copy2(path, folder / path.name)
+    return known
+
+
+def _described(
+    folder: Path, arch: Architecture, blocks: tuple[BlockSpec, ...], said: Mapping[str, str], made: Artifacts
+) -> dict[str, object]:
+    names = [name for name in FILES.values() if (folder / name).is_file()]
+    return {
+        "schema": 1,
+        "architecture": arch.to_dict(),
+        "blocks": [block.to_dict() for block in blocks],
+        "classes": json.loads(said["classes"]),
+        "preprocessing": json.loads(said["preprocessing"]),
+        "int8": made.int8,
+        "tolerance": TOLERANCE,
+        "checks": [check.to_dict() for check in made.checks],
+        "files": {name: _digest(folder / name) for name in names if name != FILES["architecture"]},
+    }
+
+
+def _named(check: Check, path: Path) -> Check:
+    """The check of the same file with an open batch, under the name of the one that ships."""
+    return replace(check, file=path.name)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

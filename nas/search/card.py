@@ -1,0 +1,66 @@
+"""The model card of a finalist, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.compress.parity import Check
+from nas.metrics import Candidate
+from nas.training.data import ImageData
+from nas.training.evaluate import standard_error
+
+__all__ = ["card"]
+
+
+def card(candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str) -> str:
+    """What the model is, what it wants, every figure with its source, how its files compare with torch, how it was made.
+
+    Args:
+        note: how it was trained.
+        int8: how its int8 file was made, or why there is none.
+    """
+    chs = {1: "grey", 3: "RGB"}.get(data.in_chs, f"{data.in_chs} channels")
+    lines = [
+        f"# {candidate.id}",
+        "",
+        f"Image classifier for {len(data.classes)} classes of `{data.name}`, found by hwnas for {candidate.target.key}.",
+        "",
+        f"- Architecture ({candidate.arch.space}): {title}",
+        f"- Input `images`: float32 [1, {data.in_chs}, {data.size}, {data.size}] ({chs}; [batch, {data.in_chs}, {data.size}, {data.size}] "
+        "in model.dynamic.onnx), the centre square of a picture, resized bilinearly, pixels / 255. Normalisation is inside the files: "
+        f"mean {_numbers(data.mean)}, deviation {_numbers(data.std)}",
+        f"- Output `logits`: [batch, {len(data.classes)}], in the order of labels.txt: {', '.join(data.classes)}",
+        f"- Data fingerprint: {data.fingerprint}",
+        f"- Training: {note}",
+        f"- int8: {int8}",
+        "- Licence: not stated; that of the training images applies",
+        "",
+        "## Figures",
+        "",
+        "| metric | value | 90 % band or standard error | unit | source |",
+        "|---|---|---|---|---|",
+    ]
+    for name, metric in candidate.metrics.items():
+        spread = f"{metric.low:.6g} to {metric.high:.6g}" if metric.low is not None else f"± {metric.std:.2g}" if metric.std else ""
+        scope = f" ({metric.scope})" if metric.scope else ""
+        lines.append(f"| {name} | {metric.value:.6g} | {spread} | {metric.unit}{scope} | {metric.source} |")
+    lines += [
+        "",
+        "## Files, run on the test images",
+        "",
+        "Accuracy of each file as its runtime classifies them; agreement and the largest difference of a logit are against torch in fp32.",
+        "",
+        "| file | precision | runtime | images | accuracy | same class as torch | largest difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for check in checks:
+        accuracy = f"{check.accuracy:.6g} ± {standard_error(check.correct, check.images):.2g}"
+        lines.append(
+            f"| {check.file} | {check.precision} | {check.runtime} | {check.images} | {accuracy} | {check.agreement:.2%} | "
+            f"{check.max_error:.1e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.bench.compress import run
+
+
+def test_it_runs_and_gives_every_mark() -> None:
+    outcome = run(Path(), smoke=True)
+    marks = {mark.id: mark for mark in outcome.marks}
+    assert list(marks) == ["ptq-drop", "qat-drop", "int8-size", "agree", "prune", "prune-peer", "distil", "card", "export-s"]
+    assert (marks["agree"].value, marks["card"].value) == (100, 0)
+    kept = [row["predicted latency kept"] for row in outcome.rows if "pruning" in row]
+    assert all(0.5 < float(share) <= 0.7 for share in kept)
+    zeros = [round(float(row["zeros"]), 1) for row in outcome.rows if "zeros" in row]
+    assert zeros == [0.0, 0.5]
+    assert all(float(row["openvino_ms"]) > 0 for row in outcome.rows if "zeros" in row)

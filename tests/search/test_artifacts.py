@@ -1,0 +1,187 @@
+"""The files of a model that ships: an independent script finds in them what the record says; what differs is refused by name."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+import nas.bench.check_export as script
+from nas.compress import parity
+from nas.compress.int8 import calibration_pixels, pixels_of
+from nas.config import TrainRecipe
+from nas.errors import InputError, StoppedError, TargetError
+from nas.files import whole_folder
+from nas.metrics import Candidate, Metric
+from nas.models.network import Network, recalibrate
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
+from nas.search.card import card
+from nas.target import Target
+from nas.training.data import ImageData, load_data
+from nas.training.evaluate import calibration_images
+from nas.training.finetune import fit
+from tests.spaces import make_space
+
+RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
+ALLOWED = {"onnxruntime", "openvino", "numpy", "PIL"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", 8, 0)
+
+
+@pytest.fixture(scope="module")
+def network(digits: ImageData) -> Network:
+    space = make_space()
+    torch.manual_seed(0)
+    made = Network(space.decode(space.largest))
+    recalibrate(made, calibration_images(digits))
+    fit(made, None, digits, RECIPE, 0, epochs=2, lr=0.2)
+    return made
+
+
+def write(folder: Path, network: Network, data: ImageData) -> Artifacts:
+    arch = make_space().largest
+    folder.mkdir(parents=True, exist_ok=True)
+    return ArtifactMaker(data, RECIPE, 0).write(folder, network, arch, "a note", None, lambda progress: None, lambda: False)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory, network: Network, digits: ImageData) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "one"
+    made = write(folder, network, digits)
+    metrics = {"latency_s": Metric(0.002, "s", "predicted", low=0.001, high=0.003)}
+    candidate = Candidate(make_space().largest, Target("raspberrypi4", "onnxruntime", "1", "fp32", 1), metrics)
+    (folder / "card.md").write_text(card(candidate, "8px", digits, made.checks, "a note", made.int8))
+    return folder
+
+
+def save_test_images(folder: Path, data: ImageData) -> Path:
+    for number, (image, label) in enumerate(zip(data.test.images, data.test.labels, strict=True)):
+        place = folder / "test" / data.classes[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / f"{number}.png")
+    return folder
+
+
+def test_an_independent_script_finds_what_is_said(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
+    images = save_test_images(tmp_path / "images", digits)
+    command = [sys.executable, "-I", script.__file__, str(shipped), str(images)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["accuracy"]) == {"model.onnx", "model.dynamic.onnx", "model.int8.onnx", "model.xml"}
+    assert (found["images"], found["largest_difference"], found["problems"]) == (360, 0.0, [])
+    shutil.copytree(shipped, tmp_path / "edited")
+    proto = onnx.load(shipped / "model.onnx")
+    proto.graph.node[0].doc_string = "edited"
+    onnx.save(proto, tmp_path / "edited" / "model.onnx")
+    assert "model.onnx: its checksum" in script.check(tmp_path / "edited", images)["problems"][0]
+
+
+def test_the_script_uses_nothing_of_ours() -> None:
+    tree = ast.parse(Path(script.__file__).read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == ALLOWED
+
+
+def test_every_file_was_run(shipped: Path) -> None:
+    made = Artifacts.read(shipped)
+    assert made is not None
+    assert {path.name for path in shipped.iterdir()} == set(FILES.values())
+    every = {(check.file, check.precision, check.runtime.split()[0], check.images) for check in made.checks}
+    assert every == {
+        ("model.dynamic.onnx", "fp32", "onnxruntime", 360), ("model.onnx", "fp32", "onnxruntime", 256),
+        ("model.xml", "fp32", "openvino", 360),
+        ("model.int8.onnx", "int8", "onnxruntime", 360), ("model.int8.onnx", "int8", "onnxruntime", 256),
+        ("model.int8.onnx", "int8", "openvino", 360),
+    }  # fmt: skip
+    assert all(check.agreement == 1 and check.max_error < 1e-4 for check in made.checks if check.precision == "fp32")
+    assert made.of("int8").accuracy > 0.9 * made.of("fp32").accuracy
+    assert (shipped / "labels.txt").read_text().splitlines() == [str(digit) for digit in range(10)]
+    for name in ("model.onnx", "model.int8.onnx"):
+        proto = onnx.load(shipped / name)
+        assert [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim] == [1, 1, 8, 8]
+        assert not {node.op_type for node in proto.graph.node} & {"BatchNormalization", "Dropout"}
+
+
+def test_files_of_the_same_network_are_taken_as_they_are(shipped: Path, tmp_path: Path) -> None:
+    made = copy_artifacts(shipped, tmp_path)
+    assert made == Artifacts.read(shipped)
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES.values()) - {"card.md"}
+    (tmp_path / "labels.txt").write_text("edited")
+    assert Artifacts.read(tmp_path) is None
+    assert Artifacts.read(tmp_path / "absent") is None
+
+
+def test_a_file_that_differs_from_torch_is_refused_by_name(
+    network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = parity.check_openvino
+
+    def off(path: Path, reference: parity.Reference, *args: object) -> parity.Check:
+        moved = dataclasses.replace(reference, logits=tuple(each + 0.01 for each in reference.logits))
+        return real(path, moved)
+
+    monkeypatch.setattr("nas.search.artifacts.check_openvino", off)
+    with pytest.raises(TargetError, match=r"model\.xml: the exported file differs from torch by 0\.01"):
+        write(tmp_path / "x", network, digits)
+
+
+def test_an_int8_file_that_is_broken_is_left_out(
+    network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.search.artifacts.MOST_INT8_DROP", -1.0)
+    made = write(tmp_path / "x", network, digits)
+    assert not (tmp_path / "x" / "model.int8.onnx").exists()
+    assert made.int8.startswith("left out: model.int8.onnx: the int8 file loses")
+    with pytest.raises(TargetError, match="no int8 file: left out"):
+        made.of("int8")
+    assert Artifacts.read(tmp_path / "x") == made
+
+
+def test_calibration_images_are_training_images(digits: ImageData) -> None:
+    train = {image.tobytes() for image in digits.train.images}
+    for batch in calibration_pixels(digits):
+        for image in (batch.transpose(0, 2, 3, 1) * 255).round().astype("uint8"):
+            assert image.tobytes() in train
+
+
+def test_pixels_are_test_images_from_0_to_1(digits: ImageData) -> None:
+    images, labels = (torch.cat(parts) for parts in zip(*pixels_of(digits.test), strict=True))
+    assert torch.equal(labels, torch.from_numpy(digits.test.labels.copy()))
+    torch.testing.assert_close(images, torch.from_numpy(digits.test.images.transpose(0, 3, 1, 2) / 255).float())
+
+
+def stop_within(folder: Path) -> None:
+    (folder / "model.onnx").write_text("half")
+    raise StoppedError("half of it was written")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interrupted_folder_holds_nothing_new(tmp_path: Path, there: bool) -> None:
+    place = tmp_path / "deep" / "out"
+    if there:
+        place.mkdir(parents=True)
+        (place / "mine.txt").write_text("kept")
+    with pytest.raises(StoppedError, match="half"), whole_folder(place) as temporary:
+        stop_within(temporary)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in left] == (["mine.txt"] if there else [])
+    with whole_folder(place) as temporary:
+        (temporary / "model.onnx").write_text("whole")
+    assert {path.name for path in place.iterdir()} == {"model.onnx", *(["mine.txt"] if there else [])}
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="choose another folder"), whole_folder(tmp_path / "file" / "out"):
+        pass

@@ -1,0 +1,117 @@
+"""An exported model at work with what the base install has, and Pillow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from nas.classify import Classifier, find_images
+from nas.errors import DataError, InputError, ModelFileError
+from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
+from nas.models.network import Network, recalibrate
+from nas.training.pixels import square
+from tests.command import Nas, nas_command
+from tests.spaces import make_space
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for RGB images of 8 x 8 in three classes, batch 1."""
+    space = make_space().with_data(3, 3)
+    blocks = space.decode(space.largest)
+    torch.manual_seed(0)
+    network = Network(blocks)
+    recalibrate(network, [torch.randn(16, 3, 8, 8)])
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)
+    folder = tmp_path_factory.mktemp("model")
+    said = deployment_metadata(space.largest, ["ant", "bee", "cat"], mean, std, 8)
+    export_onnx(Deployed(network, mean, std), blocks, folder / "any.onnx", said)
+    fix_batch(folder / "any.onnx", folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, shape in (("a.png", (8, 8, 3)), ("sub/b.jpg", (40, 60, 3)), ("sub/c.png", (9, 7))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def nas(capsys: pytest.CaptureFixture[str]) -> Nas:
+    return nas_command(capsys)
+
+
+def test_pixels_are_prepared_as_for_training(model: Path, pictures: Path) -> None:
+    found = Classifier(model).pixels(pictures / "sub" / "b.jpg")
+    with Image.open(pictures / "sub" / "b.jpg") as picture:
+        picture.draft("RGB", (16, 16))
+        wanted = np.asarray(square(picture.convert("RGB"), 8), np.float32) / 255
+    np.testing.assert_allclose(found[0].transpose(1, 2, 0), wanted, atol=1e-6)
+    assert Classifier(model).pixels(pictures / "sub" / "c.png").shape == (1, 3, 8, 8)
+
+
+def test_what_is_said_of_a_folder(nas: Nas, model: Path, pictures: Path) -> None:
+    ended = nas("run", model, pictures, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert [Path(each["image"]).name for each in ended.json["images"]] == ["a.png", "b.jpg", "c.png"]
+    for each in ended.json["images"]:
+        shares = [one["probability"] for one in each["top"]]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1)
+        assert {one["class"] for one in each["top"]} == {"ant", "bee", "cat"}
+    latency = ended.json["latency_s"]
+    assert latency["source"] == "measured"
+    assert 0 < latency["low"] <= latency["value"] <= latency["high"]
+    assert ended.json["as_exported"] is True
+    assert "latency" in nas("run", model, pictures / "a.png", "--top", "1").out
+
+
+def test_a_model_that_was_edited_is_told(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    proto.graph.node[0].doc_string = "edited"
+    onnx.save(proto, tmp_path / "edited.onnx")
+    ended = nas("run", tmp_path / "edited.onnx", pictures / "a.png", "--json")
+    assert ended.code == 0
+    assert "edited after its export" in ended.err
+    assert ended.json["as_exported"] is False
+
+
+def test_bad_input(nas: Nas, model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        Classifier(model).answer(tmp_path / "bad.jpg")
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_images(tmp_path / "absent")
+    with pytest.raises(ModelFileError, match="no such file"):
+        Classifier(tmp_path / "absent.onnx")
+    proto = onnx.load(model)
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "bare.onnx")
+    with pytest.raises(ModelFileError, match="files of nas export"):
+        Classifier(tmp_path / "bare.onnx")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(InputError, match="pip install pillow"):
+        Classifier(model).answer(pictures / "a.png")
+
+
+def test_no_heavy_library_is_loaded(model: Path, pictures: Path) -> None:
+    code = (
+        "import sys, json; from pathlib import Path; from nas.classify import Classifier; import nas.cli.run;"
+        f"Classifier(Path({str(model)!r})).answer(Path({str(pictures / 'a.png')!r}));"
+        "print(json.dumps(sorted({'torch', 'onnx', 'optuna', 'mlflow', 'scipy', 'pandas', 'openvino'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,153 @@
+"""int8 beside fp32: offered only where it is faster, twins with figures of their own, drops from networks that were really quantised."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from nas.config import SearchConfig, TrainRecipe
+from nas.errors import InputError, ProfileError
+from nas.events import Event
+from nas.hardware.native import foreign_operators
+from nas.hardware.predictor_file import save_predictor
+from nas.hardware.profile import load_profile, parse_profile
+from nas.pipeline import Result, rebuild, run
+from nas.precision import DropModel, int8_scorer
+from nas.preparation import prepare
+from nas.resources import data_root
+from nas.space import load_space
+from tests.search.conftest import save_supernet
+from tests.spaces import make_space, rich_space, space_data
+
+RECIPE = TrainRecipe(epochs=0, finetune_epochs=0, batch_size=64, flip=False, augment=False)
+
+
+def device(folder: Path, factor: float | None) -> Path:
+    """A Raspberry Pi 4 with int8 latencies that are `factor` times those of fp32; None for none."""
+    home = folder / "raspberrypi4"
+    shutil.copytree(data_root("hw_profiles") / "raspberrypi4", home)
+    profile = load_profile(str(home))
+    if factor is not None:
+        known = profile.predictor(profile.target())
+        quick = replace(known, coefficients=tuple(factor * each for each in known.coefficients), speedup=None, measurements=30)
+        save_predictor(quick, profile.predictor_path(replace(profile.target(), precision="int8")))
+    return home
+
+
+def space_file(folder: Path) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(
+        yaml.safe_dump(space_data(stages=[{"out_chs": 16, "depth": [1, 2], "kernel_size": [3, 5], "expand_ratio": 2, "stride": 2}]))
+    )
+    return path
+
+
+def config(folder: Path, factor: float | None, **changes: object) -> SearchConfig:
+    path = space_file(folder)
+    weights = folder / "weights.safetensors"
+    save_supernet(load_space(str(path)).with_data(1, 10), weights)
+    values = {
+        "study": "both", "devices": (str(device(folder, factor)),), "space": str(path), "data": "digits", "trials": 5, "finalists": 2,
+        "recipe": RECIPE, "weights": str(weights), "precision": "both", **changes,
+    }  # fmt: skip
+    return SearchConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[Event], SearchConfig, Path]:
+    folder = tmp_path_factory.mktemp("both")
+    events: list[Event] = []
+    wanted = config(folder, 0.5)
+    return run(wanted, folder / "runs", events.append, lambda: False), events, wanted, folder / "runs"
+
+
+def test_every_network_is_there_in_both_precisions(searched: tuple[Result, list[Event], SearchConfig, Path]) -> None:
+    result, events, _, _ = searched
+    front = result.fronts[0]
+    by_arch: dict[str, dict[str, float]] = {}
+    for each in front.candidates:
+        by_arch.setdefault(each.candidate.arch.arch_id, {})[each.candidate.target.precision] = each.value("latency_s") or 0.0
+    assert len(by_arch) == 5
+    for latencies in by_arch.values():
+        assert latencies["int8"] == pytest.approx(0.5 * latencies["fp32"])
+    assert {each.candidate.target.precision for each in front.front} == {"int8"}  # untrained networks lose nothing that can be seen
+    assert len({each.id for each in front.candidates}) == 10
+    texts = [event.text for event in events]
+    assert any(text.startswith("int8 is 2x as fast on raspberrypi4") for text in texts)
+    assert any("5 networks quantised" in text for text in texts)
+    for each in front.candidates:
+        accuracy = each.candidate.metrics["accuracy_search"]
+        assert accuracy.scope == ("int8, really quantised" if each.candidate.target.precision == "int8" else None)
+        assert accuracy.source == "supernet"
+
+
+def test_finalists_in_int8_are_tested_in_int8(searched: tuple[Result, list[Event], SearchConfig, Path]) -> None:
+    result, _, _, _ = searched
+    for each in result.fronts[0].finalists:
+        assert each.candidate.target.precision == "int8"
+        text = (result.folder / each.artifacts["card"]).read_text()
+        assert "| model.int8.onnx | int8 | onnxruntime" in text
+        assert f"| 360 | {each.value('accuracy_test'):.6g} ±" in text.split("model.int8.onnx", 1)[1]
+        assert each.artifacts["onnx_int8"].endswith("model.int8.onnx")
+
+
+def test_it_can_be_derived_again(searched: tuple[Result, list[Event], SearchConfig, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _, wanted, runs = searched
+    again = rebuild(wanted, runs, lambda event: None)
+    assert [each.to_dict() for each in again.fronts[0].candidates] == [each.to_dict() for each in result.fronts[0].candidates]
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1.3, "int8 is slower on this target (1.3x, measured): left out"), (None, "int8 is left out on raspberrypi4: ")],
+)
+def test_where_it_is_not_faster_it_is_left_out(factor: float | None, words: str, tmp_path: Path) -> None:
+    events: list[Event] = []
+    prepared = prepare(config(tmp_path, factor), tmp_path / "runs", events.append, lambda: False)
+    assert int8_scorer(prepared.devices[0], events.append) is None
+    assert events[-1].text.startswith(words)
+
+
+def test_a_model_of_drops() -> None:
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(30, 2))
+    drops = 0.01 + 0.004 * descriptors[:, 0] + rng.normal(scale=1e-4, size=30)
+    model = DropModel.fit(descriptors, drops)
+    assert model.drop(np.array([1.0, 0.0])) == pytest.approx(0.014, abs=1e-3)
+    assert model.networks == 30
+    assert model.std < 1e-3
+    same = DropModel.fit(np.ones((4, 2)), np.full(4, 0.02))
+    assert (same.drop(np.ones(2)), same.std) == (pytest.approx(0.02), pytest.approx(0.0))
+    with pytest.raises(InputError, match="4 quantised networks or more, got 3"):
+        DropModel.fit(descriptors[:3], drops[:3])
+
+
+def test_operators_without_a_kernel_are_told() -> None:
+    blocks = rich_space().blocks
+    assert foreign_operators(blocks, "onnxruntime", "int8", {}) == ("hardsigmoid", "hardswish")
+    assert foreign_operators(blocks, "onnxruntime", "fp32", {}) == ()
+    assert foreign_operators(blocks, "onnxruntime", "fp32", {"fp32": ("shuffle", "silu")}) == ("shuffle",)
+    assert foreign_operators(make_space().blocks, "onnxruntime", "int8", {"int8": ("depthwise",)}) == ("depthwise",)
+
+
+def test_a_profile_names_operators_that_there_are(tmp_path: Path) -> None:
+    data = yaml.safe_load((data_root("hw_profiles") / "raspberrypi4" / "profile.yaml").read_text())
+    data["runtimes"]["onnxruntime"]["foreign"] = {"fp32": ["hardswish"]}
+    assert parse_profile(data, tmp_path, "here").runtimes["onnxruntime"].foreign == {"fp32": ("hardswish",)}
+    data["runtimes"]["onnxruntime"]["foreign"] = {"fp32": ["gelu"]}
+    with pytest.raises(ProfileError, match="unknown operator 'gelu'"):
+        parse_profile(data, tmp_path, "here")
+
+
+def test_int8_needs_a_supernet_and_fp32_beside_it(tmp_path: Path) -> None:
+    for changes, words in (({"precision": "int8"}, "int8 alone"), ({"evaluator": "train", "weights": None}, "does not have")):
+        recipe = RECIPE.model_copy(update={"epochs": 1})
+        folder = tmp_path / words.replace(" ", "-")
+        folder.mkdir()
+        with pytest.raises(InputError, match=words):
+            prepare(config(folder, 0.5, recipe=recipe, **changes), folder / "runs", lambda event: None, lambda: False)
