@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.errors import InputError
 from nas.metrics import OBJECTIVES, Constraint
 
-__all__ = ["HalvingRecipe", "MeasureProtocol", "SearchConfig", "TrainRecipe", "check_config", "default_recipe", "default_space"]
+__all__ = [
+    "EnergyProtocol",
+    "HalvingRecipe",
+    "MeasureProtocol",
+    "SearchConfig",
+    "TrainRecipe",
+    "check_config",
+    "default_recipe",
+    "default_space",
+]
 
 
 class _Frozen(BaseModel):
@@ -43,6 +52,25 @@ class MeasureProtocol(_Frozen):
     max_repeats: int = Field(10, ge=0, le=100)
     cool_down_s: float = Field(10.0, ge=0, le=600)
     threads: int = Field(1, ge=1)
+
+
+class EnergyProtocol(_Frozen):
+    """How energy is measured, apart from latency (FINDINGS: windows of half a second and more vary by about 3 %).
+
+    Attributes:
+        windows: of running; each stands between two of rest.
+        window_s, idle_s: length of a window of running and of rest, seconds.
+        max_drift: how much more rest may draw on one side of a window than on the other.
+        max_repeats: windows of a network that are repeated.
+        cool_down_s: pause after a throttled window.
+    """
+
+    windows: int = Field(3, ge=2, le=100)
+    window_s: float = Field(1.0, ge=0.5, le=600)
+    idle_s: float = Field(0.5, ge=0.5, le=600)
+    max_drift: float = Field(0.3, gt=0)
+    max_repeats: int = Field(5, ge=0, le=100)
+    cool_down_s: float = Field(10.0, ge=0, le=600)
 
 
 class TrainRecipe(_Frozen):
@@ -192,6 +220,10 @@ class SearchConfig(_Frozen):
         evaluation_timeout_s: after which an evaluation is tried again elsewhere; None for many times what others took.
         verify: whether networks near the front are measured during the search, and the predictor refitted.
         via: how the device is reached for that; None for this machine.
+        threads: of the runtime; several make as many targets of each device, and a candidate is an architecture on one of them. None for
+            the profile's.
+        energy_axis: what energy is besides the objectives, see `nas.search.energy_axis`; auto until the search has looked.
+        grid: country of the electricity that the search itself takes, ISO 3166 or WORLD.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -208,7 +240,8 @@ class SearchConfig(_Frozen):
     constraints: tuple[Constraint, ...] = ()
     runtime: str | None = None
     precision: Literal["fp32", "int8", "both"] = "fp32"
-    threads: int | None = Field(None, ge=1, le=1024)
+    threads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = ()
+    energy_axis: Literal["auto", "searched", "targets", "shown"] = "auto"
     evaluator: str = "supernet"
     table: str | None = None
     teacher: str | None = None
@@ -219,6 +252,7 @@ class SearchConfig(_Frozen):
     evaluation_timeout_s: float | None = Field(None, gt=0)
     verify: bool = False
     via: str | None = None
+    grid: str = Field("WORLD", pattern=r"^[A-Za-z]{2,5}$")
     seed: int = Field(0, ge=0, lt=2**32)  # NumPy's older generators take no more
     storage: str | None = None
     tracking_uri: str | None = None
@@ -226,6 +260,19 @@ class SearchConfig(_Frozen):
     recipe: TrainRecipe = TrainRecipe()
     halving: HalvingRecipe = HalvingRecipe()
     measure: MeasureProtocol = MeasureProtocol()
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        """Studies of earlier versions have one number, or none."""
+        return () if value is None else (value,) if isinstance(value, int) else value
+
+    @field_validator("threads")
+    @classmethod
+    def _threads_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"threads are named twice: {', '.join(map(str, value))}")
+        return value
 
     @field_validator("objectives")
     @classmethod

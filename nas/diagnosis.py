@@ -12,8 +12,6 @@ from pathlib import Path
 __all__ = ["Check", "checks"]
 
 EXTRAS = {"search": ("torch", "optuna", "mlflow", "scikit-learn", "onnx", "openvino")}
-POWERCAP = Path("/sys/class/powercap")
-HWMON = Path("/sys/class/hwmon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything worth knowing before a search or a measurement."""
-    return [_python(), _machine(), _runtime(), *_libraries(), _storage(), _governor(), _rapl(), _current_sensors()]
+    return [_python(), _machine(), _runtime(), *_libraries(), _storage(), _governor(), *_meters()]
 
 
 def _python() -> Check:
@@ -96,16 +94,15 @@ def _governor() -> Check:
     return Check("cpu governor", True, governor + advice)
 
 
-def _rapl() -> Check:
-    counters = sorted(POWERCAP.glob("intel-rapl:*/energy_uj"))
-    if not counters:
-        return Check("energy: RAPL", False, "no counter in /sys/class/powercap: energy is modelled as power x time")
-    if not os.access(counters[0], os.R_OK):
-        return Check("energy: RAPL", False, f"{counters[0]} is there but cannot be read: sudo chmod a+r {counters[0]}")
-    return Check("energy: RAPL", True, f"{len(counters)} counters (not read yet: energy is modelled as power x time)")
+def _meters() -> list[Check]:
+    """Every energy meter, and why it does not work where it does not."""
+    from nas.hardware.meters.loading import meter_names, meter_status
 
-
-def _current_sensors() -> Check:
-    names = [path.read_text().strip() for path in sorted(HWMON.glob("hwmon*/name")) if os.access(path, os.R_OK)]
-    found = [name for name in names if name.startswith("ina")]
-    return Check("energy: hwmon", bool(found), ", ".join(found) if found else "no INA219/226/3221 sensor")
+    found = []
+    for name in meter_names():
+        status = meter_status(name)
+        use = "used by nas measure" if status.is_automatic else f"nas measure --energy {name}"
+        found.append(Check(f"energy: {name}", status.works, f"{status.scope}, {use}" if status.works else status.why))
+    if not any(check.ok for check in found):
+        found.append(Check("energy", False, "no meter works here: energy is modelled as power x time"))
+    return found

@@ -14,7 +14,8 @@ NasError                        5  something is wrong inside (a bug, or a librar
 ├── SpaceExhaustedError           5  every architecture that meets the constraints was asked for; a search ends with it as a word
 ├── TargetError                   4  the device, its runtime or its clock did not do what was asked
 │   ├── DisturbedError            4  the device was too busy, hot or asleep for a measurement that counts
-│   └── LinkLostError             4  the connection to the device broke: it can be made again
+│   ├── LinkLostError             4  the connection to the device broke: it can be made again
+│   └── MeterError                4  an energy meter is absent, must not be read, or tells what cannot be
 ├── TrainingError                 5  the loss is not finite, or training cannot go on
 └── StoppedError                130  the user asked to stop; all that is done is saved
 
@@ -34,6 +35,7 @@ __all__ = [
     "InfeasibleError",
     "InputError",
     "LinkLostError",
+    "MeterError",
     "MissingExtraError",
     "ModelFileError",
     "NasError",
@@ -147,6 +149,10 @@ class TargetError(NasError):
 
 class DisturbedError(TargetError):
     """The device was too busy, hot or asleep for a measurement that counts."""
+
+
+class MeterError(TargetError):
+    """An energy meter is absent, must not be read, or tells what cannot be."""
 
 
 class LinkLostError(TargetError):

@@ -19,21 +19,35 @@ from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event, Listener
 from nas.files import locked
-from nas.hardware.calibrate import calibrate
+from nas.hardware.calibrate import calibrate, fit_energy_rows
 from nas.hardware.choosing import choose
+from nas.hardware.energy import EnergyPredictor
+from nas.hardware.energy_file import save_energy
 from nas.hardware.features import network_features
 from nas.hardware.identity import check_identity
+from nas.hardware.metering import Metering
 from nas.hardware.newcomer import own_profile, write_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import DeviceProfile, load_profile, profile_names
 from nas.hardware.roofline import roofline
-from nas.hardware.rows import rows_path
+from nas.hardware.rows import read_rows, rows_path
 from nas.hardware.session import Session, open_transport
 from nas.space import SearchSpace
 from nas.target import Target
 
-__all__ = ["HOST", "LOCAL", "Blocks", "ask", "choose_networks", "measure_networks", "quality_text", "reach", "target_to_measure"]
+__all__ = [
+    "HOST",
+    "LOCAL",
+    "Blocks",
+    "ask",
+    "choose_networks",
+    "measure_networks",
+    "quality_text",
+    "reach",
+    "refit_energy",
+    "target_to_measure",
+]
 
 HOST = "host"
 """Name of the device that is this machine."""
@@ -126,14 +140,16 @@ def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: in
 
 def measure_networks(
     profile: DeviceProfile, address: str, target: Target, networks: Sequence[Blocks], protocol: MeasureProtocol, on_event: Listener,
-    stop: Callable[[], bool], skip_bad: bool = False,
+    stop: Callable[[], bool], skip_bad: bool = False, metering: Metering | None = None,
 ) -> LatencyPredictor:  # fmt: skip
-    """Measures networks on a device, adds them to what was measured before, fits all of it anew and writes the target's predictor.
+    """Measures networks on a device, adds them to what was measured before, fits all of it anew and writes the target's predictor, and
+    its energy predictor where joules were measured.
 
     Args:
         profile: of the device; rows and predictor go to the folder of `own_profile`.
         address: of the device, see `reach`.
         skip_bad: leave out earlier rows that cannot be used, and say so; they are an error without.
+        metering: how energy is measured too; None for not at all.
 
     Raises:
         InputError: another process measures this target; for more see `calibrate`.
@@ -158,8 +174,24 @@ def measure_networks(
         fitted = calibrate(
             own.folder, target, networks, _exporter(target.precision), protocol, profile.prior_to_fit(target), progress,
             open_transport(address, _key(own, target)), lambda text: on_event(Event("warning", text)), profile, skip_bad,
+            metering,
         )  # fmt: skip
         save_predictor(fitted, own.predictor_path(target))
+        refit_energy(own, target, profile.prior_to_fit(target))
+    return fitted
+
+
+def refit_energy(profile: DeviceProfile, target: Target, prior: LatencyPredictor) -> EnergyPredictor | None:
+    """Fits and writes the energy predictor of a target from its rows, those of the newest version; None where too few have joules.
+
+    Args:
+        profile: of the folder that the rows are in.
+    """
+    rows = read_rows(rows_path(profile.folder, target), target, lambda _: None)
+    versions = {row.date: row.runtime_version for row in rows}
+    fitted = fit_energy_rows([row for row in rows if row.runtime_version == versions[max(versions)]], target, prior)
+    if fitted is not None:
+        save_energy(fitted, profile.energy_path(target))
     return fitted
 
 

@@ -60,6 +60,8 @@ class Metric:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise InputError(f"a metric must be a finite number, got {self.value}")
+        if self.unit == "J" and not self.scope:
+            raise InputError(f"a joule says what it covers (board, net of idle, a rail), got {self.value} J without a scope")
         if self.source not in SOURCES:
             raise InputError(f"a metric's source must be one of {', '.join(SOURCES)}, got {self.source!r}")
         if self.std is not None and not 0 <= self.std < math.inf:

@@ -58,9 +58,9 @@ def study_facts(
 
 def _progress(prepared: Prepared, front: FrontRecord, done: Sequence[Evaluated]) -> Progress:
     """Hypervolume over candidates."""
-    objectives = prepared.objectives
+    objectives = prepared.objectives  # those of the front begin with them
     points = losses([each.candidate for each in done], objectives)
-    reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=True)]
+    reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=False)]
     counts: list[int] = [] if not done else np.unique(np.linspace(1, len(done), min(len(done), CURVE_POINTS)).astype(int)).tolist()
     return [(n, pareto.hypervolume(points[:n], reference)) for n in counts]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nas.architecture import Architecture
-from nas.config import SearchConfig
+from nas.config import MeasureProtocol, SearchConfig
 from nas.errors import NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
@@ -17,8 +18,9 @@ from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
 from nas.precision import tell_foreign, with_int8
-from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
+from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
+from nas.report.footprint import Footprint, track
 from nas.report.front import FrontRecord
 from nas.report.runs import Status
 from nas.report.study import LOCK, load_config, load_data_record
@@ -27,6 +29,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.search.executors import Evaluation, open_executor
 from nas.search.finalists import Finalist, FinalistMaker
+from nas.target import Target
 from nas.training.changes import describe_change
 from nas.training.loop import TrainProgress
 from nas.training.oneshot import build_supernet
@@ -70,6 +73,11 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
         InputError, InfeasibleError: before anything is trained.
         StoppedError: `stop` said so; `resume` goes on.
     """
+    with track(config.grid, on_event) as footprint:
+        return _run(config, runs, footprint.hearing(on_event), stop, footprint, resume=resume)
+
+
+def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], footprint: Footprint, *, resume: bool) -> Result:
     started = time.monotonic()
     folder = runs / config.study
     if not resume and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
@@ -82,7 +90,7 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
     taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
     lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
     with locked(folder / LOCK, taken, lockless if shared is None else ""):
-        save_config(folder, config, prepared)
+        save_config(folder, prepared.config, prepared)
         store = shared or own_storage(folder)
         with storage.driving(clock(prepared, store)) as superseded:
             studies = begin_studies(prepared, store, runs)
@@ -90,14 +98,16 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
             recorder.start()
             status: Status = "FAILED"
             try:
-                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started)
+                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, footprint)
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
                 raise
             finally:
                 took = time.monotonic() - started
-                seconds = storage.spend(clock(prepared, store), took)
+                kept = clock(prepared, store)
+                seconds = storage.spend(kept, took)
+                storage.keep_cost(kept, footprint.record(storage.cost(kept)))
                 recorder.finish(status)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
@@ -106,22 +116,26 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
 
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
-    stop: Callable[[], bool], started: float,
+    stop: Callable[[], bool], started: float, footprint: Footprint,
 ) -> tuple[FrontRecord, ...]:  # fmt: skip
     """Trained, searched, selected, made, recorded."""
     budget_s = prepared.config.time_budget_s
     context = _context(prepared, recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    for event in prepared.words:
+        recorder.listen(event)
     tell_foreign(prepared, recorder.listen)
     searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
     studies = [each.study for each in searched]
     done = [with_int8(prepared, each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
-    selections = [select(prepared, evaluated) for evaluated in done]
+    selections = [select(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
-    return _record(prepared, recorder, done, selections, made, spent)
+    earlier = storage.cost(clock(prepared, store))
+    fronts = _record(prepared, recorder, done, selections, made, spent, footprint.record(earlier))
+    return recorder.close_costs(fronts, footprint.record(earlier))
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
@@ -142,7 +156,7 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
         raise empty
     pairs = zip(prepared.devices, studies, done, strict=True)
     done = [with_int8(prepared, device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
-    selections = [select(prepared, evaluated) for evaluated in done]
+    selections = [select(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
     made: list[Made] = []
     for study, selection in zip(studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
@@ -150,7 +164,7 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     seconds = storage.spent(clock(prepared, store))
     recorder = Recorder(folder, prepared, on_event)
     recorder.start()
-    fronts = _record(prepared, recorder, done, selections, made, seconds)
+    fronts = _record(prepared, recorder, done, selections, made, seconds, storage.cost(clock(prepared, store)))
     recorder.finish("FINISHED")
     return Result(folder, fronts, seconds, recorder.view)
 
@@ -166,11 +180,11 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
 
 def _record(
     prepared: Prepared, recorder: Recorder, done: Sequence[Sequence[storage.Evaluated]], selections: Sequence[Selection],
-    made: Sequence[Made], seconds: float,
+    made: Sequence[Made], seconds: float, cost: Mapping[str, float | str],
 ) -> tuple[FrontRecord, ...]:  # fmt: skip
     fronts = []
     for device, evaluated, selection, (finalists, notes) in zip(prepared.devices, done, selections, made, strict=True):
-        extras: dict[str, float | str] = {"trials": float(len(evaluated)), "seconds": seconds, "target": device.target.key}
+        extras: dict[str, float | str] = {"trials": float(len(evaluated)), "seconds": seconds, "target": device.target.key, **cost}
         fronts.append(front_record(prepared, device, evaluated, selection, finalists, notes, extras))
     recorder.listen(Event("phase", "Writing fronts, pictures and MLflow runs", fields={"phase": "record"}))
     recorder.record(fronts, done)
@@ -253,13 +267,11 @@ def _finalists(
         Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
     )
     made, number = [], 0
-    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
-
-        def run_here(path: Path, device: Device = device) -> Metric:
-            return measure_model(path, device.target, config.measure)
-
-        measure = run_here if device.target.device == HOST else None
-        maker = FinalistMaker(context, config.recipe, folder, measure, _path(config.teacher))
+    for study, selection in zip(studies, selections, strict=True):
+        makers = {
+            target: FinalistMaker(context, config.recipe, folder, _on_host(target, config.measure), _path(config.teacher))
+            for target in {candidate.target for candidate in selection.finalists}
+        }
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
@@ -269,7 +281,9 @@ def _finalists(
             number += 1
             budget_s = max(1.0, (until_s - time.monotonic()) / (total - number + 1)) if until_s else None
             try:
-                ready = kept or _make(maker, candidate, budget_s, _telling(on_event, f"finalist {number} of {total}"), stop)
+                ready = kept or _make(
+                    makers[candidate.target], candidate, budget_s, _telling(on_event, f"finalist {number} of {total}"), stop
+                )
             except StoppedError:
                 raise
             except NasError as exc:
@@ -282,6 +296,11 @@ def _finalists(
             on_event(Event("finalist", f"{candidate.id}: test accuracy {test:.4f}, {ready.note}", share=number / total))
         made.append((finalists, notes))
     return made
+
+
+def _on_host(target: Target, protocol: MeasureProtocol) -> Callable[[Path], Metric] | None:
+    """Measures a model file where the target is this machine."""
+    return partial(measure_model, target=target, protocol=protocol) if target.device == HOST else None
 
 
 def _make(

@@ -57,7 +57,7 @@ def int8_scorer(device: Device, on_event: Listener) -> Scorer | None:
     except InputError as exc:
         on_event(Event("info", f"int8 is left out on {target.device}: {exc}"))
         return None
-    scorer = Scorer(device.scorer.space, target, predictor, device.scorer.power)
+    scorer = Scorer(device.scorer.space, target, predictor, device.profile.energy_model(target, []))
     rows = device.feasible.rows[:POOL]
     ratios = scorer.values(rows)["latency_s"] / device.scorer.values(rows)["latency_s"]
     ratio = float(np.exp(np.log(ratios).mean()))

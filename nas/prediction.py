@@ -10,7 +10,6 @@ from pathlib import Path
 from nas.architecture import Architecture, BlockSpec
 from nas.cost import BYTES_PER_ELEMENT, count, count_ops
 from nas.errors import InputError, MissingExtraError, ModelFileError, SpaceError, UnknownNameError
-from nas.hardware.energy import modelled_energy
 from nas.hardware.predictor import Part
 from nas.hardware.profile import DeviceProfile, load_profile
 from nas.metrics import Metric
@@ -83,11 +82,11 @@ class Prediction:
 
     def lines(self) -> list[str]:
         """For people."""
-        latency, energy = self.metrics["latency_s"], self.metrics["energy_j"]
+        latency, energy = self.metrics["latency_s"], self.metrics.get("energy_j")
         least = "at least " if self.unknown else ""
         shown = [
             f"latency   {_band(latency, 'ms')}   [{latency.source}]",
-            f"energy    {_band(energy, 'mJ')}   [{energy.source}, {energy.scope}]",
+            "energy    unknown" if energy is None else f"energy    {_band(energy, 'mJ')}   [{energy.source}, {energy.scope}]",
             f"MACs      {least}{self.metrics['macs'].value / 1e6:.4g} M   [counted]",
             f"params    {least}{self.metrics['params'].value / 1e6:.4g} M   [counted]",
             f"weights   {least}{self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
@@ -205,7 +204,7 @@ def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:
 
 
 def predict_network(network: NamedNetwork, device: str, runtime: str | None, precision: str | None, threads: int | None) -> Prediction:
-    """Counts, predicted latency and modelled energy.
+    """Counts, predicted latency and energy.
 
     Args:
         precision: None for the file's where it has one, else the profile's default. Another one than the file's is said in the notes.
@@ -219,11 +218,16 @@ def predict_network(network: NamedNetwork, device: str, runtime: str | None, pre
     latency = predictor.predict(network.parts, target.threads)
     ops = [_ops(part) for part in network.parts]
     cost = count_ops([op for each in ops for op in each], target.precision)
-    metrics = {"latency_s": latency, "energy_j": modelled_energy(latency, profile.power, target.threads), **cost.metrics()}
+    energy = profile.energy_model(target)
+    metrics = {"latency_s": latency, **cost.metrics()}
+    if energy is not None:
+        metrics["energy_j"] = energy.predict(network.parts, latency)
     seconds = predictor.predict_blocks(network.parts, target.threads)
     parts = tuple((name, sum(op.macs for op in each), part_s) for name, each, part_s in zip(network.names, ops, seconds, strict=True))
     in_range = predictor.in_range(network.parts) and not network.unknown
     notes = list(network.notes)
+    if energy is None:
+        notes.append(f"energy is not known: the profile of {profile.name} has no power data")
     if network.precision not in (None, target.precision):
         notes.append(f"the file is {network.precision}: these are the figures of the same network in {target.precision}")
     return Prediction(network.model, target, in_range, metrics, parts, tuple(notes), predictor.is_measured, network.unknown)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.architecture import Architecture
@@ -19,6 +19,7 @@ from nas.measuring import HOST, choose_networks, measure_networks, quality_text,
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
 from nas.prediction import blocks_of_file
+from nas.search.energy_axis import energy_axis, verdict
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.executors.cluster import knock
@@ -50,13 +51,16 @@ class Device:
 
     Attributes:
         profile: what the scorer's predictor is from; None where several devices are one.
+        scorer: of the target that the sampler looks at, with those of the device's other targets.
         reference: of the hypervolume, in the units of the objectives: chance for accuracy, the largest value scored for costs.
+        front_reference: the same for the objectives of the front.
     """
 
     profile: DeviceProfile | None
     scorer: BaseScorer
     feasible: Feasible
     reference: tuple[float, ...]
+    front_reference: tuple[float, ...]
 
     @property
     def target(self) -> Target:
@@ -68,16 +72,21 @@ class Prepared:
     """A configuration with everything that it names, found and checked.
 
     Attributes:
+        objectives: of the search.
+        front_objectives: of the front: with energy where it ranks the targets of a device otherwise than latency does.
         starts: architectures that are evaluated first.
+        words: what was found out on the way, to be told when the search begins.
     """
 
     config: SearchConfig
     space: SearchSpace
     data: ImageData
     objectives: tuple[Objective, ...]
+    front_objectives: tuple[Objective, ...]
     devices: tuple[Device, ...]
     cache: Path
     starts: tuple[Architecture, ...] = ()
+    words: tuple[Event, ...] = ()
 
 
 def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool]) -> Prepared:
@@ -98,8 +107,8 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         raise InputError("a search compares int8 with fp32: --precision fp32 --precision int8, got int8 alone")
     if config.precision == "both" and "supernet" not in accuracy_evaluator(config.evaluator).needs:
         raise InputError(f"int8 is learnt from networks of a supernet, which --evaluator {config.evaluator} does not have: fp32 alone")
-    targets = [profile.target(config.runtime, "fp32", config.threads) for profile in profiles]
-    away = [target.device for target in targets if target.device != HOST]
+    targets = [_targets(profile, config) for profile in profiles]
+    away = [profile.name for profile in profiles if profile.name != HOST]
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
     _check_evaluator(config)
@@ -111,17 +120,61 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     space = space.with_data(data.in_chs, data.num_classes)
     starts = tuple(_start(name, space, data) for name in config.start_from)
     _check_files(config, space, data, cache, on_event)
-    objectives = tuple(OBJECTIVES[name] for name in config.objectives)
     _check_going_on(stop)
     devices = []
-    for profile, target in zip(profiles, targets, strict=True):
-        predictor = profile.predictor(target)
-        if target.device == HOST and not _knows(predictor, space):
-            predictor = _measure_host(target, space, config, on_event, stop)
-        devices.append(scored(profile, Scorer(space, target, predictor, profile.power), config, data.num_classes))
+    for profile, several in zip(profiles, targets, strict=True):
+        predictors = {}
+        for target in several:
+            predictors[target] = profile.predictor(target)
+            if target.device == HOST and not _knows(predictors[target], space):
+                predictors[target] = _measure_host(target, space, config, on_event, stop)
+        devices.append(scored(profile, scorer_of(space, profile, predictors), config, data.num_classes))
+    config, words = _with_axis(config, devices)
+    objectives, front_objectives = objectives_of(config)
+    devices = [scored_again(device, config, data.num_classes) for device in devices]
     if config.joint is not None:
         devices.append(scored(None, FleetScorer([device.scorer for device in devices], config.joint), config, data.num_classes))
-    return Prepared(config, space, data, objectives, tuple(devices), cache, starts)
+    return Prepared(config, space, data, objectives, front_objectives, tuple(devices), cache, starts, words)
+
+
+def _targets(profile: DeviceProfile, config: SearchConfig) -> list[Target]:
+    return [profile.target(config.runtime, "fp32", threads) for threads in config.threads or (None,)]
+
+
+def scorer_of(space: SearchSpace, profile: DeviceProfile, predictors: Mapping[Target, LatencyPredictor]) -> Scorer:
+    """Of all targets of a device. The one with most threads comes first: it is what the sampler looks at."""
+    ranked = sorted(predictors, key=lambda target: -target.threads)
+    made = [
+        Scorer(space, target, predictors[target], profile.energy_model(target, [other for other in ranked if other != target]))
+        for target in ranked
+    ]
+    first = made[0]
+    return Scorer(space, first.target, first.predictor, first.energy, made[1:])
+
+
+def _with_axis(config: SearchConfig, devices: Sequence[Device]) -> tuple[SearchConfig, tuple[Event, ...]]:
+    """What energy is, found out once: a study that goes on keeps to it. And the words for it."""
+    if "energy" in config.objectives or config.energy_axis != "auto":
+        return config, ()
+    axes = [energy_axis(device.scorer, device.feasible.rows) for device in devices]
+    found = verdict(axes)
+    words = []
+    for device, axis in zip(devices, axes, strict=True):
+        if axis is None:
+            words.append(Event("info", f"energy on {device.target.device} is not known: its profile has no power data"))
+        else:
+            fields = {"rho": axis.across, "rho_within": axis.within, "energy_axis": found}
+            words.append(Event("info", axis.words(device.target.device, found), fields=fields))
+    return config.model_copy(update={"energy_axis": found}), tuple(words)
+
+
+def objectives_of(config: SearchConfig) -> tuple[tuple[Objective, ...], tuple[Objective, ...]]:
+    """Of the search, and of its front."""
+    names = config.objectives
+    if config.energy_axis == "searched" and "energy" not in names:
+        names = (*names, "energy")
+    front = names if config.energy_axis != "targets" or "energy" in names else (*names, "energy")
+    return tuple(OBJECTIVES[name] for name in names), tuple(OBJECTIVES[name] for name in front)
 
 
 def _start(name: str, space: SearchSpace, data: ImageData) -> Architecture:
@@ -144,11 +197,26 @@ def scored(profile: DeviceProfile | None, scorer: BaseScorer, config: SearchConf
 
     Raises:
         InfeasibleError: nothing meets the constraints.
+        InputError: an objective that is not known of the device.
     """
+    if any(each.metric == "energy_j" for each in config.constraints) and not all(each.knows_energy for each in scorer.all):
+        raise InputError(f"a bound of energy cannot be kept: the profile of {scorer.target.device} has no power data")
     feasible = scorer.explore(config.constraints, config.seed)
-    metrics = [OBJECTIVES[name].metric for name in config.objectives]
-    worst = tuple(1 / num_classes if metric == "accuracy_search" else feasible.ranges[metric][1] for metric in metrics)
-    return Device(profile, scorer, feasible, worst)
+    return scored_again(Device(profile, scorer, feasible, (), ()), config, num_classes)
+
+
+def scored_again(device: Device, config: SearchConfig, num_classes: int) -> Device:
+    """With the reference points of a configuration's objectives."""
+    ranges = device.feasible.ranges
+
+    def worst(objectives: Sequence[Objective]) -> tuple[float, ...]:
+        for objective in objectives:
+            if objective.metric not in ranges and objective.metric != "accuracy_search":
+                raise InputError(f"{objective.metric} of {device.target.device} is not known: its profile has no power data")
+        return tuple(1 / num_classes if each.metric == "accuracy_search" else ranges[each.metric][1] for each in objectives)
+
+    search, front = objectives_of(config)
+    return replace(device, reference=worst(search), front_reference=worst(front))
 
 
 def _check_evaluator(config: SearchConfig) -> None:

@@ -7,16 +7,18 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
+from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError
 from nas.events import Event, Listener
 from nas.files import write_atomic
+from nas.hardware.ceiling import ceiling
 from nas.metrics import Candidate
 from nas.picturing import study_facts
 from nas.preparation import Device, Prepared
@@ -30,7 +32,7 @@ from nas.search.engine import losses
 from nas.search.finalists import Finalist
 from nas.search.storage import Evaluated
 
-__all__ = ["Recorder", "Selection", "front_record", "save_config", "select"]
+__all__ = ["Recorder", "Selection", "front_record", "on_all_targets", "save_config", "select"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
@@ -45,28 +47,50 @@ class Selection:
     finalists: tuple[Candidate, ...]
 
 
-def select(prepared: Prepared, done: Sequence[Evaluated]) -> Selection:
+def on_all_targets(device: Device, done: Sequence[Evaluated]) -> list[Candidate]:
+    """What was evaluated, on every target of its device: accuracy is the architecture's, everything else is known of each target."""
+    found = []
+    for candidate in (each.candidate for each in done):
+        found.append(candidate)
+        found += [
+            Candidate(candidate.arch, scorer.target, {**candidate.metrics, **scorer.metrics(candidate.arch)}, candidate.trial)
+            for scorer in device.scorer.others
+            if candidate.target == device.target  # a twin in another precision is of one target
+        ]
+    return found
+
+
+def select(prepared: Prepared, device: Device, done: Sequence[Evaluated]) -> Selection:
     """The front of what was evaluated, and `config.finalists` of its members: the ends, the knee, and others spread between them.
+
+    An architecture may stand on the front with several targets; it is a finalist with one of each precision, for its files are those of a
+    precision.
 
     Raises:
         InfeasibleError: no candidate reaches the accuracy asked for.
     """
-    minima = [c for c in prepared.config.constraints if c.kind == "min"]
+    bounds = prepared.config.constraints
     able = [
-        e.candidate for e in done if all(c.holds(e.candidate.metrics[c.metric].value) for c in minima if c.metric in e.candidate.metrics)
+        candidate
+        for candidate in on_all_targets(device, done)
+        if all(c.holds(candidate.metrics[c.metric].value) for c in bounds if c.metric in candidate.metrics)
     ]
     if not able:
         best = max((e.candidate.metrics["accuracy_search"].value for e in done), default=0.0)
-        wanted = ", ".join(f"{c.metric} >= {c.bound:g}" for c in minima) or "the constraints"
+        wanted = ", ".join(f"{c.metric} {'<=' if c.kind == 'max' else '>='} {c.bound:g}" for c in bounds)
         raise InfeasibleError(
             f"none of {len(done)} candidates meets {wanted}: the best accuracy_search is {best:.4f}", len(done), {"accuracy_search": best}
         )
-    front = [candidate for candidate, on_front in zip(able, pareto.front(losses(able, prepared.objectives)), strict=True) if on_front]
+    front = [candidate for candidate, on_front in zip(able, pareto.front(losses(able, prepared.front_objectives)), strict=True) if on_front]
     front.sort(key=lambda candidate: (candidate.metrics["latency_s"].value, candidate.id))
     # Costs spread over decades: finalists are spread over their logarithms.
-    points = losses(front, prepared.objectives)
+    fastest: dict[tuple[Architecture, str], Candidate] = {}
+    for candidate in front:
+        fastest.setdefault((candidate.arch, candidate.target.precision), candidate)
+    once = list(fastest.values())
+    points = losses(once, prepared.front_objectives)
     points[:, 1:] = np.log(points[:, 1:])
-    return Selection(tuple(front), tuple(front[row] for row in pareto.select(points, prepared.config.finalists)))
+    return Selection(tuple(front), tuple(once[row] for row in pareto.select(points, prepared.config.finalists)))
 
 
 def front_record(
@@ -89,9 +113,9 @@ def front_record(
     accuracies = [candidate.metrics["accuracy_search"] for candidate in selection.front]
     marks = pareto.tied([a.value for a in accuracies], [a.std or 0.0 for a in accuracies])
     tied = {candidate.id for candidate, mark in zip(selection.front, marks, strict=True) if mark}
-    points = losses(selection.front, prepared.objectives)
-    reference = [o.loss(value) for o, value in zip(prepared.objectives, device.reference, strict=True)]
-    dominated = [e.candidate for e in done if e.candidate.id not in members]
+    points = losses(selection.front, prepared.front_objectives)
+    reference = [o.loss(value) for o, value in zip(prepared.front_objectives, device.front_reference, strict=True)]
+    dominated = [candidate for candidate in on_all_targets(device, done) if candidate.id not in members]
     thinned = [dominated[i] for i in np.unique(np.linspace(0, len(dominated) - 1, min(len(dominated), MOST_DOMINATED)).astype(int))]
     records = []
     for candidate in [*selection.front, *thinned]:
@@ -114,9 +138,9 @@ def front_record(
         space=space.name,
         data=prepared.data.name,
         data_fingerprint=prepared.data.fingerprint,
-        objectives=tuple(objective.metric for objective in prepared.objectives),
+        objectives=tuple(objective.metric for objective in prepared.front_objectives),
         hypervolume=pareto.hypervolume(points, reference),
-        reference_point=device.reference,
+        reference_point=device.front_reference,
         candidates=tuple(records),
         search=extras,
     )
@@ -184,9 +208,32 @@ class Recorder:
         """Writes the files of every device's front; then they are sent."""
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
+            self._write_ceilings(front)
         write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated])
         write_pictures(self._folder, study_facts(self._prepared, fronts, done, self._log.read()))
         self._background.wake()
+
+    def _write_ceilings(self, front: FrontRecord) -> None:
+        """ceilings/<device>.json: how near each finalist comes to the peaks of the chip, with its energy beside its multiply-adds."""
+        profile = next(device.profile for device in self._prepared.devices if device.target.device == front.device)
+        if profile is None:  # several devices, several chips
+            return
+        found = []
+        for each in front.finalists:
+            metrics, target = each.candidate.metrics, each.candidate.target
+            latency = metrics.get("latency_measured_s", metrics["latency_s"])
+            roof = ceiling(self._prepared.space.decode(each.candidate.arch), target, latency, profile.chip)
+            energy = {"energy_j": metrics["energy_j"].to_dict()} if "energy_j" in metrics else {}
+            found.append({"id": each.id, **roof.to_dict(), **energy})
+        data = {"schema": 1, "study": front.study, "device": front.device, "finalists": found}
+        write_atomic(self._folder / "ceilings" / f"{front.device}.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+    def close_costs(self, fronts: Sequence[FrontRecord], cost: Mapping[str, float | str]) -> tuple[FrontRecord, ...]:
+        """Writes the fronts again with all that the search cost: pictures and MLflow's runs are part of it."""
+        closed = tuple(replace(front, search={**front.search, **cost}) for front in fronts)
+        for number, front in enumerate(closed):
+            write_front(self._folder, front, first=number == 0)
+        return closed
 
     def finish(self, status: Status) -> None:
         """Ends the parent run, and waits for a bounded time until all is sent. Says what to do where it is not."""

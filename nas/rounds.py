@@ -125,7 +125,9 @@ def _measured(
     before, after = quality_text(scorer.predictor), quality_text(predictor)
     text = f"predictor refitted: {predictor.measurements} networks measured; before {before}, now {after}"
     on_event(Event("info", text, fields={"measurements": predictor.measurements, "before": before, "after": after}))
-    return scored(device.profile, Scorer(prepared.space, target, predictor, scorer.power), config, prepared.data.num_classes)
+    return scored(
+        device.profile, Scorer(prepared.space, target, predictor, scorer.energy, scorer.others), config, prepared.data.num_classes
+    )
 
 
 def _near_front(prepared: Prepared, candidates: list[Candidate]) -> list[Candidate]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nas.architecture import Architecture
-from nas.errors import InputError, LinkLostError, ModelFileError, NasError
+from nas.errors import InputError, LinkLostError, MeterError, ModelFileError, NasError
 from nas.hardware.jobs import PROTOCOL
 from nas.hardware.measurement import Measurement
+from nas.hardware.meters import EnergyMeter
+from nas.hardware.meters.base import Clock, impossible
 from nas.hardware.runtimes import Runtime
 from nas.hardware.transports import Transport
 from nas.metrics import UNITS
@@ -21,7 +23,7 @@ from nas.target import PRECISIONS
 if TYPE_CHECKING:  # a device that tests a runtime has no torch
     from nas.search.evaluators import Evaluator
 
-__all__ = ["EvaluatorContract", "RuntimeContract", "TransportContract"]
+__all__ = ["EnergyMeterContract", "EvaluatorContract", "RuntimeContract", "TransportContract"]
 
 
 class RuntimeContract:
@@ -122,6 +124,58 @@ class RuntimeContract:
     def test_no_threads_are_refused(self, runtime: Runtime, model_path: Path) -> None:
         with pytest.raises(InputError, match="threads"), runtime.open(model_path, 0):
             pass
+
+
+class EnergyMeterContract:
+    """What every energy meter keeps. Override `meter`, and `pass_time` where its time is not this machine's."""
+
+    @pytest.fixture
+    def meter(self) -> Iterator[EnergyMeter]:
+        """The meter under test, working."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def broken(self) -> EnergyMeter:
+        """One that cannot work here; skips by default."""
+        pytest.skip("no meter that cannot work is given")
+
+    @pytest.fixture
+    def pass_time(self) -> Callable[[float], None]:
+        """Lets seconds go by in which something is drawn."""
+        return Clock().wait
+
+    def test_says_what_it_is(self, meter: EnergyMeter) -> None:
+        assert meter.name
+        assert meter.scope
+        assert meter.resolution_s >= 0
+        assert meter.most_w is None or meter.most_w > 0
+
+    def test_its_self_test_passes_again_and_again(self, meter: EnergyMeter) -> None:
+        meter.self_test()
+        meter.self_test()
+
+    def test_windows_follow_one_another(self, meter: EnergyMeter, pass_time: Callable[[float], None]) -> None:
+        meter.self_test()
+        meter.align(pass_time, pass_time)
+        for _ in range(2):
+            meter.begin()
+            pass_time(0.5)
+            window = meter.end()
+            assert not impossible(window, meter.most_w)
+            assert window.seconds >= 0.4
+            assert window.readings >= 2
+
+    def test_a_window_that_was_not_begun_cannot_end(self, meter: EnergyMeter) -> None:
+        with pytest.raises(MeterError):
+            meter.end()
+
+    def test_it_closes_twice(self, meter: EnergyMeter) -> None:
+        meter.close()
+        meter.close()
+
+    def test_one_that_cannot_work_says_why(self, broken: EnergyMeter) -> None:
+        with pytest.raises(MeterError, match=r"\w+ \w+ \w+"):
+            broken.self_test()
 
 
 class EvaluatorContract:

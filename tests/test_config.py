@@ -105,3 +105,12 @@ def test_a_configuration_does_not_change() -> None:
     config = check_config(BASE)
     with pytest.raises(ValidationError, match="frozen"):
         config.trials = 5  # type: ignore[misc]
+
+
+def test_threads_of_earlier_versions_are_read() -> None:
+    assert check_config({**BASE, "threads": None}).threads == check_config(BASE).threads == ()
+    assert check_config({**BASE, "threads": 2}).threads == (2,)
+    assert check_config({**BASE, "threads": [1, 4]}).threads == (1, 4)
+    for threads, word in ((0, "greater than or equal to 1"), ([1, 1], "named twice")):
+        with pytest.raises(InputError, match=word):
+            check_config({**BASE, "threads": threads})

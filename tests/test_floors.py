@@ -14,11 +14,12 @@ FLOORS = (
     "compress hardware.export training",
     "search",
     "report",
-    "bench classify diagnosis exporting measuring opening picturing pipeline precision prediction preparation recording rounds supernet "
-    "testing",
+    "bench classify diagnosis exporting impact measuring opening picturing pipeline precision prediction preparation recording rounds "
+    "supernet testing",
     "__main__ cli service",
 )
 HOMES = {
+    "codecarbon": "report.footprint",
     "fastapi": "service",
     "jinja2": "report.pages",
     "matplotlib": "report.canvas report.figures report.predicted",
@@ -32,6 +33,7 @@ HOMES = {
     "PIL": "training classify bench.check_export",
     "playwright": "bench.page",
     "plotly": "report.front_page",
+    "pycountry": "report.grid",
     "pyarrow": "report.record bench search.evaluators.tabular",
     "ray": "search.executors",
     "nncf": "compress",

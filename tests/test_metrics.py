@@ -84,7 +84,7 @@ def test_constraints_that_cannot_be_are_refused(metric: str, bound: float, word:
 def test_a_candidate_is_its_architecture_on_its_target() -> None:
     known = {"latency_s": Metric(0.01, "s", "predicted")}
     candidate = Candidate(ARCH, TARGET, known)
-    known["energy_j"] = Metric(0.1, "J", "modelled")
+    known["energy_j"] = Metric(0.1, "J", "modelled", scope="board")
     assert set(candidate.metrics) == {"latency_s"}
     with pytest.raises(TypeError):
         candidate.metrics["energy_j"] = known["energy_j"]  # type: ignore[index]

@@ -126,7 +126,7 @@ def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Pr
     few = replace(prepared, config=config(trials=4, verify=verify))
     search(few, url, executor, [])
     better = replace(device.scorer.predictor, coefficients=tuple(2 * value for value in device.scorer.predictor.coefficients))
-    scorer = Scorer(prepared.space, device.target, better, device.scorer.power)
+    scorer = Scorer(prepared.space, device.target, better, device.scorer.energy)
     found = search(replace(few, devices=(replace(device, scorer=scorer),)), url, executor, [])
     assert found.study.study_name == "s/host/round-2"
     assert len(executor.asked) == len(found.done) == 4

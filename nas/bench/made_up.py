@@ -26,7 +26,7 @@ def made_up_front(study: str, members: int, dominated: int, seed: int) -> FrontR
     """A front of random networks of a shipped space; accuracy rises with latency."""
     space, profile = load_space(SPACE), load_profile(DEVICE)
     target = profile.target()
-    scorer = Scorer(space, target, profile.predictor(target), profile.power)
+    scorer = Scorer(space, target, profile.predictor(target), profile.energy_model(target, []))
     rows = space.sample_rows(4 * (members + dominated), np.random.default_rng(seed))
     archs = list(dict.fromkeys(space.decode_rows(rows)))[: members + dominated]
     costs = sorted(((scorer.metrics(arch), arch) for arch in archs), key=lambda each: each[0]["latency_s"].value)

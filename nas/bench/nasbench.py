@@ -17,7 +17,7 @@ from nas.errors import DataError, StudyError
 from nas.search import pareto
 from nas.search.domain import KnownCosts, Rows
 
-__all__ = ["EDGES", "OPS", "PROBLEMS", "Problem", "Table", "TableDomain", "describe", "load_table", "number", "operators"]
+__all__ = ["EDGES", "OPS", "PROBLEMS", "Problem", "Table", "TableDomain", "describe", "live", "load_table", "number", "operators"]
 
 Array = NDArray[np.float64]
 
@@ -121,17 +121,22 @@ def describe(rows: Rows) -> Array:
 
     Facts of the graph that need no evaluation; paths tell a model more than edges do (White et al. 2021, arXiv:1910.11858).
     """
+    on, is_live = rows != 0, live(rows)
+    counts = [((rows == op) & is_live).sum(axis=1) for op in range(1, len(OPS))]
+    conv = np.isin(rows, (2, 3))
+    convs = np.stack([np.where(on[:, path].all(axis=1), conv[:, path].sum(axis=1), -1) for path in map(list, PATHS)], axis=1)
+    paths = [(convs == count).sum(axis=1) for count in range(3)]
+    return np.column_stack([*counts, is_live.sum(axis=1), np.maximum(convs.max(axis=1), 0), *paths]).astype(np.float64)
+
+
+def live(rows: Rows) -> NDArray[np.bool_]:
+    """Edges that lie on a path from input to output, (n, 6)."""
     on = rows != 0
     reached = np.zeros((len(rows), 4), dtype=np.bool_)
     reached[:, 0] = True
     for edge, (start, end) in enumerate(EDGES):
         reached[:, end] |= reached[:, start] & on[:, edge]
-    live = _needed(rows) & reached[:, [start for start, _ in EDGES]]
-    counts = [((rows == op) & live).sum(axis=1) for op in range(1, len(OPS))]
-    conv = np.isin(rows, (2, 3))
-    convs = np.stack([np.where(on[:, path].all(axis=1), conv[:, path].sum(axis=1), -1) for path in map(list, PATHS)], axis=1)
-    paths = [(convs == count).sum(axis=1) for count in range(3)]
-    return np.column_stack([*counts, live.sum(axis=1), np.maximum(convs.max(axis=1), 0), *paths]).astype(np.float64)
+    return np.asarray(_needed(rows) & reached[:, [start for start, _ in EDGES]])
 
 
 def _needed(rows: Rows) -> NDArray[np.bool_]:

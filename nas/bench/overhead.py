@@ -44,7 +44,7 @@ def run(data: Path, smoke: bool) -> Outcome:
     space = load_space(SPACE)
     profile = load_profile(DEVICE)
     target = profile.target()
-    scorer = Scorer(space, target, profile.predictor(target), profile.power)
+    scorer = Scorer(space, target, profile.predictor(target), profile.energy_model(target))
     rows = []
     for kind, sizes in STORAGES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -9,16 +9,15 @@ from itertools import pairwise
 import typer
 from typer.core import TyperGroup
 
-from nas.cli import bench, devices, inspect, measure, predictor, results, search, studies, tracking, train
+from nas.cli import bench, devices, impact, inspect, measure, predictor, results, search, studies, tracking, train
 from nas.cli import run as run_model
 from nas.errors import InputError, StoppedError
 
 __all__ = ["app", "run"]
 
 ORDER = (
-    "search", "train-supernet", "studies", "front", "pick", "export", "run", "ui", "sync", "predict", "measure", "predictor", "devices",
-    "spaces",
-    "doctor", "bench",
+    "search", "train-supernet", "studies", "front", "pick", "export", "run", "impact", "ui", "sync", "predict", "measure", "predictor",
+    "devices", "spaces", "doctor", "bench",
 )  # fmt: skip
 """Of the commands in the help: as a user needs them."""
 
@@ -66,6 +65,7 @@ predictor.register(app)
 results.register(app)
 tracking.register(app)
 run_model.register(app)
+impact.register(app)
 bench.register(app)
 
 

@@ -90,8 +90,11 @@ def show_device(device: DeviceArgument, as_json: JsonOption = False) -> None:
         if fact is not None:
             value = f"{fact['value']:.4g}" if isinstance(fact["value"], float) else fact["value"]
             typer.echo(f"  {name:<20} {value}   [{fact['source']}]")
-    watts = ", ".join(f"{count} busy {w:g} W" for count, w in profile.power.watts.items())
-    typer.echo(f"  {'power':<20} {watts}   [{profile.power.source}]")
+    for power in filter(None, (profile.measured_power, profile.power)):
+        watts = ", ".join(f"{count} busy {w:g} W" for count, w in power.watts.items())
+        typer.echo(f"  {'power':<20} {watts}, {power.scope}   [{power.source}]")
+    if profile.power is None:
+        typer.echo(f"  {'power':<20} no data: energy of the board is not known")
     for name, runtime in profile.runtimes.items():
         typer.echo(f"  {'runtime ' + name:<20} version {runtime.version}, {', '.join(runtime.precisions)}")
     typer.echo(f"  {'latency band':<20} x/÷ {calibration['band_factor']} (90 %), {calibration['measurements']} measurements")

@@ -32,13 +32,16 @@ def measure(
     runtime: RuntimeOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    energy: Annotated[
+        str, typer.Option(metavar="METER", help="Energy meter there: rapl, hwmon, pmic, nvml, csv:FILE; auto where one works; off.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Decides the networks to choose from.", min=0)] = 0,
     skip_bad: SkipBad = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measures networks on a device, fits its predictor.
 
-    The same command goes on where it stopped.
+    The same command goes on where it stopped. Energy is measured apart from latency, about 5 s a network.
 
     Example: nas measure --device mychip --via ssh://pi@raspberrypi.local -n 40
     """
@@ -46,6 +49,7 @@ def measure(
     from nas.cli.show import Display
     from nas.config import MeasureProtocol
     from nas.events import Event
+    from nas.hardware.metering import Metering
     from nas.hardware.newcomer import own_profile
     from nas.hardware.rows import rows_path
     from nas.measuring import choose_networks, measure_networks, reach, target_to_measure
@@ -55,11 +59,12 @@ def measure(
     with Display() as display, stopping() as stop:
         profile, address = reach(device, via, lambda text: display(Event("info", text)))
         target = target_to_measure(profile, runtime, precision, threads)
+        metering = Metering(energy, None if profile.power is None else profile.power.limit_w)
         networks = choose_networks(load_space(space), profile, n, seed)
         if len(networks) < n:
             raise InputError(f"space {space!r} gave {len(networks)} different networks: -n must not be more, got {n}")
         display(Event("phase", f"Measuring {n} networks of {space} on {target.key}, {address}"))
-        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad)
+        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad, metering)
         profile = own_profile(profile)
         if target.runtime not in profile.runtimes:
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
@@ -71,19 +76,38 @@ def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, ro
 
     path = profile.predictor_path(target)
     held_out = {name: value for name, value in fitted.quality if name in HELD_OUT}
+    energy = _energy(profile, target)
     if as_json:
         emit({
             "schema": 1, "device": profile.name, "target": target.to_dict(), "networks": fitted.measurements, "held_out": held_out,
             "fit": {name: value for name, value in fitted.quality if name not in HELD_OUT}, "half_width": fitted.half_width,
-            "measurements": str(rows), "predictor": str(path), "seconds": seconds,
+            "measurements": str(rows), "predictor": str(path), "seconds": seconds, "energy": energy,
         })  # fmt: skip
         return
     typer.echo(f"measured   {fitted.measurements} networks on {target.key} in {seconds_text(seconds)}")
     for value in held_out.values():
         typer.echo(f"held out   mean absolute error {value:.1%}")
     typer.echo(f"band       90 % of latencies lie within the prediction x/÷ {math.exp(fitted.half_width):.2f}")
+    if energy is not None:
+        told = f"mean absolute error {energy['out_of_fold_mape']:.1%} held out"
+        typer.echo(f"energy     {energy['networks']} networks by {energy['meter']}, {energy['scope']}: {told}")
     typer.echo(f"rows       {rows}")
     typer.echo(f"predictor  {path}")
+
+
+def _energy(profile: DeviceProfile, target: Target) -> dict[str, float | str] | None:
+    """What is known of the target's joules; None where none were measured."""
+    from nas.hardware.energy_file import load_energy
+
+    path = profile.energy_path(target)
+    if not path.is_file():
+        return None
+    found = load_energy(path)
+    quality = dict(found.model.quality)
+    return {
+        "networks": found.model.measurements, "scope": found.scope, "meter": found.meter, "source": "measured",
+        "out_of_fold_mape": quality["out_of_fold_mape"], "half_width": found.model.half_width, "predictor": str(path),
+    }  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:

@@ -75,11 +75,13 @@ def fit_predictor(
     """
     from nas.hardware.calibrate import fit_rows
     from nas.hardware.predictor_file import save_predictor
+    from nas.measuring import refit_energy
 
     profile, target, rows = _measured(device, runtime, precision, threads, skip_bad)
     fitted = fit_rows(rows, target, profile.prior_to_fit(target))
     path = profile.predictor_path(target)
     save_predictor(fitted, path)
+    energy = refit_energy(profile, target, profile.prior_to_fit(target))
     if as_json:
         emit({
             "schema": 1, "target": target.to_dict(), "measurements": fitted.measurements, "half_width": fitted.half_width,
@@ -90,6 +92,8 @@ def fit_predictor(
     for name, value in fitted.quality:
         typer.echo(f"{name.replace('_', ' '):<26} {value:.4g}")
     typer.echo(f"predictor  {path}")
+    if energy is not None:
+        typer.echo(f"energy     {energy.model.source}   {profile.energy_path(target)}")
 
 
 @predictors.command("evaluate")

@@ -19,7 +19,7 @@ from nas.report.front import CandidateRecord, FrontRecord
 if TYPE_CHECKING:
     from nas.report.tracking import Fetched
 
-__all__ = ["register"]
+__all__ = ["DeviceChoice", "find_candidate", "register"]
 
 ModelArgument = Annotated[
     str | None,
@@ -82,7 +82,7 @@ def _plot(path: Path, folder: Path, record: FrontRecord, *, alone: bool) -> None
         raise InputError(f"--plot takes a file that ends in .html or .png, got {path}")
 
 
-def _find(record: FrontRecord, name: str) -> CandidateRecord:
+def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
     """A candidate by id or by an unambiguous beginning of it."""
     found = [each for each in record.candidates if each.id.startswith(name)]
     exact = [each for each in found if each.id == name]
@@ -105,7 +105,7 @@ def _choose(
     if candidate is not None:
         if given := [option for option, text in bounds.items() if text is not None]:
             raise InputError(f"--pick names one candidate: leave out {', '.join(given)}")
-        return _find(record, candidate)
+        return find_candidate(record, candidate)
     able = list(record.front)
     for option, text in bounds.items():
         if text is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, RunsOption, RuntimeOption, ThreadsOption, command_line, emit
+from nas.cli.options import JsonOption, RunsOption, RuntimeOption, command_line, emit
 from nas.cli.quantities import parse
 from nas.cli.train import RecipeOption, WeightsOption, make_recipe
 from nas.errors import InputError, StoppedError
@@ -91,7 +91,10 @@ def search(
         list[str] | None,
         typer.Option("--precision", metavar="NAME", help="fp32, or fp32 and int8: repeat it.", show_default="fp32"),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="Threads; repeat it to choose among them for each architecture.", show_default="the profile's"),
+    ] = None,
     evaluator: Annotated[str, typer.Option(metavar="NAME", help="Where accuracy comes from: supernet, train, tabular.")] = "supernet",
     table: Annotated[str | None, _option("FILE", "Known results for --evaluator tabular: .csv, .json or .parquet.")] = None,
     teacher: Annotated[str | None, _option("FILE.onnx", "Finalists learn from this model instead of the largest network.")] = None,
@@ -107,6 +110,7 @@ def search(
         bool, typer.Option("--verify", help="Measure networks near the front on the way, and refit the latency predictor with them.")
     ] = False,
     via: Annotated[str | None, _option("ADDRESS", "How --verify reaches a device other than host: ssh://user@host.")] = None,
+    grid: Annotated[str, typer.Option(metavar="CODE", help="Country of the search's own electricity, ISO 3166.")] = "WORLD",
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that evaluate; 1 is repeatable.")] = 1,
     ray: Annotated[str | None, _option("auto|ADDRESS", "Evaluate on a Ray cluster, e.g. 10.0.0.1:6379.")] = None,
     evaluation_timeout: Annotated[
@@ -147,8 +151,10 @@ def search(
             "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": _precision(precision),
-            "threads": threads, "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler, "finalists": finalists,
-            "verify": verify, "via": via, "workers": workers, "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
+            "threads": tuple(threads or ()), "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler,
+            "finalists": finalists,
+            "verify": verify, "via": via, "grid": grid, "workers": workers,
+            "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),
             "start_from": tuple(_absolute(name, Path(name).is_file()) for name in start_from or ()),
             "evaluation_timeout_s": None if evaluation_timeout is None else parse(evaluation_timeout, "duration", "--evaluation-timeout"),

@@ -165,9 +165,10 @@ COLUMNS = (
 def print_front(record: FrontRecord) -> None:
     """The front, fastest first. Each column's header names the source of its numbers."""
     members = record.front
-    target = members[0].candidate.target.key if members else record.device
+    targets = {each.candidate.target for each in members}
+    target = next(iter(targets)).key if len(targets) == 1 else record.device
     shown = [column for column in COLUMNS if any(column[0] in each.candidate.metrics for each in members)]
-    columns = [Column("id"), Column("")]
+    columns = [Column("id"), Column(""), *([Column("threads", right=True)] if len(targets) > 1 else [])]
     for name, label, _, rank in shown:
         sources = sorted({each.candidate.metrics[name].source for each in members if name in each.candidate.metrics})
         columns.append(Column(f"{label}\n{', '.join(sources)}", right=True, rank=rank))
@@ -175,7 +176,8 @@ def print_front(record: FrontRecord) -> None:
     for each in members:
         metrics = each.candidate.metrics
         cells = [_accuracy(metrics.get(name)) if factor is None else _scaled(metrics.get(name), factor) for name, _, factor, _ in shown]
-        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else " "), *cells])
+        threads = [str(each.candidate.target.threads)] if len(targets) > 1 else []
+        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else " "), *threads, *cells])
     print_table(
         columns, rows, f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
         "★ finalist: fine-tuned, tested, exported   ≈ its gain in accuracy over a faster member may be chance\n"

@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from nas.architecture import BlockSpec
-from nas.config import MeasureProtocol
-from nas.errors import DisturbedError, InputError, TargetError
+from nas.config import EnergyProtocol, MeasureProtocol
+from nas.errors import DisturbedError, InputError, MeterError, TargetError
 from nas.hardware.choosing import choose
 from nas.hardware.device_state import pinned
+from nas.hardware.energy import EnergyPredictor, fit_energy
 from nas.hardware.features import network_features
 from nas.hardware.fitting import fit, shape_ranges
 from nas.hardware.identity import check_identity
 from nas.hardware.measure import measure
+from nas.hardware.metering import Metering, choose_meter
 from nas.hardware.newcomer import copy_shipped
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
-from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, read_rows, rows_path, runs_path, write_runs
+from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, read_rows, rows_path, runs_path, with_energy, write_runs
 from nas.hardware.runtimes.loading import load_runtime
 from nas.hardware.session import Measured, Session
 from nas.hardware.transports.base import Transport
@@ -30,7 +32,7 @@ from nas.hardware.transports.local import LocalTransport
 from nas.metrics import Metric
 from nas.target import Target
 
-__all__ = ["Row", "calibrate", "choose", "fit_rows", "measure_model", "network_hash", "read_rows", "rows_path"]
+__all__ = ["Row", "calibrate", "choose", "fit_energy_rows", "fit_rows", "measure_model", "network_hash", "read_rows", "rows_path"]
 
 MIN_NETWORKS = 4
 
@@ -50,6 +52,7 @@ def calibrate(
     on_note: Callable[[str], None] | None = None,
     profile: DeviceProfile | None = None,
     skip_bad: bool = False,
+    metering: Metering | None = None,
 ) -> LatencyPredictor:
     """Measures networks on a device, appends them to the profile's measurements, and fits the target's predictor to all of them.
 
@@ -65,11 +68,14 @@ def calibrate(
         on_note: told what is worth knowing: operators that do not run natively, networks left out, connections made again.
         profile: what the device is checked against; where it is a shipped one, it is copied to `folder` before the first row is written.
         skip_bad: leave out earlier rows that cannot be used, and note them.
+        metering: how energy is measured too, of networks whose rows have none; None for not at all. A meter that fails on the way is
+            noted, and costs energies only.
 
     Raises:
         InputError: fewer than 4 networks, a precision that the runtime there does not run, or a device of another architecture.
         ProfileError: an earlier row that cannot be used, without `skip_bad`.
         TargetError: a run failed. What was measured before is kept.
+        MeterError: the energy meter that was asked for does not work there.
     """
     wanted = {network_hash(blocks): blocks for blocks in networks}
     path = rows_path(folder, target)
@@ -83,10 +89,12 @@ def calibrate(
             note(doubt)
         version = session.version(target.runtime, target.precision)
         rows = [row for row in rows if row.runtime_version == version]
-        missing = {name: blocks for name, blocks in wanted.items() if name not in {row.network for row in rows}}
+        meter = choose_meter(session, metering, note)
+        known = {row.network: row for row in rows}
+        missing = {name: blocks for name, blocks in wanted.items() if name not in known or (meter and known[name].energy_j is None)}
         if missing:
-            save = _saver(folder, target, profile)
-            _measure(session, target, wanted, missing, _anchor(rows, wanted, prior), export, protocol, save, tell, note)
+            job = _Job(session, target, export, protocol, _saver(folder, target, profile), note, metering, meter)
+            _measure(job, wanted, missing, known, _anchor(rows, wanted, prior), tell, folder)
     tell(len(wanted), len(wanted), "fit")
     rows = read_rows(path, target, _quiet if skip_bad else None)
     return fit_rows([row for row in rows if row.runtime_version == version], target, prior)
@@ -101,24 +109,71 @@ def _anchor(rows: Sequence[Row], wanted: Mapping[str, Blocks], prior: LatencyPre
     return sorted(wanted.values(), key=lambda blocks: prior.predict(blocks).value)[len(wanted) // 2]
 
 
-Save = Callable[[str, Blocks, str, Measured], None]
+Save = Callable[[str, Blocks, str, Measured], Row]
 
 
 def _saver(folder: Path, target: Target, profile: DeviceProfile | None) -> Save:
     """Writes a measured network: its hash, its blocks, its anchor's hash, and what was measured."""
 
-    def save(network: str, blocks: Blocks, anchor: str, measured: Measured) -> None:
+    def save(network: str, blocks: Blocks, anchor: str, measured: Measured) -> Row:
         if profile is not None:
             copy_shipped(profile, folder)
         write_runs(runs_path(folder, target, network, measured.version), measured)
-        append_row(rows_path(folder, target), make_row(network, blocks, anchor, target, measured))
+        row = make_row(network, blocks, anchor, target, measured)
+        append_row(rows_path(folder, target), row)
+        return row
 
     return save
 
 
+@dataclasses.dataclass
+class _Job:
+    """What measuring one network takes. `meter` becomes None where it fails on the way."""
+
+    session: Session
+    target: Target
+    export: Export
+    protocol: MeasureProtocol
+    save: Save
+    note: Callable[[str], None]
+    metering: Metering | None
+    meter: str | None
+
+    def latency(self, network: str, blocks: Blocks, model: Path, anchor: Path, anchor_name: str) -> Row | None:
+        """Measures and saves; None where it is left out, which is noted."""
+        job = _job_name(self.target, network, anchor_name, self.protocol)
+        row = None
+        try:
+            measured = self.session.measure(job, model, anchor, self.target, self.protocol)
+            reason = _other_precision(measured.precision, self.target)
+        except DisturbedError as exc:
+            reason = f"{exc}; measuring again later tries it again"
+        if reason:
+            self.note(f"network {network} is left out: {reason}")
+        else:
+            row = self.save(network, blocks, anchor_name, measured)
+        self.session.forget(job, model)
+        return row
+
+    def energy(self, row: Row, model: Path, folder: Path) -> None:
+        """Meters a network that has a row, in a run of its own, and adds it to the row."""
+        if self.meter is None or self.metering is None:
+            return
+        name = f"{self.target.key} {row.network} energy {self.meter} {_digest(self.metering.protocol)}"
+        try:
+            found = self.session.measure_energy(name, model, self.target, self.metering.protocol, self.meter, self.metering.most_w)
+            append_row(rows_path(folder, self.target), with_energy(row, found))
+        except MeterError as exc:
+            self.note(f"energy is not metered any more: {exc}")
+            self.meter = None
+        except DisturbedError as exc:
+            self.note(f"network {row.network} has no energy: {exc}; measuring again later tries it again")
+        self.session.forget(name, model)
+
+
 def _measure(
-    session: Session, target: Target, wanted: Mapping[str, Blocks], missing: Mapping[str, Blocks], anchor_blocks: Blocks,
-    export: Export, protocol: MeasureProtocol, save: Save, tell: Callable[[int, int, str], None], note: Callable[[str], None],
+    job: _Job, wanted: Mapping[str, Blocks], missing: Mapping[str, Blocks], known: Mapping[str, Row], anchor_blocks: Blocks,
+    tell: Callable[[int, int, str], None], folder: Path,
 ) -> None:  # fmt: skip
     """Measures what is missing, each network saved before the next begins."""
     done = len(wanted) - len(missing)
@@ -126,23 +181,15 @@ def _measure(
     name = network_hash(anchor_blocks)
     with tempfile.TemporaryDirectory(prefix="nas-measure-") as temporary:
         anchor = Path(temporary) / "anchor.onnx"
-        export(anchor_blocks, anchor)
-        _check_inspection(session, anchor, target, note)
+        job.export(anchor_blocks, anchor)
+        _check_inspection(job.session, anchor, job.target, job.note)
         for network, blocks in missing.items():
             tell(done, len(wanted), network)
             model = Path(temporary) / f"{network}.onnx"
-            export(blocks, model)
-            job = _job_name(target, network, name, protocol)
-            try:
-                measured = session.measure(job, model, anchor, target, protocol)
-                reason = _other_precision(measured.precision, target)
-            except DisturbedError as exc:
-                reason = f"{exc}; measuring again later tries it again"
-            if reason:
-                note(f"network {network} is left out: {reason}")
-            else:
-                save(network, blocks, name, measured)
-            session.forget(job, model)
+            job.export(blocks, model)
+            row = known.get(network) or job.latency(network, blocks, model, anchor, name)
+            if row is not None:
+                job.energy(row, model, folder)
             model.unlink()
             done += 1
 
@@ -161,8 +208,11 @@ def _other_precision(used: str, target: Target) -> str:
 
 
 def _job_name(target: Target, network: str, anchor: str, protocol: MeasureProtocol) -> str:
-    how = hashlib.sha256(protocol.model_dump_json().encode()).hexdigest()[:8]
-    return f"{target.key} {network} {anchor} {how}"
+    return f"{target.key} {network} {anchor} {_digest(protocol)}"
+
+
+def _digest(protocol: MeasureProtocol | EnergyProtocol) -> str:
+    return hashlib.sha256(protocol.model_dump_json().encode()).hexdigest()[:8]
 
 
 def fit_rows(rows: Sequence[Row], target: Target, prior: LatencyPredictor) -> LatencyPredictor:
@@ -181,6 +231,22 @@ def fit_rows(rows: Sequence[Row], target: Target, prior: LatencyPredictor) -> La
         shape_ranges(networks),
         source=f"{len(rows)} networks measured here with {target.runtime} {rows[0].runtime_version}, {target.threads} thread(s)",
     )
+
+
+def fit_energy_rows(rows: Sequence[Row], target: Target, prior: LatencyPredictor) -> EnergyPredictor | None:
+    """An energy predictor from the rows with joules of the newest one's scope and meter; None where there are too few."""
+    metered = [row for row in rows if row.energy_j is not None]
+    if not metered:
+        return None
+    newest = max(metered, key=lambda row: row.date)
+    same = [row for row in metered if (row.energy_scope, row.energy_meter) == (newest.energy_scope, newest.energy_meter)]
+    if len(same) < MIN_NETWORKS:
+        return None
+    runtime = f"{target.runtime} {newest.runtime_version}, {target.threads} thread(s)"
+    source = f"{len(same)} networks metered with {runtime}, by {newest.energy_meter}: {newest.energy_scope}"
+    energy_j = np.array([row.energy_j for row in same], dtype=np.float64)
+    prior = dataclasses.replace(prior, threads=target.threads, speedup=None)
+    return fit_energy([row.specs() for row in same], energy_j, labels_s(same), prior, newest.energy_scope, newest.energy_meter, source)
 
 
 def measure_model(path: Path, target: Target, protocol: MeasureProtocol) -> Metric:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -86,21 +86,43 @@ class Default(Strict):
     threads: int = Field(ge=1)
 
 
+_BEYOND = 3.0
+"""Times the expected watts that nothing draws: accelerators, displays and a bad estimate together. A guess; `most_w` replaces it."""
+
+
+_VAGUE = 2.0  # spread of watts beyond which they are a guess
+
+
 class Power(Strict):
     """Watts by number of busy cores.
 
     Attributes:
-        scope: what they cover.
+        scope: what they cover; what ends in "net of idle" is 0 at rest.
         watts: by busy cores; 0 is idle. Between two counts they are interpolated.
         spread: x/÷ of the watts; 1 where they were measured.
         assumed: nobody measured this device: watts of its class.
+        most_w: more cannot be drawn; a meter that says more is refused.
     """
 
-    scope: Literal["board"] = "board"
+    scope: str = Field("board", min_length=1)
     watts: dict[int, float] = Field(min_length=2)
     spread: float = Field(1.0, ge=1.0, le=10.0)
     assumed: bool = False
+    most_w: float | None = Field(None, gt=0, allow_inf_nan=False)
     source: str = Field(min_length=1)
+
+    @property
+    def is_net(self) -> bool:
+        """Whether idle is taken away."""
+        return self.scope.endswith("net of idle")
+
+    @property
+    def limit_w(self) -> float | None:
+        """Watts that a meter of the device cannot truly show: `most_w`, else three times the most that the profile expects; None where
+        the watts are a guess by class, which refuses nothing."""
+        if self.most_w is None and self.spread > _VAGUE:
+            return None
+        return self.most_w or _BEYOND * self.spread * max(self.watts.values())
 
     @model_validator(mode="after")
     def _rising(self) -> Power:
@@ -108,7 +130,9 @@ class Power(Strict):
         values = [self.watts[count] for count in counts]
         if counts[0] != 0:
             raise ValueError("watts need an entry for 0 busy cores (idle)")
-        if values[0] <= 0 or values != sorted(values):
+        if self.is_net and values[0] != 0:
+            raise ValueError(f"watts net of idle are 0 for 0 busy cores, got {values[0]}")
+        if values[0 if not self.is_net else 1] <= 0 or values != sorted(values):
             raise ValueError(f"watts must be positive and not fall with busy cores, got {dict(zip(counts, values, strict=True))}")
         return self
 

@@ -71,7 +71,7 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
         "power": assumed_power(cores, arm),
         "unknown": [
             "watts: an assumption by class with a spread of x/÷ 2.5"
-            + ("; a RAPL counter is there but is not read yet" if _RAPL.exists() else ", there is no energy counter"),
+            + ("; nas measure reads the RAPL counter and replaces it" if _RAPL.exists() else ", there is no energy counter"),
             "latency until networks are measured: a roofline from chip facts, band x/÷ 3",
             "governor, temperature and other tenants of the machine while it measures",
         ],

@@ -15,16 +15,21 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from nas.errors import DisturbedError, InputError, ModelFileError, NasError, TargetError
+from nas.errors import DisturbedError, InputError, MeterError, ModelFileError, NasError, TargetError
 from nas.hardware.chip import chip_facts
 from nas.hardware.device_state import memory_bytes, pinned, reset_peak_memory
 from nas.hardware.measure import Machine, measure
+from nas.hardware.measure_energy import measure_energy
+from nas.hardware.meters.base import EnergyMeter
+from nas.hardware.meters.loading import AUTO, meter_names, meter_status, open_meter
 from nas.hardware.runtimes.base import Runtime
 from nas.hardware.runtimes.loading import load_runtime, runtime_names
 
@@ -34,7 +39,8 @@ PROTOCOL = 1
 """Version of the jobs and answers."""
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
-    (DisturbedError, "disturbed"), (TargetError, "target"), (ModelFileError, "model"), (InputError, "input"), (NasError, "target"),
+    (DisturbedError, "disturbed"), (MeterError, "meter"), (TargetError, "target"), (ModelFileError, "model"), (InputError, "input"),
+    (NasError, "target"),
 )  # fmt: skip
 
 Opened = tuple[Callable[[], None], AbstractContextManager[Any]]
@@ -60,12 +66,18 @@ class Jobs:
         home: folder with models/ (put there by the other side) and results/.
         load: gives a runtime by name.
         machine: whose clocks; this one's by default.
+        meter: gives an energy meter that works by name.
     """
 
-    def __init__(self, home: Path, load: Callable[[str], Runtime] = load_runtime, machine: Machine | None = None) -> None:
+    def __init__(
+        self, home: Path, load: Callable[[str], Runtime] = load_runtime, machine: Machine | None = None,
+        meter: Callable[[str], EnergyMeter] = open_meter,
+    ) -> None:  # fmt: skip
         self._home = home
         self._load = load
         self._machine = machine
+        self._open_meter = meter
+        self._meters: dict[str, EnergyMeter] = {}
         self._anchors: dict[tuple[str, str, int], Opened] = {}
         for name in ("models", "results"):
             (home / name).mkdir(parents=True, exist_ok=True)
@@ -74,8 +86,9 @@ class Jobs:
         """The answer to {"id", "op", ...}: {"id", "ok": true, ...}, or {"id", "ok": false, "kind", "message"}. Never raises."""
         name = str(job.get("id", ""))
         try:
-            known = {
-                "facts": self._facts, "runtime": self._runtime, "inspect": self._inspect, "measure": self._kept, "forget": self._forget,
+            known: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+                "facts": self._facts, "runtime": self._runtime, "inspect": self._inspect, "meters": self._list_meters,
+                "measure": partial(self._kept, self._measure), "energy": partial(self._kept, self._energy), "forget": self._forget,
             }  # fmt: skip
             operation = known.get(str(job.get("op")))
             if operation is None:
@@ -96,7 +109,12 @@ class Jobs:
             return {"id": name, "ok": False, "kind": kind, "message": str(exc) or type(exc).__name__}
 
     def close(self) -> None:
-        """Closes the anchors."""
+        """Closes the anchors and the meters."""
+        self._close_anchors()
+        while self._meters:
+            self._meters.popitem()[1].close()
+
+    def _close_anchors(self) -> None:
         while self._anchors:
             self._anchors.popitem()[1][1].__exit__(None, None, None)
 
@@ -114,12 +132,16 @@ class Jobs:
         found = runtime.inspect(self._model(job["model"]), int(job["threads"]))
         return {"version": runtime.version(), "precision": found.precision, "ops": list(found.ops), "foreign": list(found.foreign)}
 
-    def _kept(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def _list_meters(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Every energy meter, and why it does not work where it does not; the named one alone where the job names one."""
+        return {"meters": [asdict(meter_status(spec)) for spec in ([job["meter"]] if "meter" in job else meter_names())]}
+
+    def _kept(self, act: Callable[[Mapping[str, Any]], dict[str, Any]], job: Mapping[str, Any]) -> dict[str, Any]:
         """Measures, or reads what was measured under this id before."""
         path = self._home / "results" / f"{hashlib.sha256(str(job['id']).encode()).hexdigest()[:24]}.json"
         with suppress(OSError, ValueError):
             return {**json.loads(path.read_text(encoding="utf-8")), "kept": True}
-        found = self._measure(job)
+        found = act(job)
         temporary = path.with_suffix(".tmp")
         with suppress(OSError):  # a full disk: the answer still goes out, it just cannot be asked for again
             with temporary.open("w", encoding="utf-8") as handle:
@@ -149,13 +171,34 @@ class Jobs:
             "peak_memory_bytes": max(0, peak - before), "measurement": measured.to_dict(),
         }  # fmt: skip
 
+    def _energy(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """As `_measure`, but joules: a run of its own, so that no meter runs beside a clock."""
+        threads, spec = int(job["threads"]), str(job["meter"])
+        protocol: Any = SimpleNamespace(**job["protocol"])
+        runtime, model = self._load(job["runtime"]), self._model(job["model"])
+        with pinned(threads), runtime.open(model, threads) as run:
+            try:
+                if spec not in self._meters:
+                    self._meters[spec] = self._open_meter(spec)
+                meter = self._meters[spec]
+                name = meter.name if spec == AUTO else spec
+                measured = measure_energy(run, protocol, meter, name, job.get("most_w"), self._machine)
+            except DisturbedError:
+                raise
+            except Exception:
+                # A window may be open, or the meter may be plugged in again: the next network opens it anew.
+                if spec in self._meters:
+                    self._meters.pop(spec).close()
+                raise
+        return {"version": runtime.version(), "energy": measured.to_dict()}
+
     def _anchor(self, job: Mapping[str, Any], runtime: Runtime, threads: int) -> Callable[[], None] | None:
         """The anchor stays open from job to job; another one closes it."""
         if job.get("anchor") is None:
             return None
         key = (str(job["runtime"]), str(job["anchor"]), threads)
         if key not in self._anchors:
-            self.close()
+            self._close_anchors()
             opened = runtime.open(self._model(job["anchor"]), threads)
             self._anchors[key] = (opened.__enter__(), opened)
         return self._anchors[key][0]

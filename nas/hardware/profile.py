@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,8 @@ import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from nas.errors import InputError, ProfileError, UnknownNameError
+from nas.hardware.energy import EnergyModel, PowerTimesLatency
+from nas.hardware.energy_file import load_energy
 from nas.hardware.facts import Chip, Default, Fact, Power, PredictorEntry, PublishedEntry, RuntimeEntry, Sibling, Strict
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import load_predictor
@@ -46,6 +48,8 @@ class DeviceProfile(Strict):
     Attributes:
         like: device of the nearest core that was measured: its predictor is what this one's is made from, where it has none.
         published: latencies of this device, or of its sibling, that give the scale.
+        power: of the whole board, which an impact needs; None where nobody knows it.
+        measured_power: of a part of it that was measured with networks; goes first for the threads that it knows.
         unknown: what is not known, one sentence each.
         folder: where its predictor files and measurements/ are.
     """
@@ -57,7 +61,8 @@ class DeviceProfile(Strict):
     chip: Chip
     runtimes: dict[str, RuntimeEntry] = Field(min_length=1)
     default: Default
-    power: Power
+    power: Power | None = None
+    measured_power: Power | None = None
     predictors: tuple[PredictorEntry, ...] = ()
     like: str | None = None
     published: tuple[PublishedEntry, ...] = ()
@@ -140,6 +145,29 @@ class DeviceProfile(Strict):
         """
         own = self.predictor_path(target)
         return load_predictor(own) if target.device == self.name and own.is_file() else self.prior(target)
+
+    def energy_path(self, target: Target) -> Path:
+        """Where the energy predictor fitted to this target's own measurements is, or would be."""
+        return self.folder / f"energy-{target.runtime}-{target.precision}-{target.threads}t.json"
+
+    def energy_model(self, target: Target, together_with: Sequence[Target] = ()) -> EnergyModel | None:
+        """The best energy model there is: of the target's own measured joules, else watts times latency; None without power data.
+
+        Args:
+            together_with: other targets of the same device whose joules are compared with these: all of them get one scope.
+
+        Raises:
+            ProfileError: a file that does not hold together.
+        """
+        targets = (target, *together_with)
+        if all(self.energy_path(each).is_file() for each in targets):
+            found = [load_energy(self.energy_path(each)) for each in targets]
+            if len({each.scope for each in found}) == 1:
+                return found[0]
+        measured = self.measured_power
+        is_known = measured is not None and all(1 <= each.threads <= max(measured.watts) for each in targets)
+        power = measured if is_known else self.power
+        return None if power is None else PowerTimesLatency(power, target.threads, target.precision)
 
     def prior(self, target: Target) -> LatencyPredictor:
         """What is known without own measurements, and what a fit to them is pulled toward: the profile's predictor, else the nearest

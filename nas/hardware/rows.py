@@ -9,99 +9,34 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import datetime as dt
-import hashlib
 import io
-import json
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.architecture import BlockSpec
 from nas.errors import ProfileError, SpaceError
 from nas.files import write_atomic, write_atomic_with
+from nas.hardware.row import Row, check_row, make_row, network_hash, with_energy
 from nas.hardware.session import Measured
 from nas.target import Target
 
-__all__ = ["Row", "append_row", "labels_s", "make_row", "network_hash", "newest_rows", "read_rows", "rows_path", "runs_path", "write_runs"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A measured network: one line of the summary.
-
-    Attributes:
-        network: hash of the blocks.
-        ratio: latency over the anchor's, median over the windows.
-        anchor: hash of the anchor network.
-        anchor_s: the anchor's median beside this network, seconds.
-        median_s, iqr_s, p90_s, p99_s: of the raw runs.
-        windows_s: median of each window, seconds, joined by blanks.
-        blocks: the network as JSON, so that the file stands alone.
-        target: key of the target; empty in files of older versions.
-        precision: that the network really ran in.
-        peak_memory_bytes: resident memory that the session added at most; 0 where the device does not tell.
-        cores: that it was pinned to, joined by blanks.
-        governor, clock_hz, temperature_c: of the device before the first window; temperature_after_c after the last.
-        rejected: windows that were disturbed and repeated.
-        foreign: operators that did not run natively, joined by commas.
-    """
-
-    network: str
-    ratio: float
-    anchor: str
-    anchor_s: float
-    median_s: float
-    iqr_s: float
-    p90_s: float
-    p99_s: float
-    runs: int
-    windows_s: str
-    warning: str
-    runtime_version: str
-    date: str
-    blocks: str
-    target: str = ""
-    precision: str = ""
-    peak_memory_bytes: int = 0
-    cores: str = ""
-    governor: str = ""
-    clock_hz: float | None = None
-    temperature_c: float | None = None
-    temperature_after_c: float | None = None
-    rejected: int = 0
-    foreign: str = ""
-
-    def specs(self) -> tuple[BlockSpec, ...]:
-        """The network.
-
-        Raises:
-            ValueError: `blocks` is no JSON list of blocks; SpaceError is one.
-        """
-        blocks = json.loads(self.blocks)
-        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            raise ValueError(f"blocks must be a JSON list of blocks, got {self.blocks[:60]}")
-        return tuple(BlockSpec.from_dict(block) for block in blocks)
-
-
-def _blocks_json(blocks: Sequence[BlockSpec]) -> str:
-    """The fields that differ from their defaults, as compact JSON."""
-    fields = dataclasses.fields(BlockSpec)
-    return json.dumps(
-        [{f.name: getattr(block, f.name) for f in fields if getattr(block, f.name) != f.default} for block in blocks],
-        separators=(",", ":"),
-    )
-
-
-def network_hash(blocks: Sequence[BlockSpec]) -> str:
-    """First 12 hex digits of the SHA-256 of the blocks."""
-    return hashlib.sha256(_blocks_json(blocks).encode()).hexdigest()[:12]
+__all__ = [
+    "Row",
+    "append_row",
+    "labels_s",
+    "make_row",
+    "network_hash",
+    "newest_rows",
+    "read_rows",
+    "rows_path",
+    "runs_path",
+    "with_energy",
+    "write_runs",
+]
 
 
 def rows_path(folder: Path, target: Target) -> Path:
@@ -114,39 +49,6 @@ def runs_path(folder: Path, target: Target, network: str, version: str) -> Path:
     return rows_path(folder, target).with_suffix(".runs") / f"{network}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', version)}.npz"
 
 
-def make_row(name: str, blocks: Sequence[BlockSpec], anchor: str, target: Target, measured: Measured) -> Row:
-    """The summary of a measurement."""
-    measurement = measured.measurement
-    before, after = measurement.states
-    return Row(
-        network=name,
-        ratio=measurement.latency_s(1.0),
-        anchor=anchor,
-        anchor_s=measurement.anchor_s or 0.0,
-        median_s=measurement.median_s,
-        iqr_s=measurement.iqr_s,
-        p90_s=measurement.p90_s,
-        p99_s=measurement.p99_s,
-        runs=len(measurement.samples_s),
-        windows_s=" ".join(f"{np.median(window):.6g}" for window in measurement.windows_s),
-        warning=measurement.warning,
-        runtime_version=measured.version,
-        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        blocks=_blocks_json(blocks),
-        target=target.key,
-        precision=measured.precision,
-        peak_memory_bytes=measured.peak_memory_bytes,
-        cores=" ".join(map(str, measured.cores)),
-        governor=before.governor,
-        clock_hz=before.clock_hz,
-        temperature_c=before.temperature_c,
-        temperature_after_c=after.temperature_c,
-        rejected=len(measurement.rejected),
-        foreign=", ".join(measured.foreign),
-    )
-
-
-_MOST_RATIO = 1e6  # of two networks' latencies: more is a slip of the pen
 _READERS: dict[str, Callable[[str], object]] = {
     "float": float, "int": int, "str": str, "float | None": lambda text: float(text) if text else None,
 }  # fmt: skip
@@ -169,7 +71,7 @@ def read_rows(path: Path, target: Target | None = None, on_bad: Callable[[str], 
             row = _row(record)
             foreign = target is not None and row.target not in ("", target.key)
             if not foreign:
-                _check(row, target)
+                check_row(row, target)
                 _check_once(row, number, lines)
         except (TypeError, ValueError, SpaceError) as exc:
             if on_bad is None:
@@ -227,24 +129,6 @@ def _row(record: Record) -> Row:
         raise ValueError(f"{len(record)} values, and another number of columns: as many values are needed")
     types = {f.name: str(f.type) for f in dataclasses.fields(Row)}
     return Row(**{name: _READERS[types[name]](value) for name, value in record.items()})  # type: ignore[arg-type]
-
-
-def _check(row: Row, target: Target | None) -> None:
-    for name in ("ratio", "anchor_s", "median_s", "p90_s", "p99_s"):
-        value = getattr(row, name)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be more than zero, got {value}")
-    for name, least in (("iqr_s", 0), ("runs", 1), ("peak_memory_bytes", 0), ("rejected", 0)):
-        value = getattr(row, name)
-        if not (math.isfinite(value) and value >= least):
-            raise ValueError(f"{name} must be at least {least}, got {value}")
-    if not 1 / _MOST_RATIO <= row.ratio <= _MOST_RATIO:
-        raise ValueError(f"ratio must be {1 / _MOST_RATIO:g} to {_MOST_RATIO:g} times the anchor, got {row.ratio}")
-    if target is not None and row.precision not in ("", target.precision):
-        raise ValueError(f"it ran in {row.precision}, not in {target.precision}")
-    dt.datetime.fromisoformat(row.date)
-    if network_hash(row.specs()) != row.network:
-        raise ValueError(f"the blocks are not those of network {row.network}")
 
 
 def _check_once(row: Row, number: int, lines: dict[tuple[str, str], int]) -> None:

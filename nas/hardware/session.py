@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nas import plugins
-from nas.config import MeasureProtocol
-from nas.errors import DisturbedError, InputError, LinkLostError, ModelFileError, TargetError, UnknownNameError
+from nas.config import EnergyProtocol, MeasureProtocol
+from nas.errors import DisturbedError, InputError, LinkLostError, MeterError, ModelFileError, TargetError, UnknownNameError
 from nas.hardware.jobs import PROTOCOL
+from nas.hardware.measure_energy import EnergyMeasurement
 from nas.hardware.measurement import Measurement
 from nas.hardware.runtimes.base import Inspection
 from nas.hardware.transports.base import Transport
@@ -22,7 +23,8 @@ __all__ = ["Measured", "Patience", "Session", "open_transport"]
 
 _ANSWER_S = 900.0
 _KINDS: Mapping[str, type[InputError] | type[TargetError]] = {
-    "disturbed": DisturbedError, "model": ModelFileError, "input": InputError, "target": TargetError, "internal": TargetError,
+    "disturbed": DisturbedError, "meter": MeterError, "model": ModelFileError, "input": InputError,
+    "target": TargetError, "internal": TargetError,
 }  # fmt: skip
 
 
@@ -169,6 +171,38 @@ class Session:
             Measurement.from_dict(answer["measurement"]), str(answer["version"]), str(answer["precision"]), tuple(answer["foreign"]),
             tuple(answer["cores"]), int(answer["peak_memory_bytes"]),
         )  # fmt: skip
+
+    def meters(self, spec: str | None = None) -> list[Mapping[str, Any]]:
+        """The energy meters there, see `nas.hardware.meters.loading.MeterStatus`; one by name and argument, or all.
+
+        Raises:
+            InputError: there is no meter of that name.
+        """
+        job = {"op": "meters"} if spec is None else {"op": "meters", "meter": spec}
+        found: list[Mapping[str, Any]] = self._ask({"id": f"meters {spec or ''}", **job})["meters"]
+        return found
+
+    def measure_energy(
+        self, name: str, model: Path, target: Target, protocol: EnergyProtocol, meter: str, most_w: float | None
+    ) -> EnergyMeasurement:
+        """Energy of a model there, in a run of its own.
+
+        Args:
+            name: of the job, as for `measure`.
+            meter: name of an energy meter, with its argument.
+            most_w: watts that the device cannot draw.
+
+        Raises:
+            MeterError: the meter does not work, or died.
+            DisturbedError: what it said does not count.
+        """
+        job = {
+            "id": name, "op": "energy", "runtime": target.runtime, "threads": target.threads, "model": self.place(model),
+            "meter": meter, "most_w": most_w, "protocol": protocol.model_dump(mode="json"),
+        }  # fmt: skip
+        answer = self._ask(job)
+        self._unsaved.add(name)
+        return EnergyMeasurement.from_dict(answer["energy"])
 
     def forget(self, name: str, model: Path) -> None:
         """The answer is safe here: the device may drop it, and the model."""

@@ -58,6 +58,8 @@ def flat_row(candidate: Candidate) -> dict[str, Cell]:
         row[name] = None if metric is None else metric.value
         for part in ("std", "low", "high", "source"):
             row[f"{name}_{part}"] = None if metric is None else getattr(metric, part)
+        if UNITS[name] == "J":
+            row[f"{name}_scope"] = None if metric is None else metric.scope
     row.update({f"gene_{name}": value for name, value in candidate.arch.genes})
     return row
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from nas.target import Target
 
 __all__ = ["FleetScorer", "Joint", "fleet_name"]
 
+T = TypeVar("T")
 Joint = Literal["worst", "mean"]
 JOINED = ("latency_s", "energy_j")
 """Metrics that depend on the device; the others are those of the network."""
@@ -47,20 +48,21 @@ class FleetScorer(BaseScorer):
             fleet_name(joint), _joined([t.runtime for t in targets]), _joined([t.runtime_version for t in targets]), targets[0].precision,
             max(t.threads for t in targets),
         )  # fmt: skip
-        super().__init__(members[0].space, target, max(member.half_width for member in members), digest)
+        half_width, knows_energy = max(member.half_width for member in members), all(member.knows_energy for member in members)
+        super().__init__(members[0].space, target, half_width, digest, knows_energy=knows_energy)
         self.members, self.joint = tuple(members), joint
 
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
         """See `BaseScorer.metrics`. The ends of a band are the worst or mean of the devices' ends: wider than needed where their errors
         are not the same."""
         found = [member.metrics(arch) for member in self.members]
-        return {**found[0], **{name: self._metric([each[name] for each in found]) for name in JOINED}}
+        return {**_shared(found), **{name: self._metric([each[name] for each in found]) for name in _known(found)}}
 
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """See `BaseScorer.values`."""
         found = [member.values(rows) for member in self.members]
         over = np.max if self.joint == "worst" else np.mean
-        return {**found[0], **{name: over([each[name] for each in found], axis=0) for name in JOINED}}
+        return {**_shared(found), **{name: over([each[name] for each in found], axis=0) for name in _known(found)}}
 
     def words(self, arch: Architecture) -> str:
         """The latency on each device."""
@@ -76,6 +78,16 @@ class FleetScorer(BaseScorer):
 
     def _over(self, values: Sequence[float]) -> float:
         return max(values) if self.joint == "worst" else math.fsum(values) / len(values)
+
+
+def _known(found: Sequence[Mapping[str, object]]) -> list[str]:
+    """Which of the metrics that depend on the device all devices have."""
+    return [name for name in JOINED if all(name in each for each in found)]
+
+
+def _shared(found: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    """What is the same on all devices."""
+    return {name: value for name, value in found[0].items() if name not in JOINED}
 
 
 def _joined(names: Sequence[str]) -> str:

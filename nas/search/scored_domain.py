@@ -56,9 +56,14 @@ class ScoredDomain:
         return self._space.canonical_rows(rows)
 
     def violation(self, rows: Rows) -> Array:
-        """Largest excess over a bound, as a share of the bound."""
-        worst = np.zeros(len(rows))
-        values = self._values(rows) if self._constraints else {}
+        """Largest excess over a bound, as a share of the bound; on the target where that is the least."""
+        if not self._constraints:
+            return np.zeros(len(rows))
+        every = [self._values(rows), *(each.values(rows) for each in self._scorer.others)]
+        return np.asarray(np.min([self._excess(values, len(rows)) for values in every], axis=0))
+
+    def _excess(self, values: Mapping[str, Array], count: int) -> Array:
+        worst = np.zeros(count)
         for constraint in self._constraints:
             excess = values[constraint.metric] / constraint.bound - 1.0
             worst = np.maximum(worst, excess if constraint.kind == "max" else -excess)

@@ -1,4 +1,4 @@
-"""What is known of an architecture before its accuracy: counts, predicted latency, modelled energy; and which constraints it meets."""
+"""What is known of an architecture before its accuracy: counts, predicted latency and energy; and which constraints it meets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from nas.architecture import Architecture
 from nas.cost import count, count_rows
 from nas.errors import InfeasibleError
-from nas.hardware.energy import modelled_energy
+from nas.hardware.energy import EnergyModel, FoldedEnergy
 from nas.hardware.predictor import BlockTable, LatencyPredictor
 from nas.hardware.predictor_file import predictor_to_dict
-from nas.hardware.profile import Power
 from nas.metrics import Constraint, Metric
 from nas.space import SearchSpace
 from nas.target import Target
@@ -67,14 +66,24 @@ class BaseScorer(ABC):
         target: what candidates are said to run on.
         half_width: of the 90 % band of predicted latency, as a share.
         digest: of what the figures come from; another one means that what was told to a study is not comparable any more.
+        knows_energy: whether it is among the metrics.
+        others: scorers of other targets of the device, with the same metrics: a constraint is met where one of them all meets it.
     """
 
-    def __init__(self, space: SearchSpace, target: Target, half_width: float, digest: str) -> None:
+    def __init__(
+        self, space: SearchSpace, target: Target, half_width: float, digest: str, *, knows_energy: bool, others: Sequence[BaseScorer] = ()
+    ) -> None:
         self.space, self.target, self.half_width, self.digest = space, target, half_width, digest
+        self.knows_energy, self.others = knows_energy, tuple(others)
+
+    @property
+    def all(self) -> tuple[BaseScorer, ...]:
+        """This one and the others."""
+        return (self, *self.others)
 
     @abstractmethod
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
-        """Counted, predicted and modelled metrics of one architecture."""
+        """Counted and predicted metrics of one architecture; energy where it is known."""
 
     @abstractmethod
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
@@ -85,8 +94,10 @@ class BaseScorer(ABC):
         return ""
 
     def meets(self, rows: Rows, constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
-        """Which rows meet every constraint on a metric that is known before accuracy."""
-        return self.within(self.values(rows) if constraints else {}, len(rows), constraints)
+        """Which rows meet every constraint on a metric that is known before accuracy, on one target at least."""
+        if not constraints:
+            return np.ones(len(rows), dtype=np.bool_)
+        return np.asarray(np.any([self.within(each.values(rows), len(rows), constraints) for each in self.all], axis=0))
 
     @staticmethod
     def within(values: Mapping[str, NDArray[np.float64]], count: int, constraints: Sequence[Constraint]) -> NDArray[np.bool_]:
@@ -163,33 +174,42 @@ class BaseScorer(ABC):
 
 
 class Scorer(BaseScorer):
-    """One device: its predictor gives latency, its watts give energy."""
+    """One device: its predictors give latency and energy.
 
-    def __init__(self, space: SearchSpace, target: Target, predictor: LatencyPredictor, power: Power) -> None:
+    Args:
+        energy: None where the device has no power data: then no energy is among the metrics.
+    """
+
+    def __init__(
+        self, space: SearchSpace, target: Target, predictor: LatencyPredictor, energy: EnergyModel | None, others: Sequence[BaseScorer] = ()
+    ) -> None:
         text = json.dumps(predictor_to_dict(predictor), sort_keys=True)
-        super().__init__(space, target, predictor.half_width, hashlib.sha256(text.encode()).hexdigest()[:12])
-        self.predictor, self.power = predictor, power
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        super().__init__(space, target, predictor.half_width, digest, knows_energy=energy is not None, others=others)
+        self.predictor, self.energy = predictor, energy
 
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
         """See `BaseScorer.metrics`."""
         blocks = self.space.decode(arch)
         latency = self.predictor.predict(blocks, self.target.threads)
-        return {
-            **count(blocks, self.target.precision).metrics(),
-            "latency_s": latency,
-            "energy_j": modelled_energy(latency, self.power, self.target.threads),
-        }
+        found = {**count(blocks, self.target.precision).metrics(), "latency_s": latency}
+        return found if self.energy is None else {**found, "energy_j": self.energy.predict(blocks, latency)}
 
     @cached_property
     def _table(self) -> BlockTable:
         return self.predictor.fold(self.space.blocks)
+
+    @cached_property
+    def _folded_energy(self) -> FoldedEnergy | None:
+        return None if self.energy is None else self.energy.fold(self.space.blocks)
 
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """See `BaseScorer.values`."""
         index = self.space.block_index(rows)
         found = count_rows(self.space.blocks, index, self.target.precision)
         latency = self._table.rows(index, self.target.threads)[0]
-        return {**found, "latency_s": latency, "energy_j": self.power.at(self.target.threads) * latency}
+        found["latency_s"] = latency
+        return found if self._folded_energy is None else {**found, "energy_j": self._folded_energy(index, latency)}
 
 
 class _Pool:
@@ -202,12 +222,12 @@ class _Pool:
         self.ranges: dict[str, tuple[float, float]] = {}
 
     def add(self, rows: Rows) -> None:
-        values = self._scorer.values(rows)
-        mask = self._scorer.within(values, len(rows), self._constraints)
+        every = [each.values(rows) for each in self._scorer.all]
+        mask = np.any([self._scorer.within(values, len(rows), self._constraints) for values in every], axis=0)
         self.scored, self.feasible = self.scored + len(rows), self.feasible + int(mask.sum())
         if sum(map(len, self.rows)) < KEPT:
             self.rows.append(rows[mask])
-        for name, found in values.items():
+        for name, found in ((name, found) for values in every for name, found in values.items()):
             low, high = self.ranges.get(name, (np.inf, -np.inf))
             self.ranges[name] = (min(low, float(found.min())), max(high, float(found.max())))
 

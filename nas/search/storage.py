@@ -35,12 +35,14 @@ __all__ = [
     "ask",
     "candidates_of",
     "carry_over",
+    "cost",
     "database_of",
     "driving",
     "evaluated",
     "fail",
     "finalist",
     "find_study",
+    "keep_cost",
     "keep_finalist",
     "keep_lease",
     "latest_round",
@@ -153,6 +155,17 @@ def spend(study: Study, seconds: float) -> float:
     total = spent(study) + seconds
     study.set_user_attr("seconds", total)
     return total
+
+
+def cost(study: Study) -> dict[str, float | str]:
+    """What runs of this study cost, as its record says it (`nas.report.footprint`); empty where nobody counted."""
+    found: dict[str, float | str] = study.user_attrs.get("cost", {})
+    return dict(found)
+
+
+def keep_cost(study: Study, record: Mapping[str, float | str]) -> None:
+    """Replaces `cost`."""
+    study.set_user_attr("cost", dict(record))
 
 
 def finalist(study: Study, candidate: Candidate) -> Finalist | None:

@@ -317,7 +317,7 @@ def test_options_and_configuration_have_the_same_defaults() -> None:
     defaults = {name: field.default for name, field in SearchConfig.model_fields.items()}
     ours = {option.name: option.default for option in search.params if option.default is not None}
     assert {name: value for name, value in ours.items() if name in defaults and name not in ("data", "study")} == {
-        name: defaults[name] for name in ("evaluator", "sampler", "finalists", "verify", "workers", "seed")
+        name: defaults[name] for name in ("evaluator", "sampler", "finalists", "verify", "grid", "workers", "seed")
     }
     trials = next(option for option in search.params if option.name == "trials")
     assert trials.show_default == str(defaults["trials"])

@@ -47,3 +47,4 @@ class FakeMachine(Machine):
 
     def wait(self, seconds: float) -> None:
         self.waited_s.append(seconds)
+        self.clock.now_ns += round(seconds * 1e9)

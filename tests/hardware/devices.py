@@ -10,6 +10,8 @@ from typing import Any
 
 from nas.errors import LinkLostError, TargetError
 from nas.hardware.jobs import PROTOCOL, Jobs
+from nas.hardware.meters import EnergyMeter
+from nas.hardware.meters.loading import open_meter
 from nas.hardware.runtimes import Inspection
 from tests.hardware.clocks import FakeClock, FakeMachine
 
@@ -64,6 +66,7 @@ class FakeTransport:
         self.connections = 0
         self.closed = 0
         self.kept = False
+        self.meter: Callable[[str], EnergyMeter] = open_meter
         self._jobs: Jobs | None = None
 
     def connect(self) -> Mapping[str, Any]:
@@ -71,7 +74,7 @@ class FakeTransport:
             self.away -= 1
             raise LinkLostError("the board does not answer")
         self.connections += 1
-        self._jobs = Jobs(self.home, lambda name: self.board, self.machine)
+        self._jobs = Jobs(self.home, lambda name: self.board, self.machine, self.meter)
         fake = {"version": self.board.release, "precisions": ["fp32"]}
         return {"id": "hello", "ok": True, "protocol": PROTOCOL, "runtimes": {"fake": fake}}
 

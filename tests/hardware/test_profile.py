@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from nas.errors import InputError, ProfileError, UnknownNameError
-from nas.hardware.energy import modelled_energy
 from nas.hardware.profile import Power, load_profile, parse_profile, profile_names
-from nas.metrics import Metric
 from nas.resources import data_root
 
 
@@ -28,6 +26,7 @@ def test_every_profile_can_be_used(name: str) -> None:
     predictor = profile.predictor(target)
     assert profile.name == target.device == name
     assert predictor.thread_counts()
+    assert profile.power is not None
     assert profile.power.at(target.threads) > 0
     assert profile.unknown, "no device is known wholly"
     for runtime, entry in profile.runtimes.items():
@@ -139,10 +138,3 @@ def test_the_predictor_of_own_measurements_comes_first(tmp_path: Path) -> None:
 def test_watts_are_interpolated() -> None:
     power = Power(watts={0: 2.7, 4: 6.4}, source="made up")
     assert [round(power.at(count), 3) for count in (0, 1, 2, 4, 9)] == [2.7, 3.625, 4.55, 6.4, 6.4]
-
-
-def test_energy_is_watts_times_seconds_and_says_so() -> None:
-    power = Power(watts={0: 1.0, 4: 5.0}, spread=2.0, assumed=True, source="made up")
-    energy = modelled_energy(Metric(0.1, "s", "predicted", low=0.08, high=0.12), power, 2)
-    assert energy.to_dict() == pytest.approx({"value": 0.3, "low": 0.12, "high": 0.72, "unit": "J", "scope": "board", "source": "modelled"})
-    assert modelled_energy(Metric(0.1, "s", "measured"), power, 4).value == pytest.approx(0.5)

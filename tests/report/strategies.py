@@ -28,7 +28,7 @@ def metrics(draw: st.DrawFn, unit: str) -> Metric:
         std=draw(st.none() | st.floats(0, 1e9)),
         low=band[0],
         high=band[1],
-        scope=draw(st.none() | words),
+        scope=draw(words.filter(bool) if unit == "J" else st.none() | words),
     )
 
 

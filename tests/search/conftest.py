@@ -23,7 +23,7 @@ def scorer_of() -> Callable[..., Scorer]:
     def make(space: SearchSpace, device: str = "raspberrypi4", threads: int = 1) -> Scorer:
         profile = load_profile(device)
         target = profile.target(threads=threads)
-        return Scorer(space, target, profile.predictor(target), profile.power)
+        return Scorer(space, target, profile.predictor(target), profile.energy_model(target))
 
     return make
 

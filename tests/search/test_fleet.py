@@ -21,7 +21,7 @@ def members() -> list[Scorer]:
     for name in BOARDS:
         profile = load_profile(name)
         target = profile.target()
-        found.append(Scorer(space, target, profile.predictor(target), profile.power))
+        found.append(Scorer(space, target, profile.predictor(target), profile.energy_model(target, [])))
     return found
 
 

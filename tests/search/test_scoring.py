@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nas.errors import InfeasibleError
+from nas.hardware.energy import PowerTimesLatency
 from nas.metrics import UNITS, Constraint
 from nas.search.scoring import Rows, Scorer
 from nas.space import SearchSpace, space_names
@@ -49,7 +50,8 @@ def test_values_are_those_of_metrics(scorer_of: Callable[..., Scorer], name: str
             assert values[metric][number] == pytest.approx(metrics[metric].value, rel=1e-9)
             assert metrics[metric].unit == UNITS[metric]
     assert {m.source for m in metrics.values()} == {"counted", "predicted", "modelled"}
-    assert metrics["energy_j"].value == pytest.approx(scorer.power.at(threads) * metrics["latency_s"].value)
+    assert isinstance(scorer.energy, PowerTimesLatency)
+    assert metrics["energy_j"].value == pytest.approx(scorer.energy.power.at(threads) * metrics["latency_s"].value)
 
 
 def test_constraints_are_met_by_those_that_meet_them(scorer_of: Callable[..., Scorer]) -> None:

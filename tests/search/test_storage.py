@@ -45,6 +45,13 @@ def tell(study: storage.Study, accuracy: float) -> Candidate:
     return candidate
 
 
+def test_what_a_search_cost_is_kept_with_it(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    assert storage.cost(study) == {}
+    storage.keep_cost(study, {"cost_kwh": 0.5, "cost_scope": "this machine"})
+    assert storage.cost(open_it(tmp_path)) == {"cost_kwh": 0.5, "cost_scope": "this machine"}
+
+
 def test_what_was_told_is_read_back(tmp_path: Path) -> None:
     study = open_it(tmp_path)
     told = [tell(study, 0.9), tell(study, 0.8)]

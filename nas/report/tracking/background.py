@@ -17,6 +17,8 @@ __all__ = ["Background", "Patience"]
 PAUSE_S = 2.0
 """Shortest time between two sendings: points in between go together."""
 LONGEST_PAUSE_S = 60.0
+RACES = 3
+"""Times that the last sending to a database is tried again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Background:
         return self._error
 
     def _run(self) -> None:
-        pause_s = PAUSE_S
+        pause_s, races = PAUSE_S, 0
         while self._next():
             try:
                 self._send()
@@ -93,7 +95,11 @@ class Background:
                     return
                 with self._changed:
                     if self._closing:
-                        return
+                        if self._connection.is_server or races >= RACES:
+                            return
+                        races += 1  # a database of this machine: another process wrote the same at the same moment
+                        self._wanted = True
+                        continue
                     self._wanted = True
                     self._changed.wait_for(lambda: self._closing, pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,0 +1,133 @@
+"""nas impact: what a choice costs in electricity, CO2 and battery life."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.options import JsonOption, RunsOption, StudyArgument, emit
+from nas.cli.results import DeviceChoice
+from nas.errors import InputError
+
+if TYPE_CHECKING:
+    from nas.hardware.profile import DeviceProfile
+    from nas.impact import Band, Impact, Use
+    from nas.report.front import CandidateRecord, FrontRecord
+
+__all__ = ["register"]
+
+
+def impact(
+    runs: RunsOption,
+    study: StudyArgument = None,
+    inferences_per_day: Annotated[
+        float, typer.Option("--inferences-per-day", metavar="N", help="Of all devices together, e.g. 1e6.")
+    ] = 1e6,
+    grid: Annotated[
+        str, typer.Option(metavar="CODE", help="Country of the electricity, ISO 3166: FR, DEU; WORLD for the average.")
+    ] = "WORLD",
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Reference name, architecture .json or .onnx to compare with.", show_default="mobilenet_v2"),
+    ] = None,
+    battery: Annotated[
+        float | None,
+        typer.Option("--battery", metavar="WH", help="Capacity of a battery, Wh, that each day's inferences drain.", show_default=False),
+    ] = None,
+    candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
+    device: DeviceChoice = None,
+    as_json: JsonOption = False,
+) -> None:
+    """kWh, CO2 and battery life of a study's choices in use.
+
+    Of its finalists, or of its front where it has none yet, against a baseline on the same target.
+
+    Example: nas impact --inferences-per-day 1e6 --grid FR --battery 40
+    """
+    from nas.cli.results import find_candidate
+    from nas.hardware.profile import load_profile
+    from nas.impact import EMBODIED, Use, impact_of
+    from nas.report.grid import load_grid
+    from nas.report.record import read_front, study_folder
+
+    use = Use(inferences_per_day, load_grid(grid), battery)
+    record = read_front(study_folder(runs, study), device)
+    profile = load_profile(record.device)
+    chosen = [find_candidate(record, candidate)] if candidate is not None else list(record.finalists or record.front)
+    known = [each for each in chosen if "energy_j" in each.candidate.metrics]
+    if not known:
+        raise InputError(f"the energy of study {record.study} is not known: the profile of {record.device} has no power data")
+    found = [
+        impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
+    ]
+    compared, note = _baseline(record, known[0], baseline or "mobilenet_v2", use, profile)
+    notes = [EMBODIED, *note, *_notes(found, use)]
+    if as_json:
+        emit({
+            "schema": 1, "study": record.study, "device": record.device, "inferences_per_day": use.inferences_per_day,
+            "battery_wh": use.battery_wh, "grid": use.grid.to_dict(), "impacts": [each.to_dict() for each in found],
+            "baseline": None if compared is None else compared.to_dict(), "notes": notes,
+        })  # fmt: skip
+        return
+    _print(found, compared, use, notes)
+
+
+def _baseline(record: FrontRecord, like: CandidateRecord, model: str, use: Use, profile: DeviceProfile) -> tuple[Impact | None, list[str]]:
+    """The baseline on the target of a candidate, and what to say of it; none where its energy is not known."""
+    from nas.impact import impact_of
+    from nas.prediction import network_of, predict_network
+
+    target = like.candidate.target
+    found = predict_network(network_of(model), record.device, target.runtime, target.precision, target.threads)
+    energy = found.metrics.get("energy_j")
+    if energy is None:
+        return None, [f"the energy of the baseline {model} is not known"]
+    first = f"baseline {model} at its own resolution, {target.key}"
+    notes = [first if found.in_range else f"{first}; it is unlike what was measured, its band is wide"]
+    if energy.scope != like.candidate.metrics["energy_j"].scope:
+        notes.append(f"joules of the baseline are of {energy.scope}, those of the study of {like.candidate.metrics['energy_j'].scope}")
+    return impact_of(model, energy, found.metrics["latency_s"], use, profile.power), notes
+
+
+def _notes(found: list[Impact], use: Use) -> list[str]:
+    """Where the joules and the grid are from, and what one device cannot do."""
+    kinds = sorted({f"{each.energy.source}, {each.energy.scope}" for each in found})
+    notes = [f"energy: {'; '.join(kinds)}"]
+    if any(str(each.energy.scope).endswith("net of idle") for each in found):
+        notes.append("what the rest of the board draws is in none of the kWh")
+    notes.append(f"grid: {use.grid.name} {use.grid.year}, {1e3 * use.grid.kg_per_kwh:.3g} g CO2e/kWh   [{use.grid.source}]")
+    most = max(each.busy_share for each in found)
+    if most > 1:
+        notes.append(f"one device cannot do so many: at least {most:.3g} are needed")
+    return notes
+
+
+def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[str]) -> None:
+    from nas.cli.show import Column, print_table
+
+    columns = [Column("candidate"), Column("mJ", right=True), Column("kWh a year", right=True), Column("kg CO2e a year", right=True)]
+    if compared is not None:
+        columns.append(Column("of baseline", right=True, rank=1))
+    if use.battery_wh is not None:
+        columns += [Column(f"days on {use.battery_wh:g} Wh", right=True, rank=2), Column("always on", right=True, rank=3)]
+    rows = []
+    for each in [*found, *([compared] if compared is not None else [])]:
+        row = [each.name, f"{1e3 * each.energy.value:.3g}", _text(each.kwh_year), _text(each.co2e_kg_year)]
+        if compared is not None:
+            row.append(f"{each.energy.value / compared.energy.value:.1%}")
+        if use.battery_wh is not None:
+            row += [_text(each.battery_days), _text(each.battery_always_on_days)]
+        rows.append(row)
+    print_table(columns, rows, all_of_it="nas impact --json")
+    for note in notes:
+        typer.echo(note)
+
+
+def _text(band: Band | None) -> str:
+    return "unknown" if band is None else f"{band.value:.3g} ({band.low:.3g} to {band.high:.3g})"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(impact)

@@ -1,0 +1,132 @@
+"""What an inference's energy comes to: kWh and CO2 equivalent of a year, battery life, and the same of a baseline.
+
+Operation only: what making, transporting and scrapping the device costs (its embodied footprint) is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nas.errors import InputError
+from nas.hardware.facts import Power
+from nas.metrics import Metric
+from nas.report.grid import Grid
+
+__all__ = ["EMBODIED", "Band", "Impact", "Use", "impact_of"]
+
+EMBODIED = "operation only: the embodied footprint of making and scrapping the device is left out"
+DAYS = 365.25
+_J_PER_KWH = 3.6e6
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A figure with its 90 % band."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> Band:
+        return Band(self.value * factor, self.low * factor, self.high * factor)
+
+    def to_dict(self, unit: str, scope: str, source: str) -> dict[str, float | str]:
+        """With what the joules behind it cover and where they are from."""
+        return {"value": self.value, "low": self.low, "high": self.high, "unit": unit, "scope": scope, "source": source}
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How a network is used.
+
+    Attributes:
+        inferences_per_day: of all devices together.
+        grid: where the electricity is from.
+        battery_wh: capacity of a battery that has to last; None for mains.
+    """
+
+    inferences_per_day: float
+    grid: Grid
+    battery_wh: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.inferences_per_day) and self.inferences_per_day > 0):
+            raise InputError(f"inferences a day must be more than zero, got {self.inferences_per_day}")
+        if self.battery_wh is not None and not (math.isfinite(self.battery_wh) and self.battery_wh > 0):
+            raise InputError(f"a battery's capacity must be more than zero Wh, got {self.battery_wh}")
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """A network in use.
+
+    Attributes:
+        name: of the candidate or the baseline.
+        energy: joules of an inference, with scope and source.
+        kwh_year, co2e_kg_year: of a year.
+        busy_share: of a day that one device computes; more than 1 needs more than one.
+        battery_days: until the battery is empty, by the inferences alone.
+        battery_always_on_days: the same with the board idling in between; None where its idle watts are not known, or it never idles.
+    """
+
+    name: str
+    energy: Metric
+    kwh_year: Band
+    co2e_kg_year: Band
+    busy_share: float
+    battery_days: Band | None = None
+    battery_always_on_days: Band | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        scope, source = str(self.energy.scope), self.energy.source
+        days = {"battery_days": self.battery_days, "battery_always_on_days": self.battery_always_on_days}
+        return {
+            "name": self.name,
+            "energy_j": self.energy.to_dict(),
+            "energy_kwh_year": self.kwh_year.to_dict("kWh", scope, source),
+            "co2e_kg_year": self.co2e_kg_year.to_dict("kg", scope, source),
+            "busy_share": self.busy_share,
+            **{name: band.to_dict("d", scope, source) for name, band in days.items() if band is not None},
+        }
+
+
+def impact_of(name: str, energy: Metric, latency: Metric, use: Use, power: Power | None) -> Impact:
+    """The impact of a network.
+
+    Args:
+        energy: joules of an inference; says its scope.
+        latency: seconds of one.
+        power: of the whole board, for its idle watts; None where they are not known.
+
+    Raises:
+        InputError: joules without a scope.
+    """
+    if energy.unit != "J" or not energy.scope:
+        raise InputError(f"an impact needs joules that say what they cover, got {energy.to_dict()}")
+    joule = Band(
+        energy.value, energy.low if energy.low is not None else energy.value, energy.high if energy.high is not None else energy.value
+    )
+    kwh = joule.times(use.inferences_per_day * DAYS / _J_PER_KWH)
+    busy_share = use.inferences_per_day * latency.value / _DAY_S
+    alone = always_on = None
+    if use.battery_wh is not None:
+        alone = _days(use.battery_wh, joule.times(use.inferences_per_day))
+        if power is not None and not power.is_net and busy_share <= 1:
+            always_on = _always_on(use.battery_wh, joule, energy.scope, busy_share, use.inferences_per_day, power)
+    return Impact(name, energy, kwh, kwh.times(use.grid.kg_per_kwh), busy_share, alone, always_on)
+
+
+def _days(battery_wh: float, day_j: Band) -> Band:
+    """Until it is empty; the more a day takes, the fewer."""
+    battery_j = 3600.0 * battery_wh
+    return Band(battery_j / day_j.value, battery_j / day_j.high, battery_j / day_j.low)
+
+
+def _always_on(battery_wh: float, joule: Band, scope: str, busy_share: float, inferences_per_day: float, power: Power) -> Band:
+    """With idle between inferences, and beneath them too where the joules are net of it. The idle watts vary by the profile's spread."""
+    idle_share = 1.0 if scope.endswith("net of idle") else 1.0 - busy_share
+    idle_j = power.at(0) * _DAY_S * idle_share
+    ends = (joule.value, 1.0), (joule.low, 1 / power.spread), (joule.high, power.spread)
+    return _days(battery_wh, Band(*(inferences_per_day * each + idle_j * spread for each, spread in ends)))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.report.record import read_front, write_front
+from tests.command import Nas
+
+
+def test_finalists_are_compared_with_the_baseline(nas: Nas, runs: Path) -> None:
+    ended = nas("impact", "--runs", runs, "--inferences-per-day", "1e6", "--grid", "FR", "--battery", "40")
+    assert ended.code == 0, ended.err
+    record = read_front(runs / "digits-1")
+    assert all(each.id in ended.out for each in record.finalists)
+    for words in ("mobilenet_v2", "kWh a year", "kg CO2e", "embodied footprint", "France 20", "CodeCarbon 3", "modelled, board", "40 Wh"):
+        assert words in ended.out, words
+
+
+def test_json_holds_bands_grid_and_baseline(nas: Nas, runs: Path) -> None:
+    found = nas("impact", "--runs", runs, "--grid", "DEU", "--baseline", "mobilenet_v3_large", "--json").json
+    assert found["grid"]["code"] == "DEU"
+    assert found["baseline"]["name"] == "mobilenet_v3_large"
+    for each in (*found["impacts"], found["baseline"]):
+        assert each["energy_kwh_year"]["low"] <= each["energy_kwh_year"]["value"] <= each["energy_kwh_year"]["high"]
+        assert each["co2e_kg_year"]["value"] == pytest.approx(each["energy_kwh_year"]["value"] * found["grid"]["kg_per_kwh"])
+
+
+def test_one_candidate_may_be_picked(nas: Nas, runs: Path) -> None:
+    member = read_front(runs / "digits-1").front[0]
+    found = nas("impact", "--runs", runs, "--pick", member.id, "--json").json
+    assert [each["name"] for each in found["impacts"]] == [member.id]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--grid", "XX"), "nearest"),
+        (("--inferences-per-day", "0"), "more than zero"),
+        (("--battery", "-3"), "capacity"),
+        (("--baseline", "mobilenet_v9"), "did you mean mobilenet_v"),
+        (("--pick", "zzzz"), "unknown candidate"),
+    ],
+)
+def test_bad_input_is_named(nas: Nas, runs: Path, arguments: tuple[str, ...], word: str) -> None:
+    ended = nas("impact", "--runs", runs, *arguments)
+    assert ended.code == 2
+    assert word in ended.err
+
+
+def test_a_study_without_energy_says_so(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    front = read_front(runs / "digits-1")
+    bare = []
+    for each in front.candidates:
+        metrics = {name: metric for name, metric in each.candidate.metrics.items() if name != "energy_j"}
+        bare.append(replace(each, candidate=replace(each.candidate, metrics=metrics)))
+    (tmp_path / "digits-1").mkdir()
+    (tmp_path / "digits-1" / "config.json").write_text((runs / "digits-1" / "config.json").read_text())
+    write_front(tmp_path / "digits-1", replace(front, candidates=tuple(bare)))
+    ended = nas("impact", "--runs", tmp_path)
+    assert ended.code == 2
+    assert "has no power data" in ended.err

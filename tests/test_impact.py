@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from nas.errors import InputError
+from nas.hardware.facts import Power
+from nas.impact import DAYS, Use, impact_of
+from nas.metrics import Metric
+from nas.report.grid import Grid
+
+GRID = Grid("FRA", "France", 0.05, 2023, "a test")
+ENERGY = Metric(0.036, "J", "modelled", low=0.018, high=0.072, scope="board")
+LATENCY = Metric(0.01, "s", "predicted")
+
+
+def test_a_year_is_joules_times_inferences() -> None:
+    found = impact_of("one", ENERGY, LATENCY, Use(1e6, GRID), None)
+    assert found.kwh_year.value == pytest.approx(0.01 * DAYS)  # 36 kJ a day
+    assert (found.kwh_year.low, found.kwh_year.high) == pytest.approx((0.005 * DAYS, 0.02 * DAYS))
+    assert found.co2e_kg_year.value == pytest.approx(0.0005 * DAYS)
+    assert found.busy_share == pytest.approx(1e4 / 86_400)
+    assert found.battery_days is None
+
+
+def test_a_battery_lasts_less_where_the_board_idles_in_between() -> None:
+    board = Power(watts={0: 2.0, 1: 3.6}, spread=1.5, source="a test")
+    found = impact_of("one", ENERGY, LATENCY, Use(1e5, GRID, 10.0), board)
+    assert found.battery_days is not None
+    assert found.battery_always_on_days is not None
+    assert found.battery_days.value == pytest.approx(10.0)  # 36 kJ a charge, 3.6 kJ a day
+    assert (found.battery_days.low, found.battery_days.high) == pytest.approx((5.0, 20.0))
+    idle_j = 2.0 * (86_400 - 1_000)
+    assert found.battery_always_on_days.value == pytest.approx(36_000 / (3_600 + idle_j))
+    assert found.battery_always_on_days.low == pytest.approx(36_000 / (7_200 + 1.5 * idle_j))
+
+
+def test_joules_net_of_idle_have_idle_beneath_them() -> None:
+    net = Metric(0.036, "J", "modelled", scope="core rail, net of idle")
+    found = impact_of("one", net, LATENCY, Use(1e5, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test"))
+    assert found.battery_always_on_days is not None
+    assert found.battery_always_on_days.value == pytest.approx(36_000 / (3_600 + 2.0 * 86_400))
+
+
+def test_one_device_that_cannot_do_so_many_never_idles() -> None:
+    found = impact_of("one", ENERGY, LATENCY, Use(1e8, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test"))
+    assert found.busy_share > 1
+    assert found.battery_always_on_days is None
+
+
+def test_every_joule_of_the_record_says_its_scope_and_source() -> None:
+    data = impact_of("one", ENERGY, LATENCY, Use(1e5, GRID, 10.0), None).to_dict()
+    for name, value in data.items():
+        if name not in ("name", "busy_share"):
+            assert isinstance(value, dict)
+            assert value["scope"] == "board", name
+            assert value["source"] == "modelled", name
+
+
+@pytest.mark.parametrize("inferences", [0.0, -1.0, float("inf"), float("nan")])
+def test_uses_check_themselves(inferences: float) -> None:
+    with pytest.raises(InputError, match="more than zero"):
+        Use(inferences, GRID)
+    with pytest.raises(InputError, match="capacity"):
+        Use(1.0, GRID, inferences)
+
+
+def test_what_is_no_energy_is_refused() -> None:
+    with pytest.raises(InputError, match="what they cover"):
+        impact_of("one", LATENCY, LATENCY, Use(1e6, GRID), None)
