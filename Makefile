@@ -5,13 +5,14 @@ NAME ?= priors
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help search test check bench bench-report
+.PHONY: help search test check bench chaos bench-report
 
 help:
 	@echo 'make search DEVICE=raspberrypi4   from a chip to its Pareto front; ARGS="--max-latency 25ms" adds options of nas search'
 	@echo 'make test                         the tests, on JOBS=2 processes; ARGS="-k front" adds options of pytest'
 	@echo 'make check                        ruff and mypy'
 	@echo 'make bench NAME=priors            a benchmark of the project, into docs/benchmarks; make bench-report writes BENCHMARKS.md'
+	@echo 'make chaos                        searches that are killed, half an hour of it, into docs/benchmarks'
 	@echo 'PYTHON=python3.12                 makes .venv with another Python; it must be 3.11 or newer'
 
 search: .venv/.search
@@ -28,6 +29,9 @@ check: .venv/.dev
 
 bench: .venv/.search
 	@.venv/bin/nas bench $(NAME) --out docs/benchmarks/$(NAME).json $(ARGS)
+
+chaos: .venv/.dev
+	@.venv/bin/nas bench chaos --out docs/benchmarks/chaos.json $(ARGS)
 
 bench-report: .venv/.search
 	@.venv/bin/nas bench report

@@ -35,7 +35,7 @@ HOMES = {
     "plotly": "report.front_page",
     "pycountry": "report.grid",
     "pyarrow": "report.record bench search.evaluators.tabular",
-    "ray": "search.executors",
+    "ray": "search.executors bench.chaos",
     "nncf": "compress",
     "safetensors": "models training",
     "scipy": "hardware.additive hardware.evaluation search training.data bench",

@@ -9,7 +9,7 @@ from nas.report.tracking.background import Background
 from nas.report.tracking.connection import ENVIRONMENT, Connection, TrackingError, check_uri, local_store, shown_uri
 from nas.report.tracking.mirror import BEGIN, END, LOG, Sent, StudyMirror, epoch_points
 from nas.report.tracking.registry import Fetched, fetch, is_model_uri
-from nas.report.tracking.study import Tracker, find_view
+from nas.report.tracking.study import LoggedRuns, Tracker, find_view, logged_runs
 from nas.report.tracking.syncing import Synced, sync
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Background",
     "Connection",
     "Fetched",
+    "LoggedRuns",
     "Sent",
     "StudyMirror",
     "Synced",
@@ -31,6 +32,7 @@ __all__ = [
     "find_view",
     "is_model_uri",
     "local_store",
+    "logged_runs",
     "shown_uri",
     "sync",
 ]

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["MOST_CHILDREN", "PATTERNS", "Tracker", "find_view"]
+__all__ = ["MOST_CHILDREN", "PATTERNS", "LoggedRuns", "Tracker", "find_view", "logged_runs"]
 
 NAMES = ("config.json", "front.json", "front.csv", "front.html", "front.png", "hypervolume.png", "report.html", "candidates.parquet")
 PATTERNS = (*NAMES, "predictor_*.png", "fronts/*.json")
@@ -291,3 +292,30 @@ def find_view(connection: Connection, study: str) -> str:
     if not found:
         raise missing
     return view_path(found[0].info.experiment_id, view_key(study))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRuns:
+    """What a store has of a study.
+
+    Attributes:
+        parents: status of each parent run.
+        children: candidate ids of the child runs.
+    """
+
+    parents: tuple[str, ...]
+    children: tuple[str, ...]
+
+
+def logged_runs(connection: Connection, study: str) -> LoggedRuns:
+    """The runs of a study that are not deleted.
+
+    Raises:
+        TrackingError: the store cannot be read.
+    """
+    with connection.client() as client:
+        ids = [each.experiment_id for each in client.search_experiments()]
+        parents, children = (
+            client.search_runs(ids, f"tags.kind = '{kind}' AND tags.study = '{study}'") for kind in ("search", "candidate")
+        )
+    return LoggedRuns(tuple(run.info.status for run in parents), tuple(run.data.tags["candidate_id"] for run in children))

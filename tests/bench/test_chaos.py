@@ -1,0 +1,48 @@
+"""The short form of the chaos: searches that are killed for real; and the checks see what they are to see."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from nas.bench import chaos
+from nas.bench.invariants import BrokenError, check
+
+
+def test_killed_searches_come_to_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Path] = []
+
+    class Folder:
+        """A temporary folder that outlives the benchmark."""
+
+        def __init__(self, prefix: str) -> None:
+            assert prefix
+
+        def __enter__(self) -> str:
+            kept.append(tmp_path)
+            return str(tmp_path)
+
+        def __exit__(self, *args: object) -> None:
+            """Stays."""
+
+    monkeypatch.setattr(chaos.tempfile, "TemporaryDirectory", Folder)
+    outcome = chaos.run(Path(), smoke=True)
+    assert [row for row in outcome.rows if not row["held"]] == []
+    assert {row["case"] for row in outcome.rows} == {"undisturbed", "kill-0", "worker-killed", "interrupted"}
+    assert [(mark.id, mark.met) for mark in outcome.marks] == [("kill30", True), ("faults", True)]
+    runs = tmp_path / "runs"
+
+    def broken(text: str, **changes: int) -> None:
+        with pytest.raises(BrokenError, match=text):
+            check(runs, "undisturbed", changes.get("trials", chaos.TRIALS), {})
+
+    broken("30 candidates of 31", trials=31)
+    half = runs / "undisturbed" / "models" / ".model.onnx.1.tmp"
+    half.write_bytes(b"half")
+    broken("temporary files are left")
+    half.unlink()
+    with sqlite3.connect(runs / "undisturbed" / "study.db") as database:
+        database.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 3")
+    broken("29 candidates of 30")
