@@ -307,6 +307,12 @@ class SearchConfig(_Frozen):
         return self
 
     @model_validator(mode="after")
+    def _verify_one_target(self) -> SearchConfig:
+        if self.verify and len(self.threads) > 1:
+            raise ValueError(f"verify measures on one number of threads, got {', '.join(map(str, self.threads))}")
+        return self
+
+    @model_validator(mode="after")
     def _joint_of_several(self) -> SearchConfig:
         if self.joint is not None and len(self.devices) < 2:
             raise ValueError(f"joint is the {self.joint} of several devices: name two or more, got {', '.join(self.devices)} alone")

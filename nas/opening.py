@@ -72,12 +72,14 @@ def begin_studies(prepared: Prepared, store: storage.BaseStorage, runs: Path) ->
 
 
 def tell_known(prepared: Prepared, device: Device, study: storage.Study, known: Mapping[Architecture, Evaluation]) -> int:
-    """Tells a device's study what was evaluated for others, once; returns how many candidates it had then."""
-    if storage.TOLD not in study.user_attrs:
-        there = {each.candidate.arch for each in storage.evaluated(study)}
-        _add(prepared, device, study, {arch: evaluation for arch, evaluation in known.items() if arch not in there})
-        study.set_user_attr(storage.TOLD, len(storage.evaluated(study)))
-    return int(study.user_attrs[storage.TOLD])
+    """Tells a device's study what was evaluated for others and is new to it; returns how many candidates it has been told."""
+    there = {each.candidate.arch for each in storage.evaluated(study)}
+    own = len(there) - int(study.user_attrs[storage.TOLD]) if storage.TOLD in study.user_attrs else 0
+    _add(prepared, device, study, {arch: evaluation for arch, evaluation in known.items() if arch not in there})
+    told = len(storage.evaluated(study)) - own
+    if told != study.user_attrs.get(storage.TOLD):
+        study.set_user_attr(storage.TOLD, told)
+    return told
 
 
 def _add(prepared: Prepared, device: Device, study: storage.Study, known: Mapping[Architecture, Evaluation]) -> None:

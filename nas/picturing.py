@@ -43,7 +43,10 @@ def study_facts(
     return StudyFacts(
         config=prepared.config,
         fronts=tuple(fronts),
-        progress={front.device: _progress(prepared, front, evaluated) for front, evaluated in zip(fronts, done, strict=True)},
+        progress={
+            front.device: _progress(prepared, front, [each for each in evaluated if each.candidate.target == device.target])
+            for front, evaluated, device in zip(fronts, done, prepared.devices, strict=True)
+        },
         predictors={
             front.device: known
             for device, front in zip(prepared.devices, fronts, strict=True)

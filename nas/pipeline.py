@@ -18,7 +18,7 @@ from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
 from nas.precision import tell_foreign, with_int8
-from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Prepared, estimate, prepare
+from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
 from nas.report.footprint import Footprint, track
 from nas.report.front import FrontRecord
@@ -28,6 +28,7 @@ from nas.rounds import Searched, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.search.executors import Evaluation, open_executor
+from nas.search.executors.cluster import knock
 from nas.search.finalists import Finalist, FinalistMaker
 from nas.target import Target
 from nas.training.changes import describe_change
@@ -78,6 +79,8 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
 
 
 def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], footprint: Footprint, *, resume: bool) -> Result:
+    if config.ray is not None:
+        knock(config.ray)
     started = time.monotonic()
     folder = runs / config.study
     if not resume and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
@@ -148,7 +151,12 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     empty = StudyError(f"the storage has no candidate of study {config.study}: go on with nas search --resume {config.study}")
     if config.storage is None and not (folder / STORAGE).is_file():
         raise empty
-    prepared = prepare(config, runs, on_event, lambda: False)
+    with locked(folder / LOCK, f"study {config.study} is being searched: its files are derived when the search ends"):
+        return _rebuilt(prepare(config, runs, on_event, lambda: False), folder, empty, on_event)
+
+
+def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: Listener) -> Result:
+    """With the study's lock held; `empty` is raised where the storage has nothing of it."""
     store = shared_storage(prepared, resume=True) or own_storage(folder)
     studies = open_studies(prepared, store)
     done = [storage.evaluated(study) for study in studies]
@@ -184,11 +192,21 @@ def _record(
 ) -> tuple[FrontRecord, ...]:  # fmt: skip
     fronts = []
     for device, evaluated, selection, (finalists, notes) in zip(prepared.devices, done, selections, made, strict=True):
-        extras: dict[str, float | str] = {"trials": float(len(evaluated)), "seconds": seconds, "target": device.target.key, **cost}
+        extras: dict[str, float | str] = {
+            "trials": float(_evaluations(device, evaluated)),
+            "seconds": seconds,
+            "target": device.target.key,
+            **cost,
+        }
         fronts.append(front_record(prepared, device, evaluated, selection, finalists, notes, extras))
     recorder.listen(Event("phase", "Writing fronts, pictures and MLflow runs", fields={"phase": "record"}))
     recorder.record(fronts, done)
     return tuple(fronts)
+
+
+def _evaluations(device: Device, done: Sequence[storage.Evaluated]) -> int:
+    """A twin in another precision was not evaluated by itself."""
+    return sum(each.candidate.target == device.target for each in done)
 
 
 def _context(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:

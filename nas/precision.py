@@ -38,8 +38,6 @@ QUANTISED = 24
 LEAST_QUANTISED = 4
 RIDGE = 1.0
 """Of the slopes, in units of one standard deviation of the descriptors: with few networks the mean is most of the model."""
-DROPS = "int8_drops"
-"""Attribute of the study: what was measured, by arch_id."""
 
 
 def int8_scorer(device: Device, on_event: Listener) -> Scorer | None:
@@ -127,7 +125,7 @@ def with_int8(
     scorer = int8_scorer(device, on_event) if prepared.config.precision == "both" else None
     if scorer is None:
         return list(done)
-    drops: dict[str, float] = dict(study.user_attrs.get(DROPS, {}))
+    drops: dict[str, float] = dict(study.user_attrs.get(storage.INT8_DROPS, {}))
     if context is not None and context.weights is not None:
         _quantise(context, done, drops, study, on_event, stop, deadline_s)
     known = [each.candidate for each in done if each.candidate.arch.arch_id in drops]
@@ -156,7 +154,11 @@ def _twin(each: storage.Evaluated, scorer: Scorer, model: DropModel, drops: Mapp
     std = float(np.hypot(fp32.std or 0.0, model.std if measured is None else 0.0))
     scope = "int8, really quantised" if measured is not None else f"int8, drop modelled from {model.networks} quantised networks"
     accuracy = replace(fp32, value=min(1.0, max(0.0, fp32.value - drop)), std=std, scope=scope)
-    kept = {name: metric for name, metric in each.candidate.metrics.items() if name not in ("accuracy_search", *scorer.metrics(arch))}
+    kept = {
+        name: metric
+        for name, metric in each.candidate.metrics.items()
+        if name not in ("accuracy_search", "energy_j", *scorer.metrics(arch))
+    }
     metrics = {"accuracy_search": accuracy, **kept, **scorer.metrics(arch)}
     return storage.Evaluated(replace(each.candidate, target=scorer.target, metrics=metrics), 0.0)
 
@@ -193,7 +195,7 @@ def _quantise(
                 on_event(Event("warning", f"{candidate.arch.arch_id} cannot be quantised: {exc}"))
                 continue
             drops[candidate.arch.arch_id] = made.fp32 - made.after_training
-            study.set_user_attr(DROPS, drops)
+            study.set_user_attr(storage.INT8_DROPS, drops)
             on_event(Event("progress", f"quantised {number + 1} of {len(chosen)}", share=(number + 1) / len(chosen)))
 
 

@@ -22,7 +22,6 @@ from nas.prediction import blocks_of_file
 from nas.search.energy_axis import energy_axis, verdict
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.evaluators.from_scratch import fresh_network
-from nas.search.executors.cluster import knock
 from nas.search.fleet import FleetScorer
 from nas.search.scoring import BaseScorer, Feasible, Scorer
 from nas.space import SearchSpace, load_reference, load_space, reference_names
@@ -112,8 +111,6 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
     _check_evaluator(config)
-    if config.ray is not None:
-        knock(config.ray)
     _check_writable(cache, runs)
     _check_going_on(stop)
     data = _images(config, space.resolutions[-1], cache, on_event)

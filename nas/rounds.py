@@ -74,7 +74,10 @@ def search_device(
             config.verify and device.profile is not None and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
         )
         pause_at = every * (before // every + 1) if may_measure else None
-        problem = engine.Problem(device.scorer, prepared.objectives, config.constraints, device.reference, trials, config.target_regret)
+        problem = engine.Problem(
+            device.scorer, prepared.objectives, config.constraints, device.reference, trials, config.target_regret,
+            config.evaluation_timeout_s,
+        )  # fmt: skip
         done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
         if pause_at is None or not before < pause_at <= len(done) < trials:
             return Searched(device, study, done)
@@ -91,11 +94,10 @@ def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, 
 
     def rescore(candidate: Candidate) -> Candidate | None:
         metrics = {**candidate.metrics, **device.scorer.metrics(candidate.arch)}
-        known = [each for each in prepared.config.constraints if each.kind == "max" and each.metric in metrics]
-        holds = all(each.holds(metrics[each.metric].value) for each in known)
+        holds = bool(device.scorer.meets(prepared.space.encode([candidate.arch]), prepared.config.constraints)[0])
         return replace(candidate, metrics=metrics) if holds else None
 
-    for key in ("verified", storage.TOLD):
+    for key in ("verified", storage.TOLD, storage.INT8_DROPS):
         if key in old.user_attrs:
             new.set_user_attr(key, old.user_attrs[key])
     storage.carry_over(old, new, rescore, prepared.objectives)

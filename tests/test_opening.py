@@ -17,6 +17,7 @@ from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
 from nas.metrics import Metric
 from nas.opening import begin_studies, own_storage
+from nas.pipeline import run
 from nas.preparation import FURTHER, Prepared, prepare
 from nas.rounds import Searched, search_device
 from nas.search import storage
@@ -88,6 +89,20 @@ def test_a_further_device_is_told_all_that_is_known_and_adds_a_quarter(tmp_path:
     assert [len(each.done) for each in again] == [len(each.done) for each in (first, second, joint)]
 
 
+def test_a_longer_budget_tells_further_devices_what_is_new(tmp_path: Path) -> None:
+    devices = ("raspberrypi4", "pixel3")
+    short, long = ready(tmp_path, devices=devices), ready(tmp_path, devices=devices, trials=2 * TRIALS, evaluation_timeout_s=50.0)
+    searched(short, tmp_path, Growing(short.space))
+    first, second = searched(long, tmp_path, Growing(long.space))
+    assert len(first.done) == 2 * TRIALS
+    assert {each.candidate.arch for each in first.done} <= {each.candidate.arch for each in second.done}
+    own = len(second.done) - second.study.user_attrs[storage.TOLD]
+    assert own == math.ceil(FURTHER * 2 * TRIALS)
+    for trial in first.study.trials[-3:]:
+        assert trial.datetime_start is not None
+        assert 49 < trial.user_attrs["lease"]["expiry"] - trial.datetime_start.timestamp() < 70
+
+
 def test_what_a_crash_cut_off_while_it_was_told_is_told_once(tmp_path: Path) -> None:
     prepared = ready(tmp_path, devices=("raspberrypi4", "pixel3"))
     first, second = searched(prepared, tmp_path, Growing(prepared.space))
@@ -141,4 +156,4 @@ def test_a_network_of_another_space_is_refused(tmp_path: Path) -> None:
 def test_a_cluster_that_does_not_answer_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     with pytest.raises(ClusterError, match=r"no Ray cluster answers at '127\.0\.0\.1:1': .*refused"):
-        ready(tmp_path, ray="127.0.0.1:1")
+        run(config(ray="127.0.0.1:1"), tmp_path, lambda event: None, lambda: False)

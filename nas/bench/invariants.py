@@ -2,7 +2,7 @@
 
 - It has as many candidates as were asked for, each architecture once, and no trial that runs.
 - Accuracies are those of an undisturbed search wherever both evaluated an architecture.
-- candidates.parquet and the front have the candidates of the study and no others.
+- The front has the candidates of the study and no others.
 - Every finalist has its ONNX file, whole, and a test accuracy.
 - No temporary file is left.
 - MLflow has one parent run, finished, and one child for each member of the front.

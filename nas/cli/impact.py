@@ -13,7 +13,7 @@ from nas.errors import InputError
 if TYPE_CHECKING:
     from nas.hardware.profile import DeviceProfile
     from nas.impact import Band, Impact, Use
-    from nas.report.front import CandidateRecord, FrontRecord
+    from nas.report.front import CandidateRecord
 
 __all__ = ["register"]
 
@@ -50,10 +50,15 @@ def impact(
     from nas.impact import EMBODIED, Use, impact_of
     from nas.report.grid import load_grid
     from nas.report.record import read_front, study_folder
+    from nas.report.study import load_config
 
     use = Use(inferences_per_day, load_grid(grid), battery)
-    record = read_front(study_folder(runs, study), device)
-    profile = load_profile(record.device)
+    folder = study_folder(runs, study)
+    record = read_front(folder, device)
+    named = {load_profile(name).name: name for name in load_config(folder)[0].devices}
+    if record.device not in named:
+        raise InputError(f"{record.device} stands for several devices: name one of {', '.join(named)} with --device")
+    profile = load_profile(named[record.device])
     chosen = [find_candidate(record, candidate)] if candidate is not None else list(record.finalists or record.front)
     known = [each for each in chosen if "energy_j" in each.candidate.metrics]
     if not known:
@@ -61,7 +66,7 @@ def impact(
     found = [
         impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
     ]
-    compared, note = _baseline(record, known[0], baseline or "mobilenet_v2", use, profile)
+    compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
     notes = [EMBODIED, *note, *_notes(found, use)]
     if as_json:
         emit({
@@ -73,13 +78,13 @@ def impact(
     _print(found, compared, use, notes)
 
 
-def _baseline(record: FrontRecord, like: CandidateRecord, model: str, use: Use, profile: DeviceProfile) -> tuple[Impact | None, list[str]]:
+def _baseline(device: str, like: CandidateRecord, model: str, use: Use, profile: DeviceProfile) -> tuple[Impact | None, list[str]]:
     """The baseline on the target of a candidate, and what to say of it; none where its energy is not known."""
     from nas.impact import impact_of
     from nas.prediction import network_of, predict_network
 
     target = like.candidate.target
-    found = predict_network(network_of(model), record.device, target.runtime, target.precision, target.threads)
+    found = predict_network(network_of(model), device, target.runtime, target.precision, target.threads)
     energy = found.metrics.get("energy_j")
     if energy is None:
         return None, [f"the energy of the baseline {model} is not known"]

@@ -290,8 +290,9 @@ def report(result: Result, runs: Path, as_json: bool) -> None:
     for front in result.fronts:
         print_front(front)
         for each in front.finalists:
-            if "onnx" in each.artifacts:
-                typer.echo(f"exported  {result.folder / each.artifacts['onnx']}")
+            kind = "onnx_int8" if each.candidate.target.precision == "int8" else "onnx"
+            if kind in each.artifacts:
+                typer.echo(f"exported  {result.folder / each.artifacts[kind]}")
         typer.echo()
     typer.echo(f"report    {result.folder / 'report.html'}")
     typer.echo(f"pictures  {result.folder / 'front.html'}  {result.folder / 'front.png'}")

@@ -13,6 +13,7 @@ PHASES = {
     "supernet": "Training the supernet",
     "search": "Searching",
     "verify": "Measuring near the front",
+    "int8": "Quantising networks",
     "finalists": "Fine-tuning, testing and exporting finalists",
 }
 """Parts of a search in their order, for people."""

@@ -103,7 +103,7 @@ def run(
                     trial = storage.ask(study, space, under_way.patience_s)
                 except SpaceExhaustedError as exc:
                     exhausted = str(exc)
-                    storage.reap(study, keep=under_way.numbers)
+                    storage.reap(study, keep=under_way.numbers, only_own=True)
                     break
                 arch = problem.scorer.space.canonical(trial.params)
                 poor = poor + 1 if _promises_less(study, problem.target_regret) else 0
@@ -132,7 +132,7 @@ def run(
         if stop() and not is_over():
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
     finally:
-        storage.reap(study)
+        storage.reap(study, only_own=True)
     if not exhausted and len(done) < problem.trials and not stop():
         exhausted = f"the time for the search is over: stopped at {len(done)} of {problem.trials} candidates"
     if exhausted:

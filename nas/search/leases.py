@@ -15,7 +15,7 @@ from optuna.study import Study
 
 from nas.errors import StudyError
 
-__all__ = ["driving", "lease"]
+__all__ = ["driving", "is_own", "lease"]
 
 DRIVER = "driver"
 """Attribute of a study: who drives it."""
@@ -26,6 +26,12 @@ RENEW_S, EXPIRES_S = 15.0, 60.0
 def lease(attempt: int, seconds: float) -> dict[str, Any]:
     """What a trial carries while it is evaluated: by whom it was lent, the time when it counts as lost, how often it was tried."""
     return {"owner": os.getpid(), "host": socket.gethostname(), "expiry": time.time() + seconds, "attempt": attempt}
+
+
+def is_own(known: Mapping[str, Any]) -> bool:
+    """Whether a lease is of this process; one that was not written yet is."""
+    mine = lease(1, 0.0)
+    return not known or (known["owner"], known["host"]) == (mine["owner"], mine["host"])
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def driving(study: Study) -> Iterator[threading.Event]:
     finally:
         over.set()
         keeper.join()
-        if not taken.is_set():
+        if _is_held_by(study.user_attrs.get(DRIVER, {}), me):
             study.set_user_attr(DRIVER, {})
 
 

@@ -184,7 +184,7 @@ class Scorer(BaseScorer):
         self, space: SearchSpace, target: Target, predictor: LatencyPredictor, energy: EnergyModel | None, others: Sequence[BaseScorer] = ()
     ) -> None:
         text = json.dumps(predictor_to_dict(predictor), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(f"{text}{'' if energy is None else repr(energy)}".encode()).hexdigest()[:12]
         super().__init__(space, target, predictor.half_width, digest, knows_energy=energy is not None, others=others)
         self.predictor, self.energy = predictor, energy
 

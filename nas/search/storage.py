@@ -21,11 +21,12 @@ from nas.metrics import Candidate, Metric, Objective
 from nas.search.databases import Database, open_storage
 from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
-from nas.search.leases import driving, lease
+from nas.search.leases import driving, is_own, lease
 from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
 __all__ = [
+    "INT8_DROPS",
     "TOLD",
     "BaseSampler",
     "BaseStorage",
@@ -64,6 +65,8 @@ SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
 TOLD = "told"
 """Attribute of a study: with how many candidates it began that were evaluated for another device."""
+INT8_DROPS = "int8_drops"
+"""Attribute of a study: accuracy that int8 costs, measured, by arch_id."""
 INSERT = text(
     "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (:trial, :name, :value, :distribution)"
 )
@@ -323,15 +326,20 @@ def fail(study: Study, trial: Trial, reason: str) -> None:
     study.tell(trial, state=TrialState.FAIL)
 
 
-def reap(study: Study, keep: Collection[int] = ()) -> int:
+def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) -> int:
     """Fails trials that are running but not in `keep` (numbers); returns how many. They may be asked for again, but what was cut off three
     times may be what ends the process.
 
     Only the one driver of a study may call it.
+
+    Args:
+        only_own: leave those alone that another process has lent: it has taken the study over.
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
     cut_off = [trial.params for trial in trials if trial.state == TrialState.FAIL and CUT_OFF in trial.user_attrs]
     orphans = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number not in keep]
+    if only_own:
+        orphans = [trial for trial in orphans if is_own(trial.user_attrs.get(LEASE, {}))]
     for orphan in orphans:
         before = cut_off.count(orphan.params) if orphan.params else 0
         if before + 1 >= ATTEMPTS:

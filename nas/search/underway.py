@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,8 @@ __all__ = ["ATTEMPTS", "Asked", "UnderWay"]
 ATTEMPTS = 3
 """Of an evaluation: the first and two more."""
 PATIENCE_S = 300.0
-"""Before an evaluation is given up, at least: the first one of a worker also opens its evaluator."""
+"""Before an evaluation is given up, at least: the first one of a worker also opens its evaluator. None is before one has come back: nothing
+tells how long they take."""
 PATIENT = 20
 """Times the median of those that came back, if that is more."""
 
@@ -48,6 +50,7 @@ class UnderWay:
         self._executor, self._timeout_s, self._on_lease = executor, timeout_s, on_lease
         self._running: dict[Future[Evaluation], tuple[Asked, float]] = {}
         self._given_up: set[Future[Evaluation]] = set()
+        self._known: set[Future[Evaluation]] = set()
         self._suspects: deque[Asked] = deque()
         self._seconds: list[float] = []
 
@@ -68,7 +71,7 @@ class UnderWay:
         """Seconds after which an evaluation is given up."""
         if self._timeout_s is not None:
             return self._timeout_s
-        return max(PATIENCE_S, PATIENT * statistics.median(self._seconds)) if self._seconds else PATIENCE_S
+        return max(PATIENCE_S, PATIENT * statistics.median(self._seconds)) if self._seconds else threading.TIMEOUT_MAX
 
     def submit(self, asked: Asked, known: Evaluation | None = None) -> None:
         """Begins an evaluation; one that is known is over at once."""
@@ -77,6 +80,7 @@ class UnderWay:
         else:
             future = Future()
             future.set_result(known)
+            self._known.add(future)
         self._running[future] = asked, time.monotonic()
 
     def finished(self) -> list[tuple[Asked, Evaluation | NasError]]:
@@ -112,7 +116,9 @@ class UnderWay:
             return self._lost(asked, reason, was_alone=was_given_up or is_alone)
         except NasError as exc:
             return asked, exc
-        self._seconds.append(time.monotonic() - began)
+        if future not in self._known:
+            self._seconds.append(time.monotonic() - began)
+        self._known.discard(future)
         return asked, evaluation
 
     def _lost(self, asked: Asked, reason: str, *, was_alone: bool) -> tuple[Asked, NasError] | None:

@@ -77,7 +77,9 @@ def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[s
 
 
 def _shipped(each: CandidateRecord) -> str:
-    """The ONNX file of a finalist that takes any number of images, relative to the study's folder."""
+    """The ONNX file of a finalist, relative to the study's folder: of its precision, and for any number of images where there is one."""
+    if each.candidate.target.precision == "int8":
+        return each.artifacts.get("onnx_int8", "-")
     return each.artifacts.get("onnx_dynamic") or each.artifacts.get("onnx", "-")
 
 

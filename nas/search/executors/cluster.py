@@ -22,8 +22,6 @@ from nas.search.executors.base import LostError, evaluate_here
 
 __all__ = ["RayPool", "knock"]
 
-RETRIES = 2
-"""Of a task whose worker or node was lost, by Ray itself."""
 KNOCK_S = 5.0
 CONNECT_S = 30.0
 """For the answer of the workers when a search begins."""
@@ -54,7 +52,7 @@ class RayPool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what Ray will do in its next version
             self._connect(address)
-            self._remote: Any = ray.remote(num_cpus=cpus, max_retries=RETRIES)(_evaluate_remotely)
+            self._remote: Any = ray.remote(num_cpus=cpus, max_retries=0)(_evaluate_remotely)
             self._weights = None if context.weights is None else ray.put(context.weights.read_bytes())
         self._context = replace(context, threads=cpus)
         self._check_workers(context)
