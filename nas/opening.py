@@ -14,7 +14,18 @@ from nas.search.evaluators import Evaluation
 from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
 from nas.search.scored_domain import ScoredDomain
 
-__all__ = ["STORAGE", "begin_studies", "clock", "open_round", "open_studies", "own_storage", "shared_storage", "study_name", "tell_known"]
+__all__ = [
+    "STORAGE",
+    "begin_studies",
+    "clock",
+    "known_accuracies",
+    "open_round",
+    "open_studies",
+    "own_storage",
+    "shared_storage",
+    "study_name",
+    "tell_known",
+]
 
 STORAGE = "study.db"
 """File of a study's folder, unless the configuration names a storage."""
@@ -50,15 +61,14 @@ def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage
     return [_open(prepared, device, store)[0] for device in prepared.devices]
 
 
-def begin_studies(prepared: Prepared, store: storage.BaseStorage, runs: Path) -> list[storage.Study]:
+def begin_studies(prepared: Prepared, store: storage.BaseStorage, known: Mapping[Architecture, Metric]) -> list[storage.Study]:
     """As `open_studies`; a new study begins with what earlier studies know, that of the first device also with the networks that the
     configuration names and with the ends of the front, most likely: the largest and the smallest network.
 
-    Raises:
-        StudyError: an earlier study is not there, or of another space or data.
+    Args:
+        known: `known_accuracies`.
     """
     studies = []
-    known = _known(prepared, runs)
     first = dict.fromkeys((*prepared.starts, prepared.space.largest, prepared.space.smallest))
     for device in prepared.devices:
         study, unique = _open(prepared, device, store)
@@ -90,8 +100,12 @@ def _add(prepared: Prepared, device: Device, study: storage.Study, known: Mappin
             storage.add(study, distributions(prepared.space), candidate, prepared.objectives, found.seconds)
 
 
-def _known(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:
-    """Accuracies of the studies that the configuration names, in order; of one architecture the last counts."""
+def known_accuracies(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:
+    """Accuracies of the studies that the configuration names, in order; of one architecture the last counts.
+
+    Raises:
+        StudyError: an earlier study is not there, or of another space or data.
+    """
     found: dict[Architecture, Metric] = {}
     for name in prepared.config.warm_start:
         path = runs / name / STORAGE

@@ -16,7 +16,7 @@ from nas.files import locked
 from nas.hardware.calibrate import measure_model
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
-from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, shared_storage
+from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
 from nas.precision import tell_foreign, with_int8
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.recording import Recorder, Selection, front_record, save_config, select
@@ -89,14 +89,14 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
     if resume and load_config(folder)[1] != prepared.data.fingerprint:
         changed = describe_change(prepared.cache, load_data_record(folder), prepared.data.to_dict())
         raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
-    shared = shared_storage(prepared, resume=resume)
+    shared, known = shared_storage(prepared, resume=resume), known_accuracies(prepared, runs)
     taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
     lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
     with locked(folder / LOCK, taken, lockless if shared is None else ""):
         save_config(folder, prepared.config, prepared)
         store = shared or own_storage(folder)
         with storage.driving(clock(prepared, store)) as superseded:
-            studies = begin_studies(prepared, store, runs)
+            studies = begin_studies(prepared, store, known)
             recorder = Recorder(folder, prepared, on_event)
             recorder.start()
             status: Status = "FAILED"

@@ -16,7 +16,7 @@ from nas.cost import count
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
 from nas.metrics import Metric
-from nas.opening import begin_studies, own_storage
+from nas.opening import begin_studies, known_accuracies, own_storage
 from nas.pipeline import run
 from nas.preparation import FURTHER, Prepared, prepare
 from nas.rounds import Searched, search_device
@@ -67,7 +67,7 @@ def searched(prepared: Prepared, runs: Path, executor: Growing) -> list[Searched
     events: list[Event] = []
     return [
         search_device(prepared, device, study, store, executor, accuracies, events.append, lambda: False, None)
-        for device, study in zip(prepared.devices, begin_studies(prepared, store, runs), strict=True)
+        for device, study in zip(prepared.devices, begin_studies(prepared, store, known_accuracies(prepared, runs)), strict=True)
     ]
 
 
@@ -109,7 +109,7 @@ def test_what_a_crash_cut_off_while_it_was_told_is_told_once(tmp_path: Path) -> 
     cut = ready(tmp_path, study="cut", devices=("raspberrypi4", "pixel3"))
     (tmp_path / "cut").mkdir()
     store = own_storage(tmp_path / "cut")
-    study = begin_studies(cut, store, tmp_path)[1]
+    study = begin_studies(cut, store, {})[1]
     some = [each.candidate for each in second.done[:5]]
     for each in some:
         storage.add(study, {name: found for name, found in second.study.trials[0].distributions.items()}, each, cut.objectives)  # noqa: C416

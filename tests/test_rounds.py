@@ -62,7 +62,7 @@ def config(**changes: Any) -> Any:
 
 def search(prepared: Prepared, url: str, executor: Counting, events: list[Event]) -> Searched:
     store = storage.open_storage(url)
-    (study,) = begin_studies(prepared, store, Path("runs"))
+    (study,) = begin_studies(prepared, store, {})
     return search_device(prepared, prepared.devices[0], study, store, executor, {}, events.append, lambda: False, None)
 
 

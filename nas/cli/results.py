@@ -215,6 +215,8 @@ def export(
 
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, {"--max-latency": max_latency}, knee or fastest or most_accurate)
+        if precision is not None:
+            raise InputError(f"{study} is one file in one precision: leave --precision out, or name the study and --pick")
         _export_registered(runs, study, form, out, as_json)
         return
     folder = study_folder(runs, study)

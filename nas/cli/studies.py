@@ -85,8 +85,11 @@ def rm(
     """
     from nas.errors import StudyError
     from nas.report.record import study_folder
+    from nas.report.study import is_driven
 
     folder = study_folder(runs, study)
+    if is_driven(folder):
+        raise StudyError(f"study {folder.name} is being searched: stop the search first")
     if not yes:
         typer.confirm(f"delete {folder} and everything in it?", abort=True, err=True)
     try:

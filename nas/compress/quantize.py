@@ -6,9 +6,11 @@ OpenVINO gets its own, by NNCF where that is installed, else from the same QDQ f
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,7 @@ def quantize_openvino(source: Path, path: Path, images: Sequence[Images]) -> Non
     batches = _checked(split, shape, source)
     nncf.set_log_level(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # it draws its progress where a command's answer goes
             warnings.simplefilter("ignore")
             made = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
         path.parent.mkdir(parents=True, exist_ok=True)

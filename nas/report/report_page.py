@@ -24,6 +24,7 @@ from nas.report.pages import render
 from nas.report.predicted import predicted_png
 from nas.report.spent import PHASES, phase_seconds
 from nas.report.units import SHOWN, describe, seconds_text, short
+from nas.search.fleet import fleet_name
 
 __all__ = ["report_html"]
 
@@ -245,7 +246,8 @@ def _commands(facts: StudyFacts) -> Iterator[tuple[str, str]]:
         yield "The knee's files for deployment, checked on the test images", shlex.join(["nas", "export", first.study, *device, "--knee"])
     for record in facts.fronts:
         predictor = facts.predictors.get(record.device)
-        if record.device != "host" and (predictor is None or predictor.evaluation is None):
+        is_fleet = facts.config.joint is not None and record.device == fleet_name(facts.config.joint)
+        if record.device != "host" and not is_fleet and (predictor is None or predictor.evaluation is None):
             words = f"Measure 40 networks on a real {record.device}, so that its bands narrow"
             yield words, shlex.join(["nas", "measure", "--device", record.device, "--via", "ssh://user@host", "-n", "40"])
     more = f"Go on to {2 * config.trials:,} trials; a refitted predictor is taken up"

@@ -51,6 +51,7 @@ class UnderWay:
         self._running: dict[Future[Evaluation], tuple[Asked, float]] = {}
         self._given_up: set[Future[Evaluation]] = set()
         self._known: set[Future[Evaluation]] = set()
+        self._in_company: set[Future[Evaluation]] = set()
         self._suspects: deque[Asked] = deque()
         self._seconds: list[float] = []
 
@@ -81,6 +82,8 @@ class UnderWay:
             future = Future()
             future.set_result(known)
             self._known.add(future)
+        if self._running:
+            self._in_company |= {future, *self._running}
         self._running[future] = asked, time.monotonic()
 
     def finished(self) -> list[tuple[Asked, Evaluation | NasError]]:
@@ -95,8 +98,8 @@ class UnderWay:
                 self.submit(self._suspects.popleft())
             wait(self._running, timeout=self._until_overdue(), return_when=FIRST_COMPLETED)
             self._give_up_overdue()
-            back, is_alone = [future for future in self._running if future.done()], len(self._running) == 1
-            found = [taken for future in back if (taken := self._taken(future, is_alone)) is not None]
+            back = [future for future in self._running if future.done()]
+            found = [taken for future in back if (taken := self._taken(future)) is not None]
         return found
 
     def _until_overdue(self) -> float:
@@ -104,16 +107,17 @@ class UnderWay:
         began = [began for future, (_, began) in self._running.items() if future not in self._given_up]
         return max(0.0, min(began) + self.patience_s - time.monotonic()) if began else self.patience_s
 
-    def _taken(self, future: Future[Evaluation], is_alone: bool) -> tuple[Asked, Evaluation | NasError] | None:
+    def _taken(self, future: Future[Evaluation]) -> tuple[Asked, Evaluation | NasError] | None:
         """What became of an evaluation; None where it is tried again."""
         asked, began = self._running.pop(future)
-        was_given_up = future in self._given_up
+        was_given_up, was_alone = future in self._given_up, future not in self._in_company
         self._given_up.discard(future)
+        self._in_company.discard(future)
         try:
             evaluation = future.result()
         except LostError as exc:
             reason = f"it took longer than {self.patience_s:.3g} s" if was_given_up else str(exc)
-            return self._lost(asked, reason, was_alone=was_given_up or is_alone)
+            return self._lost(asked, reason, was_alone=was_given_up or was_alone)
         except NasError as exc:
             return asked, exc
         if future not in self._known:

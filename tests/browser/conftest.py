@@ -63,7 +63,7 @@ def served(runs: Path, study: str) -> Iterator[str]:
         yield address
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=WAIT_S)
 
 
 Shoot = Callable[[str], None]

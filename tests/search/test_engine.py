@@ -87,6 +87,8 @@ class Fragile(MadeUp):
         time.sleep(0.005)
         error = self._error(arch)
         with self._lock:
+            if future.done():  # lost with another
+                return
             lost = self._futures if error is not None else [future]
             for each in [each for each in lost if not each.done()]:
                 if error is not None:
