@@ -24,6 +24,8 @@ from nas.report.tracking import ENVIRONMENT, Connection, TrackingError, find_vie
 __all__ = ["HOST", "free_port", "run_server", "serve_ui", "wait_until_ready"]
 
 HOST = "127.0.0.1"
+LOOK_S = 1.0
+"""Between two looks at whether the server is to end."""
 START_S = 90.0
 """Longest wait for the server's first answer; 9 s are usual on two cores."""
 STOP_S = 10.0
@@ -47,7 +49,7 @@ def serve_ui(folder: Path, port: int, on_ready: Callable[[str], None]) -> None:
     runs = folder.parent
     port = free_port(port)
     log = (runs / "mlflow" / "server.log").resolve()
-    with suppress(KeyboardInterrupt), _sigterm_as_interrupt(), _one_worker() as worker:
+    with suppress(KeyboardInterrupt), _interrupted() as asked, _one_worker() as worker:
         path = worker.submit(_view, folder)
         if not Connection(runs).is_made:
             path.result()  # two processes must not make the tables at once
@@ -56,8 +58,10 @@ def serve_ui(folder: Path, port: int, on_ready: Callable[[str], None]) -> None:
             worker.shutdown()
             wait_until_ready(server, port, log)
             on_ready(address)
-            code = server.wait()
-            raise TrackingError(f"the MLflow server ended by itself with code {code}:\n{_tail(log)}")
+            while not asked.is_set():
+                with suppress(subprocess.TimeoutExpired):
+                    code = server.wait(LOOK_S)
+                    raise TrackingError(f"the MLflow server ended by itself with code {code}:\n{_tail(log)}")
 
 
 @contextmanager
@@ -166,17 +170,23 @@ def _tail(log: Path, lines: int = 8) -> str:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does; other threads than the main one cannot ask for that."""
+def _interrupted() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end the block; other threads than the main one cannot ask for that.
+
+    Gives an event that they set too: Python drops an exception that is raised inside a destructor or a callback, where a signal may hit.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def interrupt(_number: int, _frame: object) -> None:
+        asked.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
