@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,17 @@ import pytest
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
-from nas.cost import count
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
-from nas.metrics import Metric
 from nas.opening import begin_studies, known_accuracies, own_storage
 from nas.pipeline import run
 from nas.preparation import FURTHER, Prepared, prepare
 from nas.rounds import Searched, search_device
 from nas.search import storage
 from nas.search.executors import Evaluation
-from nas.space import SearchSpace
+from tests.executors import Growing
 
 TRIALS = 12
-
-
-class Growing:
-    """An executor that finds larger networks more accurate, and keeps what it was asked for."""
-
-    capacity = 1
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self.asked: list[Architecture] = []
-
-    def submit(self, arch: Architecture) -> Future[Evaluation]:
-        self.asked.append(arch)
-        macs = count(self._space.decode(arch)).macs
-        future: Future[Evaluation] = Future()
-        future.set_result(Evaluation({"accuracy_search": Metric(1 - 1e3 / (1e3 + macs), "1", "supernet", std=0.01)}, 0.25))
-        return future
-
-    def abandon(self, future: Future[Evaluation]) -> None:
-        """Nothing is ever under way."""
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def config(**changes: Any) -> SearchConfig:

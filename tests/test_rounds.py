@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,47 +11,21 @@ from typing import Any
 import pytest
 import torch
 
-from nas.architecture import Architecture
 from nas.config import MeasureProtocol, check_config
-from nas.cost import count
 from nas.errors import InputError
 from nas.events import Event
 from nas.hardware.profile import load_profile
-from nas.metrics import Candidate, Metric
+from nas.metrics import Candidate
 from nas.opening import begin_studies, open_round
 from nas.preparation import Prepared, prepare
 from nas.rounds import NETWORKS, Searched, search_device
 from nas.search import storage
-from nas.search.executors import Evaluation
 from nas.search.scoring import Scorer
-from nas.space import SearchSpace
+from tests.executors import Growing
 
 QUICK = MeasureProtocol(windows=2, window_s=0.002, min_runs=2, warmup_runs=1, max_warmup_s=0.002, max_drift=1e3, max_repeats=50)
 EVERY = 6
 TRIALS = 2 * EVERY + 2
-
-
-class Counting:
-    """An executor that finds larger networks more accurate, and keeps what it was asked for."""
-
-    capacity = 1
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self.asked: list[Architecture] = []
-
-    def submit(self, arch: Architecture) -> Future[Evaluation]:
-        self.asked.append(arch)
-        macs = count(self._space.decode(arch)).macs
-        future: Future[Evaluation] = Future()
-        future.set_result(Evaluation({"accuracy_search": Metric(1 - 1e3 / (1e3 + macs), "1", "supernet", std=0.01)}, 0.1))
-        return future
-
-    def abandon(self, future: Future[Evaluation]) -> None:
-        """Nothing is ever under way."""
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def config(**changes: Any) -> Any:
@@ -60,7 +33,7 @@ def config(**changes: Any) -> Any:
     return check_config({**values, "measure": QUICK, **changes})
 
 
-def search(prepared: Prepared, url: str, executor: Counting, events: list[Event]) -> Searched:
+def search(prepared: Prepared, url: str, executor: Growing, events: list[Event]) -> Searched:
     store = storage.open_storage(url)
     (study,) = begin_studies(prepared, store, {})
     return search_device(prepared, prepared.devices[0], study, store, executor, {}, events.append, lambda: False, None)
@@ -90,7 +63,7 @@ def prepared(home: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(prepared: Prepared, tmp_path: Path) -> None:
-    url, events, executor = f"sqlite:///{tmp_path / 'study.db'}", [], Counting(prepared.space)
+    url, events, executor = f"sqlite:///{tmp_path / 'study.db'}", [], Growing(prepared.space)
     before = prepared.devices[0].scorer.predictor
     found = search(prepared, url, executor, events)
 
@@ -113,7 +86,7 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
     assert len(measured) == len(set(measured)) == 2 * NETWORKS
 
     # A resume finds all of it and does nothing; one with more trials goes on in the last round.
-    again = Counting(prepared.space)
+    again = Growing(prepared.space)
     assert len(search(replace(prepared, devices=(found.device,)), url, again, []).done) == TRIALS
     more = replace(prepared, config=config(trials=TRIALS + 2), devices=(found.device,))
     assert len(search(more, url, again, []).done) == TRIALS + 2
@@ -122,7 +95,7 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Prepared, tmp_path: Path, verify: bool) -> None:
-    url, executor, device = f"sqlite:///{tmp_path / 'study.db'}", Counting(prepared.space), prepared.devices[0]
+    url, executor, device = f"sqlite:///{tmp_path / 'study.db'}", Growing(prepared.space), prepared.devices[0]
     few = replace(prepared, config=config(trials=4, verify=verify))
     search(few, url, executor, [])
     better = replace(device.scorer.predictor, coefficients=tuple(2 * value for value in device.scorer.predictor.coefficients))
@@ -137,7 +110,7 @@ def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Pr
 def test_without_verify_there_is_one_round_and_nothing_is_measured(prepared: Prepared, tmp_path: Path) -> None:
     events: list[Event] = []
     plain = replace(prepared, config=config(verify=False, trials=EVERY + 2))
-    found = search(plain, f"sqlite:///{tmp_path / 'study.db'}", Counting(prepared.space), events)
+    found = search(plain, f"sqlite:///{tmp_path / 'study.db'}", Growing(prepared.space), events)
     assert found.study.study_name == "s/host"
     assert not [event for event in events if event.kind == "phase"]
 
@@ -154,7 +127,7 @@ def test_a_round_that_a_crash_cut_off_is_made_again(prepared: Prepared, tmp_path
 
 def test_a_candidate_beyond_the_bound_leaves_the_front_and_comes_back(prepared: Prepared, tmp_path: Path) -> None:
     few, url = replace(prepared, config=config(trials=4)), f"sqlite:///{tmp_path / 'study.db'}"
-    first = search(few, url, Counting(prepared.space), [])
+    first = search(few, url, Growing(prepared.space), [])
     slowest = max(first.done, key=lambda each: each.candidate.metrics["latency_s"].value).candidate.arch
 
     def bounded(candidate: Candidate) -> Candidate | None:
