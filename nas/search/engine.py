@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,8 @@ def run(
     reaped = storage.reap(study)
     if reaped:
         on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
-    accuracies.update({e.candidate.arch: Evaluation(_evaluated_only(e.candidate, problem.scorer), e.seconds) for e in done})
+    scored = problem.scorer.names
+    accuracies.update({e.candidate.arch: Evaluation(_without(e.candidate.metrics, scored), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
     failures, poor, exhausted = 0, 0, ""
     started, first = time.monotonic(), len(done)
@@ -146,10 +147,9 @@ def _promises_less(study: Study, target: float | None) -> bool:
     return promise is not None and target is not None and promise < target
 
 
-def _evaluated_only(candidate: Candidate, scorer: BaseScorer) -> dict[str, Metric]:
+def _without(metrics: Mapping[str, Metric], scored: frozenset[str]) -> dict[str, Metric]:
     """What the evaluator gave: the same on every device."""
-    scored = scorer.metrics(candidate.arch)
-    return {name: metric for name, metric in candidate.metrics.items() if name not in scored}
+    return {name: metric for name, metric in metrics.items() if name not in scored}
 
 
 def _told(problem: Problem, done: Sequence[storage.Evaluated], pace: float, deadline_s: float | None) -> Event:

@@ -18,6 +18,7 @@ from nas.search.domain import Array, Domain, Function, ParamDomain, Params, Rows
 from nas.search.ground import Ground
 from nas.search.outlook import Evidence
 from nas.search.proposal import Proposer
+from nas.search.reading import Reader
 
 __all__ = ["CUT_OFF", "FrontSampler"]
 
@@ -144,15 +145,16 @@ class FrontSampler(BaseSampler):
 
 
 class _View:
-    """A study as the proposer sees it; trials that are finished are read once."""
+    """A study as the proposer sees it."""
 
     def __init__(self, domain: Domain, proposer: Proposer, signs: Array, *, is_given: bool) -> None:
         self.domain, self.proposer = domain, proposer
         self._signs, self._is_given = signs, is_given
-        self._finished: dict[int, tuple[int, _Read]] = {}
+        self._names = frozenset(domain.names)
+        self._trials = Reader(self._read)
 
     def evidence(self, study: Study, trial: FrozenTrial) -> Evidence:
-        read = [self._look(other) for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        read = self._trials(study, trial.number)
         none = np.zeros((0, len(self.domain.sizes)), dtype=np.int16)
 
         def rows(kind: str) -> Rows:
@@ -162,18 +164,10 @@ class _View:
         losses = np.array([losses for was, _, losses in read if was == "told"], dtype=np.float64).reshape(-1, len(self._signs))
         return Evidence(rows("told"), losses, rows("pending"), rows("barred"))
 
-    def _look(self, trial: FrozenTrial) -> _Read:
-        if not trial.state.is_finished():
-            return self._read(trial)
-        known = self._finished.get(trial.number)
-        if known is None or known[0] != trial._trial_id:  # another study of the same name
-            known = self._finished[trial.number] = trial._trial_id, self._read(trial)
-        return known[1]
-
     def _read(self, trial: FrozenTrial) -> _Read:
         """Told, pending, barred, or nothing: a trial that has not got its values yet, waits, or was cut off."""
         is_cut_off = trial.state == TrialState.FAIL and CUT_OFF in trial.user_attrs
-        lacks_some = not trial.params.keys() >= set(self.domain.names) and trial.state != TrialState.COMPLETE
+        lacks_some = not trial.params.keys() >= self._names and trial.state != TrialState.COMPLETE
         if trial.state == TrialState.WAITING or is_cut_off or lacks_some:
             return "nothing", None, ()
         # Without a space of its own the sampler takes what trials have in common, and some have more.

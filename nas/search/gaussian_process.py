@@ -73,16 +73,26 @@ class Kernel:
         """The three kernels before they are weighted, (n, m) each. A gene has exactly one 1 in a row."""
         equal = (left.onehot * self.genes) @ right.onehot.T
         total = float((left.onehot[:1] @ self.genes).sum()) if len(left) else 0.0
-        choices = np.exp(np.minimum(equal - total, 0.0))
-        add = equal / max(total, 1e-12)
+        choices = equal - total
+        np.exp(np.minimum(choices, 0.0, out=choices), out=choices)
+        equal /= max(total, 1e-12)
         a, b = left.descriptors * np.sqrt(self.descriptors), right.descriptors * np.sqrt(self.descriptors)
-        squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * (a @ b.T)
-        return choices, np.exp(-0.5 * np.maximum(squared, 0.0)), add
+        like = a @ b.T
+        like *= -2.0
+        like += (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+        np.maximum(like, 0.0, out=like)
+        like *= -0.5
+        return choices, np.exp(like, out=like), equal
 
     def __call__(self, left: Features, right: Features) -> Array:
         """Correlation of the signal at two sets of networks, (n, m)."""
         choices, like, add = self.parts(left, right)
-        return self.share * choices + (1.0 - self.share - self.additive) * like + self.additive * add
+        choices *= self.share
+        like *= 1.0 - self.share - self.additive
+        add *= self.additive
+        choices += like
+        choices += add
+        return choices
 
 
 def default_kernel(groups: NDArray[np.intp], descriptors: int) -> Kernel:
@@ -175,6 +185,10 @@ class GaussianProcess:
         self._alpha = weights[:, 0] - self._mean * weights[:, 1]
         # With few values the sample says little of the variance: one value of variance 1 is added, the scale of normal scores.
         self._signal = (float((values - self._mean) @ self._alpha) + 1.0) / (n + 1)
+
+    def mean(self, features: Features) -> Array:
+        """Mean of the signal, (m,): much cheaper than `predict`."""
+        return np.asarray(self._mean + self.kernel(features, self._features) @ self._alpha)
 
     def predict(self, features: Features) -> tuple[Array, Array]:
         """Mean and standard deviation of the signal, without the noise of an evaluation, (m,) each."""

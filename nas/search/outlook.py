@@ -25,7 +25,7 @@ __all__ = ["Evidence", "Kernels", "Outlook", "normal_scores"]
 
 TRAINED = 256
 """Points a Gaussian process is given at most: half nearest the front, half spread over the rest. Its cost grows with the square."""
-LOOKED_AT = 1024
+LOOKED_AT = 512
 """Evaluated points at most, the nearest to the front, of which the model's word is asked: the front by expected losses is among them."""
 FITTED = 160
 """Points that a kernel is fitted on at most: more hardly move a dozen of parameters."""
@@ -127,9 +127,13 @@ class _Modelled:
         for kernel in (kernels.fitted(evidence.rows, losses), kernels.default()):
             model = GaussianProcess(kernel, features[chosen], scores[chosen])
             if len(pending):
-                believed = np.concatenate([scores[chosen], model.predict(features[pending])[0]])
+                believed = np.concatenate([scores[chosen], model.mean(features[pending])])
                 model = GaussianProcess(kernel, features[np.concatenate([chosen, pending])], believed)
             self.models.append(model)
+
+    def mean(self, features: Features) -> Array:
+        """Of the mixture, (n,)."""
+        return np.asarray(np.mean([model.mean(features) for model in self.models], axis=0))
 
     def predict(self, features: Features) -> tuple[Array, Array]:
         """Mean and standard deviation of the mixture."""
@@ -183,7 +187,7 @@ class Outlook:
         top = [1.0 + MARGIN] * len(known) + [other.reference for other in self._others]
         if self._loss is not None:
             # Expected, not told: a lucky evaluation would hide what lies behind it.
-            losses, reference = self._loss.predict(features)[0], np.array([self._loss.reference, *top])
+            losses, reference = self._loss.mean(features), np.array([self._loss.reference, *top])
         else:
             losses, costs, costs_std, reference = costs[:, 0], costs[:, 1:], costs_std[:, 1:], np.array(top)
         self.volume = pareto.hypervolume(np.column_stack([losses, costs]), list(reference))

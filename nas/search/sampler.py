@@ -18,6 +18,7 @@ from nas.architecture import Architecture, GeneValue
 from nas.errors import SpaceExhaustedError, UnknownNameError
 from nas.search.domain import Domain
 from nas.search.front import CUT_OFF, FrontSampler
+from nas.search.reading import Reader
 from nas.space import SearchSpace
 
 __all__ = [
@@ -139,7 +140,7 @@ class UniqueSampler(BaseSampler):
         self._fallback = tuple(fallback)
         self._seed = seed
         self._distributions = distributions(space)
-        self._read: dict[int, tuple[int, Architecture | None]] = {}
+        self._asked_for = Reader(self._architecture)
 
     def promise(self, study: Study) -> float | None:
         """What `FrontSampler.promise` says; None of other samplers."""
@@ -157,8 +158,7 @@ class UniqueSampler(BaseSampler):
         Raises:
             SpaceExhaustedError: nothing new and acceptable was found.
         """
-        others = (self._architecture(t) for t in study.get_trials(deepcopy=False) if t.number != trial.number)
-        seen = {arch for arch in others if arch is not None}
+        seen = {arch for arch in self._asked_for(study, trial.number) if arch is not None}
         if len(seen) >= self._space.size:
             raise SpaceExhaustedError(f"all {self._space.size} architectures of space {self._space.name} have been tried")
         last: Architecture | None = None
@@ -194,15 +194,9 @@ class UniqueSampler(BaseSampler):
         }
 
     def _architecture(self, trial: FrozenTrial) -> Architecture | None:
-        """What a trial must not be asked for again; read once where the trial is finished."""
-        if trial.number in self._read and self._read[trial.number][0] == trial._trial_id:
-            return self._read[trial.number][1]
-        # A trial that has not got its values yet has no architecture.
+        """What must not be asked for again because of a trial; None for a trial that has not got its values yet."""
         is_one = _counts(trial) and trial.params.keys() >= self._distributions.keys()
-        arch = self._space.canonical(trial.params) if is_one else None
-        if trial.state.is_finished():
-            self._read[trial.number] = trial._trial_id, arch
-        return arch
+        return self._space.canonical(trial.params) if is_one else None
 
     def _others(self, last: Architecture | None, rng: np.random.Generator, seen: set[Architecture]) -> Any:
         """Mutations of the last proposal, then of what has been asked for, then the fallback, then random ones."""

@@ -85,6 +85,11 @@ class BaseScorer(ABC):
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
         """Counted and predicted metrics of one architecture; energy where it is known."""
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Of `metrics`: the same for every architecture."""
+        return frozenset(self.metrics(self.space.smallest))
+
     @abstractmethod
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """The values of `metrics` for many architectures: each of shape (n,)."""

@@ -93,7 +93,8 @@ def ask(study: Study, space: Mapping[str, BaseDistribution], lease_s: float) -> 
         lease_s: seconds after which the evaluation counts as lost.
     """
     backend = database_of(study)
-    is_queued = any(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    study._thread_local.cached_all_trials = None  # as `study.ask` does: all who look at trials for this one share a read
+    is_queued = any(trial.state == TrialState.WAITING for trial in study._get_trials(deepcopy=False, use_cache=True))
     if backend is None or is_queued or not space:
         trial = study.ask(dict(space))
         keep_lease(study, trial, 1, lease_s)
