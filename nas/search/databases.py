@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +12,12 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from nas.errors import MissingExtraError, StudyError
+from nas.search.trial_rows import TrialRows
 
 __all__ = ["Database", "open_storage"]
 
@@ -24,8 +26,8 @@ JOURNAL = "journal://"
 SERVERS = ("postgresql", "mysql", "mariadb")
 WAIT_S = 180.0
 """For a database server that is away: it restarts, or the network does."""
-BEHIND_THE_CACHE = ("_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param", "get_trial_id_from_study_id_trial_number")
-"""What Optuna's cache calls of a database besides the methods of every storage."""
+BEHIND_THE_CACHE = ("_create_new_trial", "_get_best_trial_id", "_set_trial_param", "get_trial_id_from_study_id_trial_number")
+"""What Optuna's cache calls of a database besides the methods of every storage, and `_get_trials`."""
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
@@ -98,6 +100,27 @@ class Database(RDBStorage):
 
     wait_s = 0.0
 
+    @functools.cached_property
+    def _rows(self) -> TrialRows:
+        return TrialRows()
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return self.patiently(lambda: self._rows.one(self.engine, trial_id))
+
+    def _get_trials(
+        self, study_id: int, states: Container[TrialState] | None, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        """What Optuna's cache has not: trials that were not finished when it looked, and later ones."""
+        wanted = None if states is None else [state for state in TrialState if state in states]
+
+        def read() -> list[FrozenTrial]:
+            return self._rows.of_study(self.engine, study_id, wanted, included_trial_ids, trial_id_greater_than)
+
+        found = self.patiently(read)
+        if not found:
+            self.get_study_name_from_id(study_id)  # raises KeyError where there is no such study
+        return found
+
     def patiently(self, call: Callable[[], T]) -> T:
         """Calls, and where the database is away calls again until it is back.
 
@@ -142,5 +165,5 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name in (*BaseStorage.__abstractmethods__, *BEHIND_THE_CACHE):
-    if hasattr(RDBStorage, _name):
+    if hasattr(RDBStorage, _name) and _name not in vars(Database):
         setattr(Database, _name, _patient(getattr(RDBStorage, _name)))

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy import text
 
 from nas.architecture import Architecture
 from nas.errors import StudyError
@@ -22,6 +21,7 @@ from nas.search.databases import Database, open_storage
 from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
 from nas.search.leases import driving, is_own, lease
+from nas.search.trial_rows import write_asked
 from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
@@ -67,11 +67,6 @@ TOLD = "told"
 """Attribute of a study: with how many candidates it began that were evaluated for another device."""
 INT8_DROPS = "int8_drops"
 """Attribute of a study: accuracy that int8 costs, measured, by arch_id."""
-INSERT = text(
-    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (:trial, :name, :value, :distribution)"
-)
-"""All values of a trial at once, in Optuna's schema (revision v3.0.0.a and later; a test reads them back through Optuna)."""
-INSERT_ATTRIBUTE = text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)")
 LEASE = "lease"
 """Attribute of a trial: to whom it is lent, until when, which attempt it is."""
 
@@ -106,18 +101,8 @@ def ask(study: Study, space: Mapping[str, BaseDistribution], lease_s: float) -> 
         name: relative[name] if name in relative else study.sampler.sample_independent(study, frozen, name, each)
         for name, each in space.items()
     }
-    found = [
-        {"trial": number, "name": name, "value": each.to_internal_repr(values[name]), "distribution": distribution_to_json(each)}
-        for name, each in space.items()
-    ]
-    lent = {"trial": number, "key": LEASE, "value": json.dumps(lease(1, lease_s))}
-
-    def write() -> None:
-        with backend.engine.begin() as connection:
-            connection.execute(INSERT, found)
-            connection.execute(INSERT_ATTRIBUTE, lent)
-
-    backend.patiently(write)
+    lent = {LEASE: lease(1, lease_s)}
+    backend.patiently(lambda: write_asked(backend.engine, number, values, space, lent))
     return Trial(study, number)
 
 
