@@ -36,19 +36,24 @@ NEVER = 10_000.0
 SEEDS, PEER_SEEDS, SLOW_SEEDS = 20, 10, 3
 """Of ours, of peers, and of GP, whose trials take seconds each."""
 PACKAGE = Path(__file__).resolve().parents[1]
-SOURCES = ("domain", "front", "gaussian_process", "ground", "improvement", "outlook", "proposal")
+SOURCES = ("domain", "front", "gaussian_process", "ground", "improvement", "outlook", "proposal", "reading")
 BENCH_SOURCES = ("nasbench", "searchers")
 WHY = "missed over the seeds that are given"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A sampler on a problem, how often and how long."""
+    """A sampler on a problem, how often and how long.
+
+    Attributes:
+        pending: evaluations under way at once.
+    """
 
     sampler: str
     problem: Problem
     seeds: int
     trials: int
+    pending: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def curves(table: Table, plan: Plan, cache: Path | None) -> list[Run]:
             kept = json.loads(path.read_text(encoding="utf-8"))
             found.append(Run(tuple(kept["regrets"]), kept["seconds_a_trial"]))
             continue
-        result = searched(plan.sampler, table, plan.problem, seed, plan.trials)
+        result = searched(plan.sampler, table, plan.problem, seed, plan.trials, plan.pending)
         regrets = tuple(table.regret(plan.problem, result.numbers[:count]) for count in range(1, plan.trials + 1))
         found.append(Run(regrets, result.seconds_a_trial))
         if path is not None:
@@ -123,7 +128,8 @@ def _key(plan: Plan) -> str:
         folders = [PACKAGE / "search" / f"{name}.py" for name in SOURCES] + [PACKAGE / "bench" / f"{name}.py" for name in BENCH_SOURCES]
         made_of = "".join(_code(path) for path in folders)
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:8]
-    return f"{plan.problem.id}-{plan.sampler.replace(', ', '-').replace(' ', '-')}-{plan.trials}-{digest}"
+    pending = f"-{plan.pending}-at-once" if plan.pending > 1 else ""
+    return f"{plan.problem.id}-{plan.sampler.replace(', ', '-').replace(' ', '-')}-{plan.trials}{pending}-{digest}"
 
 
 def _code(path: Path) -> str:

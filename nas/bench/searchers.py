@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nas.bench.nasbench import OPS, Problem, Table, TableDomain, number, operators
 from nas.search.front import FrontSampler
 from nas.search.sampler import categorical, peer
-from nas.search.storage import BaseSampler, fail, new_study
+from nas.search.storage import BaseSampler, Trial, fail, new_study
 
 __all__ = ["OURS", "PEERS", "Found", "searched"]
 
@@ -41,22 +41,27 @@ class Found:
     seconds_a_trial: float
 
 
-def searched(name: str, table: Table, problem: Problem, seed: int, trials: int) -> Found:
-    """One search by one sampler. Duplicates count; unconnected proposals do not."""
+def searched(name: str, table: Table, problem: Problem, seed: int, trials: int, pending: int = 1) -> Found:
+    """One search by one sampler. Duplicates count; unconnected proposals do not.
+
+    Args:
+        pending: evaluations under way at once; any of them may be the next to end.
+    """
     true = np.column_stack([table.costs[column] for column, _, _ in problem.costs])
     if name in PEERS:
-        return _run(peer(PEERS[name], seed), table, true, seed, trials)
+        return _run(peer(PEERS[name], seed), table, true, seed, trials, pending)
     costs, std = _predicted(table, true, seed) if name == "front, predicted" else (true, np.zeros_like(true))
     if name == "front, none known":
         domain = TableDomain(table, None)
     else:
         domain = TableDomain(table, costs, std, is_described=name != "front, no descriptors")
-    return _run(FrontSampler.over(domain, SPACE, seed), table, costs, seed, trials)
+    return _run(FrontSampler.over(domain, SPACE, seed), table, costs, seed, trials, pending)
 
 
-def _run(sampler: BaseSampler, table: Table, told: Array, seed: int, trials: int) -> Found:
+def _run(sampler: BaseSampler, table: Table, told: Array, seed: int, trials: int, pending: int) -> Found:
     study = new_study(["maximize", *_minimised(told.shape[1])], sampler)
-    rng = np.random.default_rng([seed, 1])
+    rng, order = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 3])
+    under_way: list[tuple[Trial, int]] = []
     connected = np.flatnonzero(table.connected)
     names = TableDomain.names
     numbers: list[int] = []
@@ -76,9 +81,12 @@ def _run(sampler: BaseSampler, table: Table, told: Array, seed: int, trials: int
         if not table.connected[at]:
             at = int(rng.choice(connected))
         redraws = 0
-        study.tell(trial, [float(table.accuracy[at]), *(float(cost) for cost in told[at])])
+        under_way.append((trial, at))
+        while len(under_way) == pending or (under_way and len(under_way) + len(numbers) == trials):
+            ended, at = under_way.pop(int(order.integers(len(under_way))))
+            study.tell(ended, [float(table.accuracy[at]), *(float(cost) for cost in told[at])])
+            numbers.append(at)
         seconds += time.process_time() - started
-        numbers.append(at)
     return Found(numbers, seconds / trials)
 
 

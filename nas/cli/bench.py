@@ -13,7 +13,7 @@ from nas.errors import InputError, UnknownNameError
 
 __all__ = ["register"]
 
-NAMES = ("chaos", "compress", "energy", "overhead", "predictor", "priors", "scoring", "search", "supernet", "tracking")
+NAMES = ("chaos", "compress", "energy", "overhead", "predictor", "priors", "scale", "scoring", "search", "supernet", "tracking")
 HOST_NAMES = ("predictor",)
 """Benchmarks that can measure on this machine too."""
 DATA = Path("../shared/data")

@@ -84,6 +84,7 @@ def run(
     accuracies.update({e.candidate.arch: Evaluation(_without(e.candidate.metrics, scored), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
     failures, poor, exhausted = 0, 0, ""
+    so_far = _SoFar(problem, [each.candidate for each in done])
     started, first = time.monotonic(), len(done)
     enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
 
@@ -128,8 +129,9 @@ def run(
                 candidate = Candidate(arch, problem.scorer.target, metrics, trial.number)
                 storage.record(study, trial, candidate, problem.objectives, evaluation.seconds)
                 done.append(storage.Evaluated(candidate, evaluation.seconds))
+                so_far.add(candidate)
                 pace = (time.monotonic() - started) / (len(done) - first)
-                on_event(_told(problem, done, pace, deadline_s))
+                on_event(so_far.event(candidate, pace, deadline_s))
         if stop() and not is_over():
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
     finally:
@@ -152,26 +154,38 @@ def _without(metrics: Mapping[str, Metric], scored: frozenset[str]) -> dict[str,
     return {name: metric for name, metric in metrics.items() if name not in scored}
 
 
-def _told(problem: Problem, done: Sequence[storage.Evaluated], pace: float, deadline_s: float | None) -> Event:
-    candidates = [each.candidate for each in done]
-    points = losses(candidates, problem.objectives)
-    reference = [objective.loss(value) for objective, value in zip(problem.objectives, problem.reference, strict=True)]
-    volume = pareto.hypervolume(points, reference)
-    best = max(candidate.metrics["accuracy_search"].value for candidate in candidates)
-    left = pace * (problem.trials - len(done))
-    if deadline_s is not None:
-        left = min(left, max(0.0, deadline_s - time.monotonic()))
-    return Event(
-        "trial",
-        f"{len(done)}/{problem.trials} candidates, best accuracy {best:.4f}, {int(pareto.front(points).sum())} on the front",
-        share=len(done) / problem.trials,
-        seconds_left=left,
-        fields={
-            "device": problem.scorer.target.device,
-            "trial": candidates[-1].trial,
-            "candidates": len(done),
-            "hypervolume": volume,
-            "best_accuracy": best,
-            "id": candidates[-1].id,
-        },
-    )
+class _SoFar:
+    """What a search has come to: the losses of its front, however many candidates there are."""
+
+    def __init__(self, problem: Problem, candidates: Sequence[Candidate]) -> None:
+        self._problem = problem
+        self._reference = [objective.loss(value) for objective, value in zip(problem.objectives, problem.reference, strict=True)]
+        self._count, self._best = len(candidates), max((each.metrics["accuracy_search"].value for each in candidates), default=0.0)
+        points = losses(candidates, problem.objectives)
+        self._front = points[pareto.front(points)]
+
+    def add(self, candidate: Candidate) -> None:
+        self._count, self._best = self._count + 1, max(self._best, candidate.metrics["accuracy_search"].value)
+        points = np.concatenate([self._front, losses([candidate], self._problem.objectives)])
+        self._front = points[pareto.front(points)]
+
+    def event(self, last: Candidate, pace_s: float, deadline_s: float | None) -> Event:
+        """After `last` was told; a candidate takes `pace_s`."""
+        trials = self._problem.trials
+        left = pace_s * (trials - self._count)
+        if deadline_s is not None:
+            left = min(left, max(0.0, deadline_s - time.monotonic()))
+        return Event(
+            "trial",
+            f"{self._count}/{trials} candidates, best accuracy {self._best:.4f}, {len(self._front)} on the front",
+            share=self._count / trials,
+            seconds_left=left,
+            fields={
+                "device": self._problem.scorer.target.device,
+                "trial": last.trial,
+                "candidates": self._count,
+                "hypervolume": pareto.hypervolume(self._front, self._reference),
+                "best_accuracy": self._best,
+                "id": last.id,
+            },
+        )

@@ -32,6 +32,7 @@ __all__ = [
     "BaseStorage",
     "Evaluated",
     "Study",
+    "Trial",
     "add",
     "ask",
     "candidates_of",
@@ -46,6 +47,7 @@ __all__ = [
     "keep_cost",
     "keep_finalist",
     "keep_lease",
+    "known",
     "latest_round",
     "new_study",
     "open_storage",
@@ -56,6 +58,7 @@ __all__ = [
     "round_name",
     "spend",
     "spent",
+    "values_of",
 ]
 
 _ROUND, _FINALIST = "/round-", "finalist:"
@@ -236,20 +239,20 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     """
     trials = old.get_trials(deepcopy=False)
     for trial in trials:
-        known, values = dict(trial.user_attrs), None
+        attrs, values = dict(trial.user_attrs), None
         state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.FAIL
-        if "candidate" in known:
-            known.pop("reason", None)
+        if "candidate" in attrs:
+            attrs.pop("reason", None)
             before = _read(trial)
             candidate = rescore(before.candidate)
             if candidate is None:
-                known["reason"] = "does not meet the constraints by the refitted predictor"
+                attrs["reason"] = "does not meet the constraints by the refitted predictor"
             else:
-                known["candidate"] = _known(candidate, before.seconds)
+                attrs["candidate"] = known(candidate, before.seconds)
                 values, state = [candidate.metrics[objective.metric].value for objective in objectives], TrialState.COMPLETE
         new.add_trial(
             optuna.create_trial(
-                state=state, values=values, params=trial.params, distributions=trial.distributions, user_attrs=known,
+                state=state, values=values, params=trial.params, distributions=trial.distributions, user_attrs=attrs,
                 system_attrs=trial.system_attrs,
             )
         )  # fmt: skip
@@ -277,11 +280,12 @@ def candidates_of(storage: BaseStorage, facts: Mapping[str, str], name: str) -> 
 
 def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequence[Objective], seconds: float) -> None:
     """Tells a finished evaluation: everything that is known of the candidate in one attribute, then the objectives."""
-    trial.set_user_attr("candidate", _known(candidate, seconds))
+    trial.set_user_attr("candidate", known(candidate, seconds))
     study.tell(trial, [candidate.metrics[objective.metric].value for objective in objectives])
 
 
-def _known(candidate: Candidate, seconds: float) -> dict[str, Any]:
+def known(candidate: Candidate, seconds: float) -> dict[str, Any]:
+    """The attribute "candidate" of its trial."""
     metrics = {name: metric.to_dict() for name, metric in candidate.metrics.items()}
     return {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), "metrics": metrics, "seconds": seconds}
 
@@ -294,16 +298,16 @@ def add(
     Args:
         seconds: that its accuracy took there.
     """
-    active = dict(candidate.arch.genes)
-    params = {
-        name: active.get(name, distribution.choices[0])
-        for name, distribution in space.items()
-        if isinstance(distribution, CategoricalDistribution)
-    }
     study.add_trial(create_trial(
-        params=params, distributions=dict(space), user_attrs={"candidate": _known(candidate, seconds)},
+        params=values_of(candidate.arch, space), distributions=dict(space), user_attrs={"candidate": known(candidate, seconds)},
         values=[candidate.metrics[objective.metric].value for objective in objectives],
     ))  # fmt: skip
+
+
+def values_of(arch: Architecture, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """A value for every gene: those that do not exist take their first choice."""
+    active = dict(arch.genes)
+    return {name: active.get(name, each.choices[0]) for name, each in space.items() if isinstance(each, CategoricalDistribution)}
 
 
 def fail(study: Study, trial: Trial, reason: str) -> None:
