@@ -6,6 +6,7 @@ arXiv:1909.13595): neither their scale nor the tail of bad points matters then, 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Kernels:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._kept: OrderedDict[tuple[int, bytes], Kernel] = OrderedDict()
+        self._kept: OrderedDict[bytes, Kernel] = OrderedDict()
 
     def default(self) -> Kernel:
         return default_kernel(self._ground.groups, self._ground.features(self._ground.pool[:1]).descriptors.shape[1])
@@ -92,18 +93,14 @@ class Kernels:
             return self.default()
         count = int(FIRST_FIT * REFIT ** math.floor(math.log(len(rows) / FIRST_FIT) / math.log(REFIT) + 1e-9) + 1e-9)
         rows, losses = rows[:count], losses[:count]
-        key = (count, rows.tobytes() + losses.tobytes())
+        key = hashlib.sha256(rows.tobytes() + losses.tobytes()).digest()
         if key not in self._kept:
             some = np.unique(np.linspace(0, count - 1, min(count, FITTED)).round().astype(int))
-            self._kept[key] = self._fit(self._ground.features(rows), losses, some)
+            self._kept[key] = fit_kernel(self._ground.features(rows[some]), normal_scores(losses)[some], self._ground.groups)
         self._kept.move_to_end(key)
         while len(self._kept) > self.MOST:
             self._kept.popitem(last=False)
         return self._kept[key]
-
-    def _fit(self, features: Features, losses: Array, some: NDArray[np.intp]) -> Kernel:
-        scores = normal_scores(losses)
-        return fit_kernel(features[some], scores[some], self._ground.groups)
 
 
 class _Modelled:
@@ -111,24 +108,26 @@ class _Modelled:
     that nothing was fitted for. The first is sharper; the second has written no region off, so their mean keeps looking everywhere.
 
     Pending points count as evaluated with their expected value (Ginsbourger et al. 2010, doi:10.1007/978-3-642-10701-6_6, section 4.1).
+
+    Args:
+        chosen: evaluated points that the models are given.
+        features: of those, then of the pending ones.
     """
 
     def __init__(
         self, kernels: Kernels, evidence: Evidence, losses: Array, features: Features, chosen: NDArray[np.intp], *, is_cost: bool,
         worst: float | None = None,
     ) -> None:  # fmt: skip
-        n = len(losses)
+        told, pending = features[: len(chosen)], features[len(chosen) :]
         scores = cost_scores(losses) if is_cost else normal_scores(losses)
-        pending = np.arange(n, len(features))
         self.reference = float(scores.max() + MARGIN * np.ptp(scores)) if is_cost else float(np.quantile(scores, REFERENCE))
         if worst is not None and (losses <= worst).any():
             self.reference = min(self.reference, float(scores[losses <= worst].max()))
         self.models = []
         for kernel in (kernels.fitted(evidence.rows, losses), kernels.default()):
-            model = GaussianProcess(kernel, features[chosen], scores[chosen])
+            model = GaussianProcess(kernel, told, scores[chosen])
             if len(pending):
-                believed = np.concatenate([scores[chosen], model.mean(features[pending])])
-                model = GaussianProcess(kernel, features[np.concatenate([chosen, pending])], believed)
+                model = GaussianProcess(kernel, features, np.concatenate([scores[chosen], model.mean(pending)]))
             self.models.append(model)
 
     def mean(self, features: Features) -> Array:
@@ -161,14 +160,10 @@ class Outlook:
         self._ground = ground
         known = np.array(ground.domain.known, dtype=np.intp)
         unknown = [column for column in range(len(signs)) if column not in ground.domain.known]
-        n = len(evidence.rows)
-        rows = np.concatenate([evidence.rows, evidence.pending])
-        features = ground.features(rows)
-        self._correction = _Correction(ground, kernels, features[:n], evidence, ground.scaled(evidence.losses[:, known] * signs[known]))
-        costs, costs_std = self._correction.at(rows, features)
-        costs[:n], costs_std[:n] = self._correction.told(costs[:n], costs_std[:n])
-        nearest = _nearest(costs[:n], evidence.losses[:, unknown[0]] if unknown else np.zeros(n))
+        self._correction = _Correction(ground, kernels, evidence, ground.scaled(evidence.losses[:, known] * signs[known]))
+        nearest = _nearest(self._correction.costs, evidence.losses[:, unknown[0]] if unknown else np.zeros(len(evidence.rows)))
         chosen = _chosen(nearest)
+        features = ground.features(np.concatenate([evidence.rows[chosen], evidence.pending]))
         # The first is the dear one; others that are minimised and positive are costs that have to be learned.
         are_costs = [column != unknown[0] and signs[column] > 0 and bool((evidence.losses[:, column] > 0).all()) for column in unknown]
         modelled = [
@@ -179,11 +174,16 @@ class Outlook:
             for column, is_cost in zip(unknown, are_costs, strict=True)
         ]  # fmt: skip
         self._loss, self._others = (modelled[0] if modelled else None), modelled[1:]
+        looked_at = np.sort(nearest[:LOOKED_AT])
+        rows = np.concatenate([evidence.rows[looked_at], evidence.pending])
+        features = ground.features(rows)
+        pending = self._correction.at(evidence.pending, features[len(looked_at) :])
+        costs = np.concatenate([self._correction.costs[looked_at], pending[0]])
+        costs_std = np.concatenate([self._correction.std[looked_at], pending[1]])
         for other in self._others:
             mean, std = other.predict(features)
-            costs, costs_std = np.column_stack([costs, mean]), np.column_stack([costs_std, np.where(np.arange(len(rows)) < n, 0.0, std)])
-        looked_at = np.concatenate([np.sort(nearest[:LOOKED_AT]), np.arange(n, len(rows))])
-        rows, features, costs, costs_std = rows[looked_at], features[looked_at], costs[looked_at], costs_std[looked_at]
+            is_told = np.arange(len(rows)) < len(looked_at)
+            costs, costs_std = np.column_stack([costs, mean]), np.column_stack([costs_std, np.where(is_told, 0.0, std)])
         top = [1.0 + MARGIN] * len(known) + [other.reference for other in self._others]
         if self._loss is not None:
             # Expected, not told: a lucky evaluation would hide what lies behind it.
@@ -228,25 +228,27 @@ class _Correction:
 
     Args:
         told: scaled, (n, known).
+
+    Attributes:
+        costs, std: of evaluated points, (n, known).
     """
 
-    def __init__(self, ground: Ground, kernels: Kernels, features: Features, evidence: Evidence, told: Array) -> None:
+    def __init__(self, ground: Ground, kernels: Kernels, evidence: Evidence, told: Array) -> None:
         self._ground = ground
         said, std = ground.costs(evidence.rows)
-        usable = np.isfinite(told)
-        self._told = np.where(usable, told, said)
-        difference = self._told - said
-        self._is_right = np.abs(difference).max(axis=0, initial=0.0) > EXACT
-        self.is_uncertain = bool(std.any() or self._is_right.any())
+        told = np.where(np.isfinite(told), told, said)
+        difference = told - said
+        is_right = np.abs(difference).max(axis=0, initial=0.0) > EXACT
+        self.is_uncertain = bool(std.any() or is_right.any())
+        self.costs, self.std = np.where(is_right, told, said), np.where(is_right, 0.0, std)
         self._models: dict[int, tuple[GaussianProcess, float]] = {}
+        if not is_right.any():
+            return
         some = np.unique(np.linspace(0, len(told) - 1, min(len(told), TRAINED)).round().astype(int))
-        for column in np.flatnonzero(self._is_right):
+        features = ground.features(evidence.rows[some])
+        for column in np.flatnonzero(is_right):
             scale = float(np.sqrt(np.mean(difference[:, column] ** 2)))
-            self._models[int(column)] = GaussianProcess(kernels.default(), features[some], difference[some, column] / scale), scale
-
-    def told(self, costs: Array, std: Array) -> tuple[Array, Array]:
-        """Of evaluated points, given what `at` says of them."""
-        return np.where(self._is_right, self._told, costs), np.where(self._is_right, 0.0, std)
+            self._models[int(column)] = GaussianProcess(kernels.default(), features, difference[some, column] / scale), scale
 
     def at(self, rows: Rows, features: Features) -> tuple[Array, Array]:
         """Costs and standard errors of any points, over their range."""
