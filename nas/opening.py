@@ -94,10 +94,11 @@ def tell_known(prepared: Prepared, device: Device, study: storage.Study, known: 
 
 def _add(prepared: Prepared, device: Device, study: storage.Study, known: Mapping[Architecture, Evaluation]) -> None:
     """Adds architectures that the device may have with what their evaluation gave."""
-    for arch, found in known.items():
-        if _accepts(prepared, device, arch):
-            candidate = Candidate(arch, device.target, {**found.metrics, **device.scorer.metrics(arch)})
-            storage.add(study, distributions(prepared.space), candidate, prepared.objectives, found.seconds)
+    told = [
+        storage.Evaluated(Candidate(arch, device.target, {**found.metrics, **device.scorer.metrics(arch)}), found.seconds)
+        for arch, found in known.items() if _accepts(prepared, device, arch)
+    ]  # fmt: skip
+    storage.add(study, distributions(prepared.space), told, prepared.objectives)
 
 
 def known_accuracies(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:

@@ -84,9 +84,7 @@ def test_what_a_crash_cut_off_while_it_was_told_is_told_once(tmp_path: Path) -> 
     (tmp_path / "cut").mkdir()
     store = own_storage(tmp_path / "cut")
     study = begin_studies(cut, store, {})[1]
-    some = [each.candidate for each in second.done[:5]]
-    for each in some:
-        storage.add(study, {name: found for name, found in second.study.trials[0].distributions.items()}, each, cut.objectives)  # noqa: C416
+    storage.add(study, second.study.trials[0].distributions, second.done[:5], cut.objectives)
     after = searched(cut, tmp_path, Growing(cut.space))[1]
     archs = [each.candidate.arch for each in after.done]
     assert len(archs) == len(set(archs)) == len(second.done)

@@ -10,16 +10,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nas.bench.large import write_told
-from nas.bench.made_up import made_up_accuracy
+from nas.bench.large import tell_made_up
 from nas.bench.outcome import Mark, Outcome
 from nas.bench.simulated import PAIR, Free, accepts_all, scorer_of_a_board
-from nas.metrics import Candidate
 from nas.search import engine, storage
-from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
+from nas.search.sampler import SamplerContext, UniqueSampler, sampler
 from nas.search.scored_domain import ScoredDomain
 from nas.search.scoring import Scorer
-from nas.space import SearchSpace
 
 __all__ = ["run"]
 
@@ -76,7 +73,7 @@ def _grown(scorer: Scorer, kind: str, folder: Path, sizes: tuple[int, ...], time
             context = SamplerContext(space, ScoredDomain(scorer, PAIR, ()), size, 0)
             wrapped = _Timed(sampler(name, context), space, accepts_all, (), 0)
             study = storage.open_study(storage.open_storage(url), "overhead", PAIR, wrapped, {"space": space.name})
-            _fill(study, scorer, space, size, rng)
+            tell_made_up(study, scorer, max(0, size - len(storage.evaluated(study))), rng)
             there = len(storage.evaluated(study))
             stamps: list[float] = []
 
@@ -95,16 +92,3 @@ def _grown(scorer: Scorer, kind: str, folder: Path, sizes: tuple[int, ...], time
                 "sampler_ms": round(1e3 * wrapped.seconds / timed, 1),
             })  # fmt: skip
     return rows
-
-
-def _fill(study: storage.Study, scorer: Scorer, space: SearchSpace, size: int, rng: np.random.Generator) -> None:
-    missing = size - len(storage.evaluated(study))
-    if missing <= 0:
-        return
-    archs = space.decode_rows(space.sample_rows(missing, rng))
-    if storage.database_of(study) is not None:
-        write_told(study, scorer, archs)  # Optuna takes 40 ms to add a trial to SQLite
-        return
-    for arch in archs:
-        metrics = {**scorer.metrics(arch), "accuracy_search": made_up_accuracy(arch)}
-        storage.add(study, distributions(space), Candidate(arch, scorer.target, metrics), PAIR)

@@ -21,7 +21,7 @@ from nas.search.databases import Database, open_storage
 from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
 from nas.search.leases import driving, is_own, lease
-from nas.search.trial_rows import write_asked
+from nas.search.trial_rows import write_asked, write_trials
 from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
@@ -238,6 +238,7 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     failed with the reason, so that it is not asked for again, and comes back when a later round has one.
     """
     trials = old.get_trials(deepcopy=False)
+    carried = []
     for trial in trials:
         attrs, values = dict(trial.user_attrs), None
         state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.FAIL
@@ -250,12 +251,11 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
             else:
                 attrs["candidate"] = known(candidate, before.seconds)
                 values, state = [candidate.metrics[objective.metric].value for objective in objectives], TrialState.COMPLETE
-        new.add_trial(
-            optuna.create_trial(
-                state=state, values=values, params=trial.params, distributions=trial.distributions, user_attrs=attrs,
-                system_attrs=trial.system_attrs,
-            )
-        )  # fmt: skip
+        carried.append(create_trial(
+            state=state, values=values, params=trial.params, distributions=trial.distributions, user_attrs=attrs,
+            system_attrs=trial.system_attrs,
+        ))  # fmt: skip
+    _put(new, carried)
     for key, value in old.user_attrs.items():
         if key.startswith(_FINALIST):
             new.set_user_attr(key, value)
@@ -290,18 +290,24 @@ def known(candidate: Candidate, seconds: float) -> dict[str, Any]:
     return {"architecture": candidate.arch.to_dict(), "target": candidate.target.to_dict(), "metrics": metrics, "seconds": seconds}
 
 
-def add(
-    study: Study, space: Mapping[str, BaseDistribution], candidate: Candidate, objectives: Sequence[Objective], seconds: float = 0.0
-) -> None:
-    """Adds a candidate that was evaluated elsewhere, as told.
+def add(study: Study, space: Mapping[str, BaseDistribution], told: Sequence[Evaluated], objectives: Sequence[Objective]) -> None:
+    """Adds candidates that were evaluated elsewhere, as told."""
+    _put(study, [
+        create_trial(
+            params=values_of(each.candidate.arch, space), distributions=dict(space),
+            user_attrs={"candidate": known(each.candidate, each.seconds)},
+            values=[each.candidate.metrics[objective.metric].value for objective in objectives],
+        )
+        for each in told
+    ])  # fmt: skip
 
-    Args:
-        seconds: that its accuracy took there.
-    """
-    study.add_trial(create_trial(
-        params=values_of(candidate.arch, space), distributions=dict(space), user_attrs={"candidate": known(candidate, seconds)},
-        values=[candidate.metrics[objective.metric].value for objective in objectives],
-    ))  # fmt: skip
+
+def _put(study: Study, trials: Sequence[FrozenTrial]) -> None:
+    backend = database_of(study)
+    if backend is None:
+        study.add_trials(trials)
+    else:
+        backend.patiently(lambda: write_trials(backend.engine, study._study_id, trials))
 
 
 def values_of(arch: Architecture, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, insert, select
 
-__all__ = ["TrialRows", "write_asked"]
+__all__ = ["TrialRows", "write_asked", "write_trials"]
 
 TRIALS: Table = models.TrialModel.__table__
 PARAMS: Table = models.TrialParamModel.__table__
@@ -31,15 +31,55 @@ def write_asked(
     engine: Engine, trial_id: int, values: Mapping[str, Any], space: Mapping[str, BaseDistribution], user_attrs: Mapping[str, object]
 ) -> None:
     """Gives a trial the values of its parameters and attributes, all in one transaction."""
-    params = [
-        {"param_name": name, "param_value": each.to_internal_repr(values[name]), "distribution_json": distribution_to_json(each)}
-        for name, each in space.items()
-    ]
-    attributes = [{"key": key, "value_json": json.dumps(value)} for key, value in user_attrs.items()]
     with engine.begin() as connection:
-        for table, rows in ((PARAMS, params), (USER_ATTRIBUTES, attributes)):
-            if rows:
-                connection.execute(insert(table).values(trial_id=trial_id), rows)
+        _insert(connection, PARAMS, _param_rows(trial_id, values, space))
+        _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, user_attrs))
+
+
+def write_trials(engine: Engine, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+    """Adds trials without intermediate values to a study, all in one transaction: Optuna takes 40 ms for each.
+
+    Only the one driver of a study may call it: trials are numbered from how many there are.
+    """
+    with engine.begin() as connection:
+        of_study = TRIALS.c.study_id == study_id
+        first = int(connection.execute(select(func.count()).select_from(TRIALS).where(of_study)).scalar_one())
+        _insert(connection, TRIALS, [
+            {"number": number, "study_id": study_id, "state": trial.state, "datetime_start": trial.datetime_start,
+             "datetime_complete": trial.datetime_complete}
+            for number, trial in enumerate(trials, first)
+        ])  # fmt: skip
+        ids = connection.execute(select(TRIALS.c.trial_id).where(of_study & (TRIALS.c.number >= first)).order_by(TRIALS.c.number)).scalars()
+        for trial_id, trial in zip(ids.all(), trials, strict=True):
+            _insert(connection, PARAMS, _param_rows(trial_id, trial.params, trial.distributions))
+            _insert(connection, VALUES, _value_rows(trial_id, trial.values or ()))
+            _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, trial.user_attrs))
+            _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, trial.system_attrs))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def _param_rows(trial_id: int, values: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial_id, "param_name": name, "param_value": each.to_internal_repr(values[name]),
+         "distribution_json": distribution_to_json(each)}
+        for name, each in space.items()
+    ]  # fmt: skip
+
+
+def _value_rows(trial_id: int, values: Sequence[float]) -> list[dict[str, Any]]:
+    found = []
+    for objective, value in enumerate(values):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        found.append({"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind})
+    return found
+
+
+def _attribute_rows(trial_id: int, attributes: Mapping[str, object]) -> list[dict[str, Any]]:
+    return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
 
 
 class TrialRows:

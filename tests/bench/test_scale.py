@@ -29,7 +29,6 @@ def test_a_study_written_by_rows_is_as_if_it_had_been_told(tmp_path: Path) -> No
     )
     by_rows = storage.evaluated(study)
     told = optuna.create_study(directions=["maximize", "minimize"])
-    for each in by_rows:
-        storage.add(told, study.trials[0].distributions, each.candidate, PAIR, each.seconds)
+    storage.add(told, study.trials[0].distributions, by_rows, PAIR)
     assert [each.candidate for each in storage.evaluated(told)] == [each.candidate for each in by_rows]
     assert [(t.params, t.distributions, t.values) for t in told.trials] == [(t.params, t.distributions, t.values) for t in study.trials]

@@ -149,8 +149,9 @@ def test_what_another_study_found_is_added_and_read(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="study before has data '0123', not 'other'"):
         storage.candidates_of(store, {**FACTS, "data": "other"}, "before")
     new = storage.new_study(["maximize", "minimize"], optuna.samplers.RandomSampler())
-    storage.add(new, distributions(SPACE), known[0], OBJECTIVE_PAIR)
+    storage.add(new, distributions(SPACE), [storage.Evaluated(known[0], 1.5)], OBJECTIVE_PAIR)
     (read,) = storage.evaluated(new)
+    assert read.seconds == 1.5
     assert read.candidate.arch == known[0].arch
     assert read.candidate.metrics == known[0].metrics
 

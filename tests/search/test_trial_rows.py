@@ -12,7 +12,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from nas.search.databases import open_storage
-from nas.search.trial_rows import AT_ONCE
+from nas.search.storage import database_of
+from nas.search.trial_rows import AT_ONCE, write_trials
 
 SPACE = {"depth": IntDistribution(1, 4), "kernel": CategoricalDistribution((3, 5, 7)), "width": FloatDistribution(0.5, 2.0, log=True)}
 
@@ -43,6 +44,26 @@ def test_every_field_is_that_of_optuna(tmp_path: Path) -> None:
     assert [repr(trial) for trial in ours.trials] == [repr(trial) for trial in again.trials] == expected
     states = (TrialState.RUNNING, TrialState.WAITING)
     assert [repr(trial) for trial in again.get_trials(states=states)] == expected[3:]
+
+
+def test_written_trials_are_those_that_optuna_would_have_added(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    trials = [
+        create_trial(params={"x": 2}, distributions={"x": IntDistribution(0, 2)}, values=[math.inf, 0.5], user_attrs={"a": [1]}),
+        create_trial(state=TrialState.FAIL, params={"x": 1}, distributions={"x": IntDistribution(0, 2)}, system_attrs={"b": {"c": None}}),
+        create_trial(state=TrialState.WAITING),
+    ]
+    theirs, ours = (optuna.create_study(storage=RDBStorage(url), study_name=name, directions=["maximize"] * 2) for name in ("one", "other"))
+    theirs.add_trials(trials)
+    storage = open_storage(url)
+    database = database_of(optuna.load_study(study_name="other", storage=storage))
+    assert database is not None
+    write_trials(database.engine, ours._study_id, trials[:2])
+    write_trials(database.engine, ours._study_id, trials[2:])
+    for study in (ours, optuna.load_study(study_name="other", storage=storage)):
+        for one, other in zip(theirs.trials, study.trials, strict=True):
+            other._trial_id = one._trial_id
+            assert repr(other) == repr(one)
 
 
 def test_trials_of_another_study_and_more_than_a_query_names(tmp_path: Path) -> None:
