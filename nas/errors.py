@@ -62,6 +62,10 @@ class InputError(NasError, ValueError):
     exit_code = 2
 
 
+LISTED = 30
+"""Names of a list that a message has room for."""
+
+
 class UnknownNameError(InputError):
     """A name that is not in a list.
 
@@ -70,16 +74,17 @@ class UnknownNameError(InputError):
         name: what was given.
         known: every name that would have been right.
         hint: one more sentence, e.g. how to pass a file instead.
+        aliases: other names that would have been right: one that is near is told, all of them are not.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "", aliases: Iterable[str] = ()) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name.lower(), [*names, *sorted(aliases)], n=3, cutoff=0.5)
         text = f"unknown {kind} {name!r}"
         if near:
             text += f": did you mean {' or '.join(near)}?"
         elif names:
-            text += f": known are {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+            text += f": known are {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
         else:
             text += f": there is no {kind} yet"
         super().__init__(f"{text} {hint}".rstrip())

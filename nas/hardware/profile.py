@@ -251,7 +251,7 @@ def load_profile(name: str) -> DeviceProfile:
     if name not in known and not Path(name).exists():
         aliases = {alias: path for path in known.values() for alias in _aliases(path)}
         if name.lower() not in aliases:
-            raise UnknownNameError("device", name, [*known, *aliases, HOST], hint="(a path to a profile works too)")
+            raise UnknownNameError("device", name, [*known, HOST], hint="(a path to a profile works too)", aliases=aliases)
         return _read(aliases[name.lower()])
     return _read(find("hw_profiles", _PATTERN, name, "device"))
 
