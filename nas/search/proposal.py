@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from nas.errors import SpaceExhaustedError
 from nas.search.domain import Array, Rows
@@ -46,6 +47,8 @@ class Proposer:
     def __init__(self, ground: Ground, signs: Array, seed: int, worst: float | None = None) -> None:
         self._ground, self._signs, self._seed, self._worst = ground, signs, seed, worst
         self._kernels = Kernels(ground)
+        # Matrices of some hundred rows gain nothing from threads, which spin for cores that evaluations use.
+        self._blas = ThreadpoolController().select(user_api="blas")
         self.promise: float | None = None
 
     def propose(self, evidence: Evidence, number: int) -> Rows:
@@ -54,6 +57,10 @@ class Proposer:
         Raises:
             SpaceExhaustedError: every point was asked for.
         """
+        with self._blas.limit(limits=1):
+            return self._proposed(evidence, number)
+
+    def _proposed(self, evidence: Evidence, number: int) -> Rows:
         self.promise = None
         rng = np.random.default_rng([self._seed, number])
         seen = {row.tobytes() for rows in (evidence.rows, evidence.pending, evidence.barred) for row in rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,6 +30,8 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs.jsonl"
 """Beside the weights: a line an epoch."""
+BUDGET = re.compile(r"[0-9a-f]{16}(-(?P<seconds>[0-9.e+-]+)s)?")
+"""Name of a training's folder: its key, and how long it might take."""
 FINETUNING = frozenset({"finetune_epochs", "finetune_lr", "finetune_temperature"})
 """What of a recipe does not change the supernet."""
 
@@ -74,8 +77,9 @@ class SupernetJob:
     budget_s: float | None = None
     first: Path | None = None
 
-    def key(self, budget_s: float | None) -> str:
-        """16 hex digits: two trainings with one key give the same weights, so the second need not run.
+    @property
+    def key(self) -> str:
+        """16 hex digits of all but the budget: two trainings with one key and one budget give like weights, so the second need not run.
 
         Raises:
             ModelFileError: the first weights cannot be read.
@@ -85,7 +89,6 @@ class SupernetJob:
             "data": self.data.fingerprint,
             "recipe": self.recipe.model_dump(exclude=set(FINETUNING)),
             "seed": self.seed,
-            "budget_s": budget_s,
             "first": None if self.first is None else _digest(self.first),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -96,11 +99,18 @@ class SupernetJob:
         Args:
             whole: that of a training without a time budget, which serves every budget.
         """
-        return self.cache / "supernets" / self.key(None if whole else self.budget_s)
+        name = self.key if whole or self.budget_s is None else f"{self.key}-{self.budget_s:.15g}s"
+        return self.cache / "supernets" / name
 
     def found(self) -> Path | None:
-        """Weights of a training that was done, or None."""
-        return next((path for whole in (True, False) if (path := self.home(whole=whole) / WEIGHTS).is_file()), None)
+        """Weights of a training that was done, to its end or for as long as this one may take or longer, the longest; or None."""
+        done: dict[float, Path] = {}
+        for path in self.home(whole=True).parent.glob(f"{self.key}*/{WEIGHTS}"):
+            budget = BUDGET.fullmatch(path.parent.name)
+            if budget:
+                done[float(budget["seconds"] or math.inf)] = path
+        longest = max(done, default=-math.inf)
+        return done[longest] if longest >= (math.inf if self.budget_s is None else self.budget_s) else None
 
     def run(self, on_event: Listener, stop: Callable[[], bool], team: Team = ALONE) -> SupernetFile:
         """Finds the supernet trained, or trains it, going on from a checkpoint where there is one.

@@ -103,7 +103,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_touched() -> None:
 
 def test_keys_differ_where_trainings_do(digits: ImageData, few_digits: ImageData) -> None:
     def key(space: Any = SPACE, data: ImageData = digits, seed: int = 0, budget_s: float | None = None, **changes: Any) -> str:
-        return SupernetJob(space, data, RECIPE.model_copy(update=changes), seed, Path("cache")).key(budget_s)
+        return SupernetJob(space, data, RECIPE.model_copy(update=changes), seed, Path("cache"), budget_s).home().name
 
     assert key() == key(space=rich_space())
     # What finalists do with the weights does not change them.
@@ -111,6 +111,7 @@ def test_keys_differ_where_trainings_do(digits: ImageData, few_digits: ImageData
     others = [key(space=make_space()), key(seed=1), key(budget_s=60.0), key(lr=0.01), key(epochs=3), key(augment=False)]
     assert len({key(), *others}) == 7
     assert len(key()) == 16
+    assert key(budget_s=60.0) == f"{key()}-60s"
 
 
 def train(supernet: Supernet, data: ImageData, seed: int = 0, **options: Any) -> Any:

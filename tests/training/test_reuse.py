@@ -60,10 +60,16 @@ def test_the_second_time_nothing_is_trained(job: SupernetJob) -> None:
     assert run(replace(job, recipe=RECIPE.model_copy(update={"finetune_epochs": 9}))).path == made.path
 
 
-def test_a_training_that_was_cut_short_serves_its_budget_only(job: SupernetJob) -> None:
+def test_a_training_that_was_cut_short_serves_its_budget_and_smaller_ones(job: SupernetJob) -> None:
     hurried = run(replace(job, budget_s=1e-6))
     assert hurried.steps < 8
-    assert run(replace(job, budget_s=1e-6)).trained_s == 0
+    for budget_s in (1e-6, 1e-7):
+        found = run(replace(job, budget_s=budget_s))
+        assert (found.path, found.trained_s) == (hurried.path, 0)
+    longer = run(replace(job, budget_s=2e-6))
+    assert longer.trained_s > 0
+    assert run(replace(job, budget_s=1e-6)).path == longer.path
+    (hurried.path.parent.parent / f"{job.key}-of somebody else").mkdir()
     assert run(job).steps == 8
 
 
