@@ -19,7 +19,7 @@ from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
 from nas.precision import tell_foreign, with_int8
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
-from nas.recording import Recorder, Selection, front_record, save_config, select
+from nas.recording import Recorder, Selection, front_record, save_config, select_all
 from nas.report.footprint import Footprint, track
 from nas.report.front import FrontRecord
 from nas.report.runs import Status
@@ -132,7 +132,7 @@ def _searched(
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
     studies = [each.study for each in searched]
     done = [with_int8(prepared, each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
-    selections = [select(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
+    selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
@@ -164,7 +164,7 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
         raise empty
     pairs = zip(prepared.devices, studies, done, strict=True)
     done = [with_int8(prepared, device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
-    selections = [select(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
+    selections = select_all(prepared, done)
     made: list[Made] = []
     for study, selection in zip(studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}

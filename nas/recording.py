@@ -6,7 +6,7 @@ import json
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +32,7 @@ from nas.search.engine import losses
 from nas.search.finalists import Finalist
 from nas.search.storage import Evaluated
 
-__all__ = ["Recorder", "Selection", "front_record", "on_all_targets", "save_config", "select"]
+__all__ = ["Recorder", "Selection", "front_record", "on_all_targets", "save_config", "select", "select_all"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
@@ -60,11 +60,28 @@ def on_all_targets(device: Device, done: Sequence[Evaluated]) -> list[Candidate]
     return found
 
 
-def select(prepared: Prepared, device: Device, done: Sequence[Evaluated]) -> Selection:
+def select_all(prepared: Prepared, done: Sequence[Sequence[Evaluated]]) -> list[Selection]:
+    """`select` for each device; what is a finalist of one is a finalist of the next where it serves: it is fine-tuned once."""
+    found: list[Selection] = []
+    for device, evaluated in zip(prepared.devices, done, strict=True):
+        had = frozenset(_files_of(candidate) for selection in found for candidate in selection.finalists)
+        found.append(select(prepared, device, evaluated, had))
+    return found
+
+
+def _files_of(candidate: Candidate) -> tuple[Architecture, str]:
+    """What a finalist's files are those of."""
+    return candidate.arch, candidate.target.precision
+
+
+def select(prepared: Prepared, device: Device, done: Sequence[Evaluated], had: Collection[tuple[Architecture, str]] = ()) -> Selection:
     """The front of what was evaluated, and `config.finalists` of its members: the ends, the knee, and others spread between them.
 
     An architecture may stand on the front with several targets; it is a finalist with one of each precision, for its files are those of a
     precision.
+
+    Args:
+        had: architectures with a precision that are finalists of another device.
 
     Raises:
         InfeasibleError: no candidate reaches the accuracy asked for.
@@ -86,11 +103,12 @@ def select(prepared: Prepared, device: Device, done: Sequence[Evaluated]) -> Sel
     # Costs spread over decades: finalists are spread over their logarithms.
     fastest: dict[tuple[Architecture, str], Candidate] = {}
     for candidate in front:
-        fastest.setdefault((candidate.arch, candidate.target.precision), candidate)
+        fastest.setdefault(_files_of(candidate), candidate)
     once = list(fastest.values())
     points = losses(once, prepared.front_objectives)
     points[:, 1:] = np.log(points[:, 1:])
-    return Selection(tuple(front), tuple(once[row] for row in pareto.select(points, prepared.config.finalists)))
+    rows = [row for row, candidate in enumerate(once) if _files_of(candidate) in had]
+    return Selection(tuple(front), tuple(once[row] for row in pareto.select(points, prepared.config.finalists, rows)))
 
 
 def front_record(

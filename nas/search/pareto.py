@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import moocore
 import numpy as np
@@ -15,6 +15,8 @@ Losses = NDArray[np.float64]
 
 TIE_Z = 1.645
 """One-sided 95 % point of the normal distribution: is the slower one really more accurate?"""
+HALF = 0.5
+"""How far a row that costs nothing must be from the chosen ones, over the farthest, to be taken: the selection stays spread."""
 
 
 def front(losses: Losses) -> NDArray[np.bool_]:
@@ -48,8 +50,11 @@ def knee(losses: Losses) -> int:
     return int(np.argmin(scaled.sum(axis=1)))
 
 
-def select(losses: Losses, k: int) -> list[int]:
+def select(losses: Losses, k: int, had: Collection[int] = ()) -> list[int]:
     """At most k rows of a front, spread over it: the best of each objective and the knee first, then whichever is farthest from the chosen.
+
+    Args:
+        had: rows that cost nothing more: one of them is taken before the farthest if it is at least half as far.
 
     Returns:
         rows in ascending order of the last objective.
@@ -62,7 +67,9 @@ def select(losses: Losses, k: int) -> list[int]:
     while len(chosen) < min(k, len(losses)):
         distance = np.min(np.linalg.norm(scaled[:, None] - scaled[chosen], axis=2), axis=1)
         distance[chosen] = -1.0
-        chosen.append(int(np.argmax(distance)))
+        free = max(set(had) - set(chosen), key=lambda row: (distance[row], -row), default=None)
+        farthest = int(np.argmax(distance))
+        chosen.append(free if free is not None and distance[free] >= HALF * distance[farthest] else farthest)
     return sorted(chosen, key=lambda row: (losses[row, -1], row))
 
 

@@ -118,3 +118,14 @@ def test_tied_by_hand() -> None:
     # .91 is no clear gain over .90; .95 is one over .90; .955 is none over .95; .99 is one over .95.
     assert tied([0.90, 0.91, 0.95, 0.955, 0.99], [0.01] * 5) == [False, True, False, True, False]
     assert tied([], []) == []
+
+
+def test_what_costs_nothing_more_is_selected_where_it_is_far_enough() -> None:
+    # On a straight line the ends and the knee, which is the first row, are always chosen.
+    line = np.array([[8.0 - x, float(x)] for x in range(9)])
+    assert select(line, 3) == [0, 4, 8]
+    assert select(line, 3, had=[6]) == [0, 6, 8]
+    assert select(line, 3, had=[6, 3]) == [0, 3, 8]  # the one that is farther from both ends
+    assert select(line, 3, had=[7]) == [0, 4, 8]  # less than half as far as the middle
+    assert select(line, 3, had=range(9)) == [0, 4, 8]
+    assert select(line, 2, had=[4]) == [0, 8]
