@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NasError
+from nas.hardware.ceiling import Ceiling, ceiling
 from nas.hardware.evaluation import Evaluation, cross_validate
 from nas.hardware.features import network_features
 from nas.hardware.profile import DeviceProfile
@@ -53,6 +54,16 @@ def study_facts(
             if (known := _predictor(prepared, device, front)) is not None
         },
         blocks={each.id: prepared.space.decode(each.candidate.arch) for each in finalists},
+        ceilings={
+            front.device: _ceilings(prepared, device.profile, front)
+            for device, front in zip(prepared.devices, fronts, strict=True)
+            if device.profile is not None
+        },
+        powers={
+            device.target.device: device.profile.power
+            for device in prepared.devices
+            if device.profile is not None and device.profile.power is not None
+        },
         data=prepared.data.to_dict(),
         space_size=prepared.space.size,
         log=log,
@@ -66,6 +77,16 @@ def _progress(prepared: Prepared, front: FrontRecord, done: Sequence[Evaluated])
     reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=False)]
     counts: list[int] = [] if not done else np.unique(np.linspace(1, len(done), min(len(done), CURVE_POINTS)).astype(int)).tolist()
     return [(n, pareto.hypervolume(points[:n], reference)) for n in counts]
+
+
+def _ceilings(prepared: Prepared, profile: DeviceProfile, front: FrontRecord) -> dict[str, Ceiling]:
+    """Of its members and finalists, by candidate id; of the latency that was measured where it was."""
+    found = {}
+    for each in front.shown:
+        metrics = each.candidate.metrics
+        latency = metrics.get("latency_measured_s", metrics["latency_s"])
+        found[each.id] = ceiling(prepared.space.decode(each.candidate.arch), each.candidate.target, latency, profile.chip)
+    return found
 
 
 def _predictor(prepared: Prepared, device: Device, front: FrontRecord) -> PredictorFacts | None:

@@ -100,6 +100,7 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             recorder = Recorder(folder, prepared, on_event)
             recorder.start()
             status: Status = "FAILED"
+            fronts: tuple[FrontRecord, ...] = ()
             try:
                 fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, footprint)
                 status = "FINISHED"
@@ -110,8 +111,12 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
                 took = time.monotonic() - started
                 kept = clock(prepared, store)
                 seconds = storage.spend(kept, took)
-                storage.keep_cost(kept, footprint.record(storage.cost(kept)))
-                recorder.finish(status)
+                cost = footprint.record(storage.cost(kept))
+                storage.keep_cost(kept, cost)
+                try:
+                    fronts = recorder.close_costs(fronts, cost)
+                finally:
+                    recorder.finish(status, cost)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view)
@@ -137,8 +142,7 @@ def _searched(
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
     earlier = storage.cost(clock(prepared, store))
-    fronts = _record(prepared, recorder, done, selections, made, spent, footprint.record(earlier))
-    return recorder.close_costs(fronts, footprint.record(earlier))
+    return _record(prepared, recorder, done, selections, made, spent, footprint.record(earlier))
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
@@ -172,8 +176,9 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     seconds = storage.spent(clock(prepared, store))
     recorder = Recorder(folder, prepared, on_event)
     recorder.start()
-    fronts = _record(prepared, recorder, done, selections, made, seconds, storage.cost(clock(prepared, store)))
-    recorder.finish("FINISHED")
+    cost = storage.cost(clock(prepared, store))
+    fronts = _record(prepared, recorder, done, selections, made, seconds, cost)
+    recorder.finish("FINISHED", cost)
     return Result(folder, fronts, seconds, recorder.view)
 
 

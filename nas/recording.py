@@ -18,7 +18,7 @@ from nas.config import SearchConfig
 from nas.errors import InfeasibleError
 from nas.events import Event, Listener
 from nas.files import write_atomic
-from nas.hardware.ceiling import ceiling
+from nas.hardware.ceiling import Ceiling
 from nas.metrics import Candidate
 from nas.picturing import study_facts
 from nas.preparation import Device, Prepared
@@ -226,36 +226,39 @@ class Recorder:
         """Writes the files of every device's front; then they are sent."""
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
-            self._write_ceilings(front)
         write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated])
-        write_pictures(self._folder, study_facts(self._prepared, fronts, done, self._log.read()))
+        facts = study_facts(self._prepared, fronts, done, self._log.read())
+        for front in fronts:
+            self._write_ceilings(front, facts.ceilings.get(front.device, {}))
+        write_pictures(self._folder, facts)
         self._background.wake()
 
-    def _write_ceilings(self, front: FrontRecord) -> None:
-        """ceilings/<device>.json: how near each finalist comes to the peaks of the chip, with its energy beside its multiply-adds."""
-        profile = next(device.profile for device in self._prepared.devices if device.target.device == front.device)
-        if profile is None:  # several devices, several chips
-            return
+    def _write_ceilings(self, front: FrontRecord, ceilings: Mapping[str, Ceiling]) -> None:
+        """ceilings/<device>.json: how near front and finalists come to the peaks of the chip, with their energy beside their
+        multiply-adds. None of several devices, which are several chips."""
         found = []
-        for each in front.finalists:
-            metrics, target = each.candidate.metrics, each.candidate.target
-            latency = metrics.get("latency_measured_s", metrics["latency_s"])
-            roof = ceiling(self._prepared.space.decode(each.candidate.arch), target, latency, profile.chip)
+        for each in (each for each in front.shown if each.id in ceilings):
+            metrics = each.candidate.metrics
             energy = {"energy_j": metrics["energy_j"].to_dict()} if "energy_j" in metrics else {}
-            found.append({"id": each.id, **roof.to_dict(), **energy})
-        data = {"schema": 1, "study": front.study, "device": front.device, "finalists": found}
-        write_atomic(self._folder / "ceilings" / f"{front.device}.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+            found.append({"id": each.id, "on_front": each.on_front, "finalist": each.finalist, **ceilings[each.id].to_dict(), **energy})
+        if found:
+            data = {"schema": 1, "study": front.study, "device": front.device, "candidates": found}
+            write_atomic(self._folder / "ceilings" / f"{front.device}.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
 
     def close_costs(self, fronts: Sequence[FrontRecord], cost: Mapping[str, float | str]) -> tuple[FrontRecord, ...]:
-        """Writes the fronts again with all that the search cost: pictures and MLflow's runs are part of it."""
+        """Writes the fronts again with all that the search cost: pictures are part of it."""
         closed = tuple(replace(front, search={**front.search, **cost}) for front in fronts)
         for number, front in enumerate(closed):
             write_front(self._folder, front, first=number == 0)
         return closed
 
-    def finish(self, status: Status) -> None:
-        """Ends the parent run, and waits for a bounded time until all is sent. Says what to do where it is not."""
-        self._log.append(END, {"status": status})
+    def finish(self, status: Status, cost: Mapping[str, float | str]) -> None:
+        """Ends the parent run, and waits for a bounded time until all is sent. Says what to do where it is not.
+
+        Args:
+            cost: of all runs of the study until now.
+        """
+        self._log.append(END, {"status": status, "cost": dict(cost)})
         self._background.wake()
         error = self._background.close()
         if error is not None:

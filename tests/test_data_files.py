@@ -9,6 +9,7 @@ import yaml
 
 from nas.architecture import Architecture
 from nas.cost import count
+from nas.hardware.facts import Amount
 from nas.hardware.predictor_file import load_predictor
 from nas.hardware.profile import load_profile, profile_names
 from nas.resources import data_root
@@ -109,6 +110,8 @@ def test_profiles(path: Path) -> None:
     facts = yaml.safe_load(path.read_text(encoding="utf-8"))["chip"]
     assert all(fact["source"] for fact in facts.values())
     assert profile.power.source
+    amounts = (fact for _, fact in profile.chip if isinstance(fact, Amount))
+    assert all(amount.kind == "modelled" for amount in amounts if amount.source.startswith(("assumption", "as ")))
     assert profile.unknown
     for runtime, entry in profile.runtimes.items():
         for precision in entry.precisions:

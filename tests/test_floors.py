@@ -14,7 +14,7 @@ FLOORS = (
     "compress hardware.export training",
     "search",
     "report",
-    "bench classify diagnosis exporting impact measuring opening picturing pipeline precision prediction preparation recording rounds "
+    "bench classify diagnosis exporting measuring opening picturing pipeline precision prediction preparation recording rounds "
     "supernet testing",
     "__main__ cli service",
 )
@@ -22,7 +22,7 @@ HOMES = {
     "codecarbon": "report.footprint",
     "fastapi": "service",
     "jinja2": "report.pages",
-    "matplotlib": "report.canvas report.figures report.predicted",
+    "matplotlib": "report.canvas report.figures report.impact_figure report.macs_energy report.predicted report.roofline",
     "mlflow": "report.tracking bench.tracking",
     "moocore": "search",
     "onnx": "compress hardware.export hardware.onnx_file hardware.onnx_shapes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +13,8 @@ from nas.errors import InputError
 
 if TYPE_CHECKING:
     from nas.hardware.profile import DeviceProfile
-    from nas.impact import Band, Impact, Use
     from nas.report.front import CandidateRecord
+    from nas.report.impact import Band, Impact, Use
 
 __all__ = ["register"]
 
@@ -37,6 +38,7 @@ def impact(
     ] = None,
     candidate: Annotated[str | None, typer.Option("--pick", "--id", metavar="ID", help="Id, or its beginning.", show_default=False)] = None,
     device: DeviceChoice = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture: .png.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """kWh, CO2 and battery life of a study's choices in use.
@@ -47,17 +49,22 @@ def impact(
     """
     from nas.cli.results import find_candidate
     from nas.hardware.profile import load_profile
-    from nas.impact import EMBODIED, Use, impact_of
     from nas.report.grid import load_grid
+    from nas.report.impact import Use, impact_notes, impact_of
     from nas.report.record import read_front, study_folder
     from nas.report.study import load_config
 
+    if plot is not None and plot.suffix != ".png":
+        raise InputError(f"--plot takes a file that ends in .png, got {plot}")
     use = Use(inferences_per_day, load_grid(grid), battery)
     folder = study_folder(runs, study)
     record = read_front(folder, device)
     named = {load_profile(name).name: name for name in load_config(folder)[0].devices}
     if record.device not in named:
-        raise InputError(f"{record.device} stands for several devices: name one of {', '.join(named)} with --device")
+        raise InputError(
+            f"{record.device} stands for several devices, whose boards differ: an impact is of one; search for it alone, "
+            f"e.g. nas search --device {next(iter(named))}"
+        )
     profile = load_profile(named[record.device])
     chosen = [find_candidate(record, candidate)] if candidate is not None else list(record.finalists or record.front)
     known = [each for each in chosen if "energy_j" in each.candidate.metrics]
@@ -67,21 +74,28 @@ def impact(
         impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
     ]
     compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
-    notes = [EMBODIED, *note, *_notes(found, use)]
+    notes = [*note, *impact_notes(found, use)]
+    if plot is not None:
+        from nas.files import write_atomic
+        from nas.report.impact_figure import impact_png
+
+        write_atomic(plot, impact_png(found, compared, use, record.device))
     if as_json:
         emit({
             "schema": 1, "study": record.study, "device": record.device, "inferences_per_day": use.inferences_per_day,
             "battery_wh": use.battery_wh, "grid": use.grid.to_dict(), "impacts": [each.to_dict() for each in found],
-            "baseline": None if compared is None else compared.to_dict(), "notes": notes,
+            "baseline": None if compared is None else compared.to_dict(), "notes": notes, "plot": None if plot is None else str(plot),
         })  # fmt: skip
         return
     _print(found, compared, use, notes)
+    if plot is not None:
+        typer.echo(f"picture   {plot}")
 
 
 def _baseline(device: str, like: CandidateRecord, model: str, use: Use, profile: DeviceProfile) -> tuple[Impact | None, list[str]]:
     """The baseline on the target of a candidate, and what to say of it; none where its energy is not known."""
-    from nas.impact import impact_of
     from nas.prediction import network_of, predict_network
+    from nas.report.impact import impact_of
 
     target = like.candidate.target
     found = predict_network(network_of(model), device, target.runtime, target.precision, target.threads)
@@ -93,19 +107,6 @@ def _baseline(device: str, like: CandidateRecord, model: str, use: Use, profile:
     if energy.scope != like.candidate.metrics["energy_j"].scope:
         notes.append(f"joules of the baseline are of {energy.scope}, those of the study of {like.candidate.metrics['energy_j'].scope}")
     return impact_of(model, energy, found.metrics["latency_s"], use, profile.power), notes
-
-
-def _notes(found: list[Impact], use: Use) -> list[str]:
-    """Where the joules and the grid are from, and what one device cannot do."""
-    kinds = sorted({f"{each.energy.source}, {each.energy.scope}" for each in found})
-    notes = [f"energy: {'; '.join(kinds)}"]
-    if any(str(each.energy.scope).endswith("net of idle") for each in found):
-        notes.append("what the rest of the board draws is in none of the kWh")
-    notes.append(f"grid: {use.grid.name} {use.grid.year}, {1e3 * use.grid.kg_per_kwh:.3g} g CO2e/kWh   [{use.grid.source}]")
-    most = max(each.busy_share for each in found)
-    if most > 1:
-        notes.append(f"one device cannot do so many: at least {most:.3g} are needed")
-    return notes
 
 
 def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[str]) -> None:
@@ -130,7 +131,7 @@ def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[s
 
 
 def _text(band: Band | None) -> str:
-    return "unknown" if band is None else f"{band.value:.3g} ({band.low:.3g} to {band.high:.3g})"
+    return "unknown" if band is None else band.text()
 
 
 def register(app: typer.Typer) -> None:

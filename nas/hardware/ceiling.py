@@ -1,26 +1,47 @@
 """How near a network comes to what the chip can do: achieved multiply-adds and bytes a second against the peaks.
 
-The roofline model (Williams et al. 2009, Communications of the ACM 52(4)): far below both peaks the runtime wastes the chip, or the
-network is too small for it.
+The roofline model (Williams et al. 2009, Communications of the ACM 52(4)): a network of few multiply-adds a byte cannot use the chip's
+multipliers, whatever runs it; what it reaches below that is lost to the runtime, whose overhead small networks pay most.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from nas.architecture import BlockSpec
 from nas.cost import BYTES_PER_ELEMENT, count
 from nas.errors import InputError
-from nas.hardware.facts import Chip
+from nas.hardware.facts import Amount, Chip
 from nas.hardware.features import FEATURES, network_features
 from nas.metrics import Metric
 from nas.target import Target
 
-__all__ = ["Ceiling", "Peaks", "ceiling", "peaks"]
+__all__ = ["Ceiling", "Peak", "Peaks", "ceiling", "peaks"]
 
 _MOVED = [name.startswith("bytes_") for name in FEATURES]
 _FP32 = BYTES_PER_ELEMENT["fp32"]
+_KINDS = ("modelled", "measured", "published")  # the weakest first
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most of something a second.
+
+    Attributes:
+        source: of the weakest fact that it is made of.
+        origin: where those facts are from, in words.
+    """
+
+    value: float
+    source: Literal["published", "measured", "modelled"]
+    origin: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value > 0):
+            raise InputError(f"a peak must be a positive number, got {self.value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +49,30 @@ class Peaks:
     """What the cores of a target can do at most.
 
     Attributes:
-        macs_per_s: fp32 multiply-adds of its threads, a core each.
+        macs_per_s: fp32 multiply-adds of its threads, a core each; int8 instructions may do more.
         bytes_per_s: read and written by one core copying memory; several may move more, nobody says how much.
     """
 
-    macs_per_s: float
-    bytes_per_s: float
-    source: str
+    macs_per_s: Peak
+    bytes_per_s: Peak
+
+    @property
+    def ridge_macs_per_byte(self) -> float:
+        """Arithmetic intensity from which on the multipliers are the limit."""
+        return self.macs_per_s.value / self.bytes_per_s.value
 
 
 def peaks(chip: Chip, threads: int) -> Peaks:
     """Of that many cores of a chip."""
     busy = min(threads, int(chip.cores.value))
-    source = f"{chip.macs_per_cycle.source}; {chip.memory_bytes_per_s.source}"
-    return Peaks(chip.macs_per_cycle.value * chip.clock_hz.value * busy, chip.memory_bytes_per_s.value, source)
+    return Peaks(
+        _peak(busy * chip.macs_per_cycle.value * chip.clock_hz.value, chip.macs_per_cycle, chip.clock_hz),
+        _peak(chip.memory_bytes_per_s.value, chip.memory_bytes_per_s),
+    )
+
+
+def _peak(value: float, *facts: Amount) -> Peak:
+    return Peak(value, min((fact.kind for fact in facts), key=_KINDS.index), "; ".join(dict.fromkeys(fact.source for fact in facts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +81,8 @@ class Ceiling:
 
     Attributes:
         macs: multiply-adds of an inference.
-        moved_bytes: activations and weights read and written, caches not counted.
+        moved_bytes: activations and weights that its operators read and write; those that a cache holds count as the others, so a network
+            that stays in caches may rise above memory's roof.
         latency: seconds of an inference.
     """
 
@@ -75,14 +107,29 @@ class Ceiling:
         return self.moved_bytes / self.latency.value
 
     @property
-    def least_s(self) -> float:
-        """Seconds that the peaks allow."""
-        return max(self.macs / self.peaks.macs_per_s, self.moved_bytes / self.peaks.bytes_per_s)
+    def macs_per_byte(self) -> float:
+        """Arithmetic intensity."""
+        return self.macs / self.moved_bytes
 
     @property
-    def bound(self) -> str:
-        """Which peak allows no less: "compute" or "memory"."""
-        return "compute" if self.macs / self.peaks.macs_per_s >= self.moved_bytes / self.peaks.bytes_per_s else "memory"
+    def least_s(self) -> float:
+        """Seconds that the peaks allow."""
+        return max(self.macs / self.peaks.macs_per_s.value, self.moved_bytes / self.peaks.bytes_per_s.value)
+
+    @property
+    def bound(self) -> Literal["compute", "memory"]:
+        """Which peak allows no less."""
+        return "compute" if self.macs_per_byte >= self.peaks.ridge_macs_per_byte else "memory"
+
+    @property
+    def model_share(self) -> float:
+        """Of the multiply-add peak, what the network's arithmetic intensity allows: 1 where it is not bound by memory."""
+        return min(1.0, self.macs_per_byte / self.peaks.ridge_macs_per_byte)
+
+    @property
+    def runtime_share(self) -> float:
+        """Of what the roof allows, what is reached. Times `model_share` it is the share of the multiply-add peak."""
+        return self.least_s / self.latency.value
 
     def to_dict(self) -> dict[str, object]:
         """With shares of the peaks."""
@@ -90,16 +137,20 @@ class Ceiling:
             "target": self.target.to_dict(),
             "macs": self.macs,
             "moved_bytes": self.moved_bytes,
-            "macs_per_byte": self.macs / self.moved_bytes,
+            "macs_per_byte": self.macs_per_byte,
             "latency_s": self.latency.to_dict(),
             "macs_per_s": self.macs_per_s,
             "bytes_per_s": self.bytes_per_s,
-            "compute_share": self.macs_per_s / self.peaks.macs_per_s,
-            "memory_share": self.bytes_per_s / self.peaks.bytes_per_s,
+            "compute_share": self.macs_per_s / self.peaks.macs_per_s.value,
+            "memory_share": self.bytes_per_s / self.peaks.bytes_per_s.value,
             "bound": self.bound,
             "least_s": self.least_s,
-            "efficiency": self.least_s / self.latency.value,
-            "peaks": {"macs_per_s": self.peaks.macs_per_s, "bytes_per_s": self.peaks.bytes_per_s, "source": self.peaks.source},
+            "model_share": self.model_share,
+            "runtime_share": self.runtime_share,
+            "peaks": {
+                name: {"value": peak.value, "source": peak.source, "origin": peak.origin}
+                for name, peak in (("macs_per_s", self.peaks.macs_per_s), ("bytes_per_s", self.peaks.bytes_per_s))
+            },
         }
 
 

@@ -47,7 +47,8 @@ def is_arm(machine: str) -> bool:
 
 
 def told_facts(root: Path = _ROOT) -> dict[str, Any]:
-    """What the system tells at once: {"title": str, "machine": str, "chip": {name: {"value", "source"}}}.
+    """What the system tells at once: {"title": str, "machine": str, "chip": {name: {"value", "source"}}}, with the "kind" of an amount
+    (`nas.hardware.facts.Amount`) that nobody published.
 
     The chip's facts are those of the fastest core. `clock_hz` and `memory_bytes` are left out where the system does not tell them,
     `memory_bytes_per_s` always.
@@ -60,13 +61,14 @@ def told_facts(root: Path = _ROOT) -> dict[str, Any]:
     lanes, simd = next(((macs, words) for needed, macs, words in _SIMD if flags.issuperset(needed)), (4, "unknown: assumed 128 bit"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not clock and re.fullmatch(r"[0-9.]+", fields.get("cpu MHz", "")):
-        clock = {"value": _TURBO * float(fields["cpu MHz"]) * 1e6, "source": f"/proc/cpuinfo times {_TURBO:g}: the turbo is not told"}
+        source = f"/proc/cpuinfo times {_TURBO:g}: the turbo is not told"
+        clock = {"value": _TURBO * float(fields["cpu MHz"]) * 1e6, "kind": "modelled", "source": source}
     memory = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
     chip = {
         "cpu": {"value": model, "source": "/proc/cpuinfo" if fields else "platform"},
         "cores": {"value": cores, "source": "cores that a process may use"},
         "simd": {"value": simd, "source": "/proc/cpuinfo" if flags else "assumption"},
-        "macs_per_cycle": {"value": lanes, "source": "vector lanes times fused multiply-add pipes, by class"},
+        "macs_per_cycle": {"value": lanes, "kind": "modelled", "source": "vector lanes times fused multiply-add pipes, by class"},
         **({"clock_hz": clock} if clock else {}),
         **({"memory_bytes": {"value": int(memory[1]) * 1024, "source": "/proc/meminfo"}} if memory else {}),
         **_caches(root, fastest),
@@ -78,10 +80,11 @@ def chip_facts(root: Path = _ROOT) -> dict[str, Any]:
     """`told_facts`, memory's speed measured, and assumptions that say so for what the system does not tell."""
     facts = told_facts(root)
     assumed = {
-        "clock_hz": {"value": _ASSUMED_CLOCK_HZ, "source": "assumption: the device does not tell its clock"},
-        "memory_bytes": {"value": _ASSUMED_MEMORY_BYTES, "source": "assumption: the device does not tell its memory"},
+        "clock_hz": {"value": _ASSUMED_CLOCK_HZ, "kind": "modelled", "source": "assumption: the device does not tell its clock"},
+        "memory_bytes": {"value": _ASSUMED_MEMORY_BYTES, "kind": "modelled", "source": "assumption: the device does not tell its memory"},
     }
-    speed = {"value": _copy_bytes_per_s(), "source": "measured: read and written by one core copying 64 MiB with numpy"}
+    source = "measured: read and written by one core copying 64 MiB with numpy"
+    speed = {"value": _copy_bytes_per_s(), "kind": "measured", "source": source}
     return {**facts, "chip": {**assumed, **facts["chip"], "memory_bytes_per_s": speed}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -28,9 +28,15 @@ class Fact(Strict):
 
 
 class Amount(Fact):
-    """A positive number and who says so."""
+    """A positive number and who says so.
+
+    Attributes:
+        kind: published by whoever the source names (a benchmark of others is), measured on this device by us, or modelled: assumed by
+            class or by a similar chip.
+    """
 
     value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    kind: Literal["published", "measured", "modelled"] = "published"
 
 
 class Chip(Strict):

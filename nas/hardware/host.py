@@ -18,6 +18,7 @@ __all__ = ["detect_host"]
 
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _FALLBACK_CLOCK_HZ = 2e9
+_ASSUMED_MEMORY = "assumption by class of machine, caches included"
 
 
 def _clock() -> dict[str, object]:
@@ -27,7 +28,7 @@ def _clock() -> dict[str, object]:
         frequency = psutil.cpu_freq()
     if frequency is not None and frequency.max:
         return {"value": frequency.max * 1e6, "source": "psutil: highest clock"}
-    return {"value": _FALLBACK_CLOCK_HZ, "source": "assumption: the machine does not tell its clock"}
+    return {"value": _FALLBACK_CLOCK_HZ, "kind": "modelled", "source": "assumption: the machine does not tell its clock"}
 
 
 def _runtimes() -> dict[str, str]:
@@ -64,7 +65,7 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
             "clock_hz": chip.get("clock_hz") or _clock(),
             "memory_bytes": {"value": psutil.virtual_memory().total, "source": "psutil"},
             **chip,
-            "memory_bytes_per_s": {"value": 8e9 if arm else 40e9, "source": "assumption by class of machine, caches included"},
+            "memory_bytes_per_s": {"value": 8e9 if arm else 40e9, "kind": "modelled", "source": _ASSUMED_MEMORY},
         },
         "runtimes": {name: {"version": version, "precisions": ["fp32"]} for name, version in versions.items()},
         "default": {"runtime": "onnxruntime", "precision": "fp32", "threads": 1},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "DARK", "GREY", "INK", "LIGHT", "ORANGE", "Palette", "figure_of", "library", "png", "svg"]
+__all__ = ["BLUE", "DARK", "GREY", "INK", "LIGHT", "ORANGE", "Palette", "figure_of", "library", "logarithmic", "png", "svg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,17 @@ def figure_of(width: float, height: float, palette: Palette = LIGHT) -> tuple[Fi
     axes.grid(color=palette.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def logarithmic(axes: Axes, *, only_x: bool = False) -> None:
+    """Makes the axes logarithmic, with numbers in full: 1, 2, 5, 10 rather than powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axis, scale in ((axes.xaxis, axes.set_xscale), *(() if only_x else ((axes.yaxis, axes.set_yscale),))):
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def png(figure: Figure) -> bytes:

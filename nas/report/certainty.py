@@ -36,7 +36,10 @@ def sure_of_front(record: FrontRecord, predictor: PredictorFacts | None) -> Iter
             f"{len(record.finalists)} finalists, each tested once, as the exported file; nothing was selected on these images.",
         )
     if any(each.candidate.metrics["energy_j"].source == "modelled" for each in members if "energy_j" in each.candidate.metrics):
-        yield "Energy", "Modelled as the power at that many busy cores times latency: it follows latency and is no independent evidence."
+        yield (
+            "Energy",
+            "Modelled as the power at that many busy cores times latency: on one target it follows latency and is no evidence of its own.",
+        )
     for each in record.candidates:
         if each.note and not each.finalist:  # finalists tell theirs beside their drawing
             yield each.id, sentence(each.note)

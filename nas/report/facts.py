@@ -9,7 +9,9 @@ from typing import Any
 from nas.architecture import BlockSpec
 from nas.config import SearchConfig
 from nas.errors import InputError
+from nas.hardware.ceiling import Ceiling
 from nas.hardware.evaluation import Evaluation
+from nas.hardware.facts import Power
 from nas.report.figures import Progress
 from nas.report.front import FrontRecord
 
@@ -52,6 +54,8 @@ class StudyFacts:
         progress: hypervolume over trials, by device.
         predictors: by device.
         blocks: of finalists, by candidate id.
+        ceilings: of members of the front and finalists, by device and candidate id; none of what stands for several devices.
+        powers: watts of the whole board by device, where they are known.
         data: what config.json says of the images: `nas.training.data.ImageData.to_dict`.
         space_size: architectures of the space.
         log: events of log.jsonl, oldest first.
@@ -62,6 +66,8 @@ class StudyFacts:
     progress: Mapping[str, Progress] = field(default_factory=dict)
     predictors: Mapping[str, PredictorFacts] = field(default_factory=dict)
     blocks: Mapping[str, tuple[BlockSpec, ...]] = field(default_factory=dict)
+    ceilings: Mapping[str, Mapping[str, Ceiling]] = field(default_factory=dict)
+    powers: Mapping[str, Power] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     space_size: int | None = None
     log: Sequence[Mapping[str, Any]] = ()

@@ -221,6 +221,11 @@ class FrontRecord:
     def finalists(self) -> tuple[CandidateRecord, ...]:
         return tuple(record for record in self.candidates if record.finalist)
 
+    @property
+    def shown(self) -> tuple[CandidateRecord, ...]:
+        """Members of the front, then finalists that are none."""
+        return (*self.front, *(record for record in self.finalists if not record.on_front))
+
     def to_dict(self) -> dict[str, object]:
         return {
             "schema": SCHEMA,

@@ -18,6 +18,7 @@ from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import cost_of, highlights, target_words
 from nas.report.pages import render
 from nas.report.units import SHOWN
+from nas.target import Target
 
 __all__ = ["MOST_DOMINATED", "front_html"]
 
@@ -27,7 +28,7 @@ DIGITS = 5
 """Significant digits of a figure: more than any of them is sure of."""
 COSTS = ("latency_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
 ALWAYS = ("latency_s", "energy_j")
-"""Costs that the page offers whatever the objectives are."""
+"""Costs that the page offers whatever the objectives are, and together in three dimensions."""
 
 
 def front_html(fronts: Sequence[FrontRecord]) -> str:
@@ -49,6 +50,8 @@ def front_html(fronts: Sequence[FrontRecord]) -> str:
     data = {
         "devices": [_device(record) for record in fronts],
         "metrics": {name: _shown(name, fronts) for name in metrics},
+        "in_space": "Drag to turn, scroll to come nearer. No member of the front is worse than another one in all three. Dominated "
+        "networks far from the front are outside. Bands are in the words of each point.",
         "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line.",
     }
     return render("front.html", {"title": f"{first.study}: fronts", "heading": heading, "data": data, "plotly": packed})
@@ -81,12 +84,27 @@ def _device(record: FrontRecord) -> dict[str, Any]:
         else "",
         "limits": [_rounded(end) for end in accuracy_limits(record)],
         "costs": [name for name in COSTS if name in wanted and name in metrics],
+        "in_space": all(name in metrics for name in ALWAYS),
+        "absent": _absent(record, metrics),
         "ids": [each.id for each in kept],
         "titles": [each.title for each in kept],
         "notes": [each.note for each in kept],
+        "targets": [_words(each.candidate.target) for each in kept] if len({each.candidate.target for each in kept}) > 1 else [],
         "marks": [each.on_front + 2 * each.finalist + 4 * each.tied + 8 * (best is not None and each.id == best.id) for each in kept],
         "metrics": {name: _column(kept, name) for name in metrics},
     }
+
+
+def _absent(record: FrontRecord, metrics: Sequence[str]) -> str:
+    """What the page cannot show, and why."""
+    if not record.candidates or "energy_j" in metrics:
+        return ""
+    return f"No energy on {record.device} is known, so there is neither accuracy against energy nor the front in three dimensions."
+
+
+def _words(target: Target) -> str:
+    """A target among several of one device."""
+    return f"{target.runtime}, {target.precision}, {target.threads} thread{'s' if target.threads > 1 else ''}"
 
 
 def _thinned(record: FrontRecord) -> list[CandidateRecord]:

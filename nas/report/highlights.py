@@ -59,9 +59,12 @@ def highlights(record: FrontRecord) -> dict[Highlight, CandidateRecord]:
 
 
 def target_words(record: FrontRecord) -> str:
-    """Device, runtime, precision and threads that the figures of a front are for."""
-    if not record.candidates:
+    """Device, runtimes, precisions and threads that the figures of a front are for; several where it chooses among targets."""
+    targets = {each.candidate.target for each in record.candidates}
+    if not targets:
         return record.device
-    target = record.candidates[0].candidate.target
-    version = "" if target.runtime_version == "unknown" else f" {target.runtime_version}"
-    return f"{record.device}, {target.runtime}{version}, {target.precision}, {target.threads} thread{'s' if target.threads > 1 else ''}"
+    runtimes = {each.runtime if each.runtime_version == "unknown" else f"{each.runtime} {each.runtime_version}" for each in targets}
+    threads = sorted({each.threads for each in targets})
+    words = (sorted(runtimes), sorted({each.precision for each in targets}), [*map(str, threads)])
+    joined = [" or ".join(filter(None, (", ".join(each[:-1]), each[-1]))) for each in words]
+    return f"{record.device}, {', '.join(joined)} thread{'' if threads == [1] else 's'}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
 from nas.errors import MissingExtraError
 from nas.report.canvas import DARK, LIGHT
 
-__all__ = ["render"]
+__all__ = ["embedded", "picture", "render"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,3 +29,13 @@ def render(template: str, values: Mapping[str, object]) -> str:
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the order that we chose
     return environment.get_template(template).render({**values, "light": LIGHT, "dark": DARK})
+
+
+def picture(light: bytes, dark: bytes) -> dict[str, str]:
+    """An SVG picture inside a page, in both palettes."""
+    return {"light": embedded(light, "svg+xml"), "dark": embedded(dark, "svg+xml")}
+
+
+def embedded(content: bytes, kind: str) -> str:
+    """The address of a picture that the page itself holds."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.errors import InputError
 from nas.hardware.evaluation import Evaluation
-from nas.report.canvas import BLUE, GREY, ORANGE, figure_of, library, png
+from nas.report.canvas import BLUE, GREY, ORANGE, figure_of, library, logarithmic, png
 
 __all__ = ["predicted_png"]
 
@@ -19,8 +19,6 @@ def predicted_png(evaluation: Evaluation, title: str) -> bytes:
     if not len(evaluation.measured_s):
         raise InputError("a picture of a predictor needs at least one network")
     with library("matplotlib"):
-        from matplotlib.ticker import LogLocator, NullFormatter
-
         figure, axes = figure_of(6.0, 6.0)
         measured, predicted = 1e3 * evaluation.measured_s, 1e3 * evaluation.predicted_s
         bands = np.array([predicted - 1e3 * evaluation.low_s, 1e3 * evaluation.high_s - predicted])
@@ -34,11 +32,7 @@ def predicted_png(evaluation: Evaluation, title: str) -> bytes:
                     measured[which], predicted[which], yerr=bands[:, which], fmt="o", markersize=4.5, color=color, ecolor=color,
                     elinewidth=0.8, alpha=0.85, label=f"{label} ({int(which.sum())})",
                 )  # fmt: skip
-        for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-            scale("log")
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+        logarithmic(axes)
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         axes.set_xlabel("measured, ms")

@@ -1,11 +1,10 @@
 """report.html: a study for an engineer who did not run it.
 
-One page that needs nothing else: question, answer, front, table, how sure, cost, networks, what next.
+One page that needs nothing else: question, answer, front, table, how sure, chip, use, cost, networks, what next.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,14 +14,16 @@ from typing import Any
 from nas.metrics import OBJECTIVES, Metric
 from nas.report.canvas import DARK, LIGHT
 from nas.report.certainty import sentence, sure_of_front, sure_of_search
+from nas.report.chip_section import chip_section
+from nas.report.cost_section import cost_section
 from nas.report.drawing import architecture_svg
 from nas.report.facts import StudyFacts
 from nas.report.figures import front_svg, hypervolume_svg
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import ACCURACY, cost_of, highlights, target_words
-from nas.report.pages import render
+from nas.report.impact_section import impact_section
+from nas.report.pages import embedded, picture, render
 from nas.report.predicted import predicted_png
-from nas.report.spent import PHASES, phase_seconds
 from nas.report.units import SHOWN, describe, seconds_text, short
 from nas.search.fleet import fleet_name
 
@@ -30,7 +31,6 @@ __all__ = ["report_html"]
 
 COLUMNS = (ACCURACY, "accuracy_test", "latency_s", "latency_measured_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
 """Metrics of the table, where any member has them."""
-SVG, PNG = "data:image/svg+xml;base64,", "data:image/png;base64,"
 
 
 def report_html(facts: StudyFacts) -> str:
@@ -48,8 +48,10 @@ def report_html(facts: StudyFacts) -> str:
         "lead": _lead(facts),
         "question": list(_question(facts)),
         "devices": [_device(record, facts) for record in facts.fronts],
-        "progress": _picture(hypervolume_svg(facts.progress, LIGHT), hypervolume_svg(facts.progress, DARK)) if _moves(facts) else None,
-        "cost": list(_cost(facts)),
+        "chips": chip_section(facts),
+        "impact": impact_section(facts),
+        "progress": picture(hypervolume_svg(facts.progress, LIGHT), hypervolume_svg(facts.progress, DARK)) if _moves(facts) else None,
+        "cost": cost_section(facts),
         "cost_notes": [sentence(text) for text in dict.fromkeys(_supernet_words(facts))],
         "sure": list(sure_of_search(facts)),
         "drawings": list(_drawings(facts)),
@@ -132,7 +134,7 @@ def _images(facts: StudyFacts) -> str:
 
 def _device(record: FrontRecord, facts: StudyFacts) -> dict[str, Any]:
     """What the page says of a device."""
-    shown = [*record.front, *(each for each in record.finalists if not each.on_front)]
+    shown = record.shown
     predictor = facts.predictors.get(record.device)
     found = predictor.evaluation if predictor else None
     columns = [name for name in COLUMNS if any(name in each.candidate.metrics for each in shown)]
@@ -140,13 +142,13 @@ def _device(record: FrontRecord, facts: StudyFacts) -> dict[str, Any]:
         "name": record.device,
         "target": target_words(record),
         "cards": list(_cards(record, facts)),
-        "front": _picture(front_svg(record, LIGHT), front_svg(record, DARK)),
+        "front": picture(front_svg(record, LIGHT), front_svg(record, DARK)),
         "alt": f"Accuracy against {SHOWN[cost_of(record)].label} on {record.device}: {len(record.front)} networks on the front.",
         "columns": [_header(name, shown) for name in columns],
         "rows": [_row(each, columns) for each in shown],
         "sure": list(sure_of_front(record, predictor)),
         "unknown": predictor.unknown if predictor else (),
-        "predictor": None if found is None else PNG + _base64(predicted_png(found, f"{record.device}: {len(found.measured_s)} networks")),
+        "predictor": None if found is None else embedded(predicted_png(found, f"{record.device}: {len(found.measured_s)} networks"), "png"),
     }
 
 
@@ -174,7 +176,7 @@ def _cards(record: FrontRecord, facts: StudyFacts) -> Iterator[dict[str, Any]]:
         }
 
 
-def _header(name: str, shown: list[CandidateRecord]) -> dict[str, str]:
+def _header(name: str, shown: Sequence[CandidateRecord]) -> dict[str, str]:
     sources = sorted({each.candidate.metrics[name].source for each in shown if name in each.candidate.metrics})
     return {"label": SHOWN[name].label, "unit": SHOWN[name].unit, "source": ", ".join(sources)}
 
@@ -197,20 +199,7 @@ def _cell(name: str, metric: Metric | None) -> dict[str, str]:
     return {"value": f"{value:.9g}", "text": f"{value:.2f}" if shown.percent else short(value), "error": error}
 
 
-# --- what it cost, networks, commands ---------------------------------------------------------------------------------------------
-
-
-def _cost(facts: StudyFacts) -> Iterator[tuple[str, str, float]]:
-    """(part, time, share of the whole) of the search."""
-    spent = phase_seconds(facts.log)
-    whole = sum(spent.values())
-    for name, seconds in spent.items():
-        yield PHASES[name], seconds_text(seconds), seconds / whole
-    search = facts.fronts[0].search
-    if "seconds" in search:
-        yield "All runs of this study, wall-clock", seconds_text(float(search["seconds"])), 0.0
-    if "energy_j" in search:
-        yield "Energy of the search", f"{float(search['energy_j']) / 3600:.3g} Wh", 0.0
+# --- networks, commands -----------------------------------------------------------------------------------------------------------
 
 
 def _supernet_words(facts: StudyFacts) -> Iterator[str]:
@@ -260,11 +249,3 @@ def _rounded_up(value: float) -> float:
     """To two significant digits."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.ceil(value / step) * step
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _picture(light: bytes, dark: bytes) -> dict[str, str]:
-    return {"light": SVG + _base64(light), "dark": SVG + _base64(dark)}

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from nas.report.footprint import PURPOSES
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.units import SHOWN
 
 __all__ = [
-    "Point", "Status", "StudyRun", "config_params", "front_metrics", "gene_params", "members", "param_name", "run_metrics", "run_tags",
-    "table_of",
+    "Point", "Status", "StudyRun", "config_params", "cost_metrics", "cost_tags", "front_metrics", "front_tags", "gene_params", "members",
+    "param_name", "run_metrics", "run_tags", "table_of",
 ]  # fmt: skip
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -95,15 +96,43 @@ def run_metrics(record: CandidateRecord) -> dict[str, float]:
 
 
 def front_metrics(record: FrontRecord) -> dict[str, float]:
-    """Metrics of a device at the parent: best values, counts, and what the search took; under "<device>/"."""
+    """Metrics of a device at the parent: best values, counts, and what the search took; under "<device>/". What the search cost is that of
+    all devices together: `cost_metrics`."""
     found: dict[str, float] = {"front_hypervolume": record.hypervolume, "front_members": len(record.front)}
     found |= {"candidates": len(record.candidates), "finalists": len(record.finalists)}
-    found |= {f"search_{key}": float(value) for key, value in record.search.items() if isinstance(value, int | float)}
+    numbers = {key: float(value) for key, value in record.search.items() if isinstance(value, int | float)}
+    found |= {f"search_{key}": value for key, value in numbers.items() if not key.startswith("cost_")}
     for name, shown in SHOWN.items():
         values = [value for each in (*record.front, *record.finalists) if (value := each.value(name)) is not None]
         if values:
             found[f"best_{shown.key}"] = (max if name.startswith("accuracy") else min)(values) * shown.factor
     return {f"{record.device}/{key}": value for key, value in found.items()}
+
+
+def front_tags(record: FrontRecord) -> dict[str, str]:
+    """Tags of a device at the parent: sources and scopes of the joules of `front_metrics`."""
+    known = [metric for each in (*record.front, *record.finalists) if (metric := each.candidate.metrics.get("energy_j")) is not None]
+    found = (("source", {metric.source for metric in known}), ("scope", {str(metric.scope) for metric in known}))
+    return {f"{record.device}/{part}_{SHOWN['energy_j'].key}": ", ".join(sorted(map(str, words))) for part, words in found if words}
+
+
+def cost_metrics(cost: Mapping[str, object]) -> dict[str, float]:
+    """Metrics of the parent: what the search itself cost, cost_<purpose>_<unit> of seconds, kWh and kg of CO2 equivalent.
+
+    Args:
+        cost: as the record has it (`nas.report.footprint.Footprint.record`); where nobody counted kWh there are none.
+    """
+    found = {f"cost_{purpose}_{unit}": cost.get(f"cost_{purpose}_{unit}") for purpose in PURPOSES for unit in ("s", "kwh", "co2e_kg")}
+    known = {key: float(value) for key, value in found.items() if isinstance(value, int | float)}
+    if known:
+        known["cost_total_s"] = sum(known.get(f"cost_{purpose}_s", 0.0) for purpose in PURPOSES)
+    totals = {f"cost_total_{unit}": cost.get(f"cost_{unit}") for unit in ("kwh", "co2e_kg")}
+    return known | {key: float(value) for key, value in totals.items() if isinstance(value, int | float)}
+
+
+def cost_tags(cost: Mapping[str, object]) -> dict[str, str]:
+    """Tags of the parent: scope, source, method and grid of `cost_metrics`."""
+    return {key: value[:LONGEST_TAG] for key, value in cost.items() if key.startswith("cost_") and isinstance(value, str)}
 
 
 def run_tags(each: CandidateRecord, front: FrontRecord, rank: int, devices: Sequence[str]) -> dict[str, str]:
@@ -119,6 +148,7 @@ def run_tags(each: CandidateRecord, front: FrontRecord, rank: int, devices: Sequ
     labels |= {"runtime_version": target.runtime_version, "precision": target.precision, "threads": str(target.threads)}
     labels |= {key: str(value).lower() for key, value in (("pareto", each.on_front), ("finalist", each.finalist), ("tied", each.tied))}
     labels |= {f"source_{SHOWN[name].key}": metric.source for name, metric in each.candidate.metrics.items()}
+    labels |= {f"scope_{SHOWN[name].key}": metric.scope for name, metric in each.candidate.metrics.items() if metric.scope}
     labels |= {"title": each.title, "mlflow.note.content": "\n\n".join(filter(None, (each.title, each.note)))}
     place = devices.index(front.device) if front.device in devices else 0
     colour = COLOURS[place % len(COLOURS)][0 if each.finalist else 1]
@@ -136,8 +166,15 @@ def members(record: FrontRecord, limit: int) -> list[CandidateRecord]:
     return sorted((*finalists, *front), key=lambda each: (each.value(record.objectives[-1]) or 0.0, each.id))
 
 
+def _origins(record: CandidateRecord) -> dict[str, str]:
+    """Source and scope of joules, where a run has them as tags."""
+    found = {name: metric for name, metric in record.candidate.metrics.items() if metric.scope}
+    parts = ((f"{part}_{SHOWN[name].key}", getattr(metric, part)) for name, metric in found.items() for part in ("source", "scope"))
+    return dict(parts)
+
+
 def table_of(records: Sequence[CandidateRecord]) -> dict[str, Any]:
     """The form of a table artifact: what `MlflowClient.log_table` writes."""
-    rows = [{"id": each.id, "title": each.title, **run_metrics(each)} for each in records]
+    rows = [{"id": each.id, "title": each.title, **run_metrics(each), **_origins(each)} for each in records]
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["id", "title"]
     return {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from nas.metrics import Metric
 
-__all__ = ["SHOWN", "Shown", "describe", "seconds_text", "short"]
+__all__ = ["SHOWN", "Shown", "describe", "seconds_text", "short", "span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,21 @@ def describe(name: str, metric: Metric) -> str:
 
 def short(value: float) -> str:
     """Three digits; large numbers in thousands, millions, billions."""
-    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
+    size, letter = _prefix(value)
+    return f"{value / size:.3g}{letter}"
+
+
+def span(low: float, high: float, unit: str) -> str:
+    """Two numbers in one unit, two digits, e.g. "0.8 to 3.1 GB/s"; one of them where they read the same."""
+    size, letter = _prefix(high)
+    ends = dict.fromkeys(f"{float(f'{value / size:.2g}'):g}" for value in (low, high))
+    return f"{' to '.join(ends)} {letter.strip()}{unit}"
+
+
+def _prefix(value: float) -> tuple[float, str]:
+    """What a number is shown in: its size, and a blank and a letter."""
+    known = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
+    return next(((size, letter) for size, letter in known if abs(value) >= size), (1.0, ""))
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -52,13 +52,15 @@ def is_view_of(state: str, study: str) -> bool:
         return True  # nobody's: it may be written over
 
 
-def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: str | None = None) -> str:
-    """A view as the tag's value: table columns, scatter of accuracy against latency and energy, contour, parallel coordinates.
+def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: str | None = None, *, three_axes: bool = False) -> str:
+    """A view as the tag's value: table columns, scatter of accuracy against latency and energy, contours, parallel coordinates.
 
     Args:
         genes: params that every candidate of the view has; the chart of parallel coordinates leaves out runs that lack one.
         known: metrics of `nas.metrics.UNITS` that the candidates have.
         device: that the view is for; None compares all of the study.
+        three_axes: energy is an axis of its own; else it follows latency, and nothing lies between them. The UI has no third dimension:
+            accuracy is a colour there, and front.html among the files turns it.
     """
     key = view_key(study, device)
     keys = {name: SHOWN[name].key for name in _COLUMNS if name in known}
@@ -75,6 +77,8 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
         chart("SCATTER", "Accuracy against latency", {"xaxis": latency, "yaxis": accuracy})
     if "energy_j" in known:
         chart("SCATTER", "Accuracy against energy", {"xaxis": energy, "yaxis": accuracy})
+    if three_axes and {"latency_s", "energy_j"} <= set(known):
+        chart("CONTOUR", "Accuracy over latency and energy", {"xaxis": latency, "yaxis": energy, "zaxis": accuracy})
     if "latency_s" in known and "params" in known:
         chart("CONTOUR", "Accuracy over latency and parameters", {"xaxis": latency, "yaxis": params, "zaxis": accuracy})
     if genes:
@@ -99,7 +103,7 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
     }
     text = json.dumps(state, separators=(",", ":"))
     if len(text) > LONGEST_STATE and genes:  # a space with hundreds of genes: the first of them are shown
-        return view_state(study, genes[: len(genes) // 2], known, device)
+        return view_state(study, genes[: len(genes) // 2], known, device, three_axes=three_axes)
     return text
 
 

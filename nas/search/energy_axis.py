@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from nas.search.scoring import BaseScorer, Rows
 
-__all__ = ["EnergyAxis", "Verdict", "energy_axis", "verdict"]
+__all__ = ["EnergyAxis", "Verdict", "energy_axis", "rho", "verdict"]
 
 ALIKE = 0.98
 """Spearman's rho from which on energy says what latency says: that of measured energies of one core (FINDINGS 9)."""
 POOL = 5_000
 """Architectures that are looked at: rho is then known to .001."""
 
+Array = NDArray[np.float64]
 Verdict = Literal["searched", "targets", "shown"]
 """Searched: an objective of the sampler. Targets: ranks targets otherwise, so the front has it, while on each target it follows latency.
 Shown: neither."""
@@ -64,8 +66,8 @@ def energy_axis(scorer: BaseScorer, rows: Rows) -> EnergyAxis | None:
         return None
     found = [each.values(rows[:POOL]) for each in every]
     pairs = [np.stack([values["latency_s"], values["energy_j"]]) for values in found]
-    within = min(_rho(pair) for pair in pairs)
-    return EnergyAxis(within, _rho(np.concatenate(pairs, axis=1)), len(every), sum(pair.shape[1] for pair in pairs))
+    within = min(rho(*pair) for pair in pairs)
+    return EnergyAxis(within, rho(*np.concatenate(pairs, axis=1)), len(every), sum(pair.shape[1] for pair in pairs))
 
 
 def verdict(axes: Sequence[EnergyAxis | None]) -> Verdict:
@@ -78,7 +80,6 @@ def verdict(axes: Sequence[EnergyAxis | None]) -> Verdict:
     return "targets" if min(axis.across for axis in known) < ALIKE else "shown"
 
 
-def _rho(pair: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    """Of (2, n); what does not vary ranks nothing otherwise."""
-    latency_s, energy_j = pair
-    return 1.0 if np.ptp(latency_s) == 0 or np.ptp(energy_j) == 0 else float(spearmanr(latency_s, energy_j).statistic)
+def rho(one: Array, other: Array) -> float:
+    """Spearman's rank correlation of (n,) and (n,); 1 where one of them does not vary: it ranks nothing otherwise."""
+    return 1.0 if np.ptp(one) == 0 or np.ptp(other) == 0 else float(spearmanr(one, other).statistic)

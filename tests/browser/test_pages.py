@@ -11,13 +11,15 @@ import pytest
 
 from nas.report.front_page import front_html
 from nas.report.report_page import report_html
-from tests.report.examples import EVIL, example_facts, measured, with_drawings
+from tests.report.examples import EVIL, example_facts, measured, with_drawings, without_energy
 from tests.report.strategies import example_front
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PATIENCE_MS = 120_000
+RENDERING = ("[.WebGL", "Canvas2D:")
+"""Beginnings of what the browser says of its own speed where it has no graphics card."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ def visit(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Visit]]:
         context.set_default_timeout(PATIENCE_MS)
         made = Visit(context.new_page())
         visits.append(made)
-        made.page.on("console", lambda message: made.said.append(message.text))
+        made.page.on("console", lambda message: None if message.text.startswith(RENDERING) else made.said.append(message.text))
         made.page.on("pageerror", lambda error: made.said.append(str(error)))
         made.page.on(
             "request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else made.asked.append(request.url)
@@ -116,6 +118,43 @@ def test_buttons_change_what_is_drawn(visit: Callable[..., Visit]) -> None:
     assert found.layout() == {"x": "log", "title": "energy, mJ (modelled)"}
     assert found.traces()["front"]["x"] == pytest.approx([3.9 * x for x in predicted["front"]["x"]], rel=1e-3)
     assert not found.page.locator("#source-field").is_visible()
+
+
+def test_the_front_in_three_dimensions(visit: Callable[..., Visit]) -> None:
+    front = example_front()
+    fronts = [front, example_front(5, 2, device="pixel3")]
+    found = visit(front_html(fronts))
+    if "needs WebGL" in found.page.locator("#note").inner_text():
+        pytest.skip("this browser has no WebGL: the page says so")
+    found.choose("both (3-D)")
+    found.page.wait_for_selector("#chart .gl-container canvas")
+    drawn = found.page.evaluate(
+        '() => document.getElementById("chart").data.map((each) => ({type: each.type, meta: each.meta, x: each.x, y: each.y, z: each.z}))'
+    )
+    assert {each["type"] for each in drawn} == {"scatter3d"}
+    points = {each["meta"]: each for each in drawn}
+    assert len(points["dominated"]["x"]) + len(points["front"]["x"]) == len(front.candidates)
+    for axis, name, factor in (("x", "latency_s", 1e3), ("y", "energy_j", 1e3), ("z", "accuracy_search", 100)):
+        expected = sorted(factor * (each.value(name) or 0.0) for each in front.front)
+        assert sorted(points["front"][axis]) == pytest.approx(expected, rel=1e-3)
+    titles = found.page.evaluate(
+        """() => { const scene = document.getElementById("chart").layout.scene;
+                   return [scene.xaxis, scene.yaxis, scene.zaxis].map((axis) => axis.title.text); }"""
+    )
+    assert titles == ["latency, ms (predicted)", "energy, mJ (modelled)", "accuracy, %"]
+    assert "Drag to turn" in found.page.locator("#note").inner_text()
+    found.choose("log")
+    found.page.select_option("#device", label="all devices")
+    names = found.page.evaluate('() => document.getElementById("chart").data.map((each) => each.name)')
+    assert names == ["raspberrypi4", "pixel3"]
+    found.choose("energy")
+    assert found.layout()["title"] == "energy, mJ (modelled)"
+
+
+def test_without_energy_there_is_a_word(visit: Callable[..., Visit]) -> None:
+    found = visit(front_html([without_energy(example_front())]))
+    assert not found.page.locator("#cost-field").is_visible()
+    assert "No energy on raspberrypi4 is known" in found.page.locator("#note").inner_text()
 
 
 def test_devices_one_by_one_and_together(visit: Callable[..., Visit]) -> None:
@@ -193,7 +232,8 @@ def test_the_report_is_whole_without_scripts_and_fits_a_phone(visit: Callable[..
     facts = example_facts(with_drawings(example_front()), with_drawings(example_front(device="pixel3")))
     found = visit(report_html(facts), ready="footer", viewport={"width": 390, "height": 800}, java_script_enabled=False)
     assert found.page.locator("h2").all_inner_texts() == [
-        "The question", "The answer", "The front as a table", "How sure", "What it cost", "The finalists' networks", "What to run next",
+        "The question", "The answer", "The front as a table", "How sure", "How well it uses the chip", "What it means in use",
+        "What it cost", "The finalists' networks", "What to run next",
     ]  # fmt: skip
     assert found.page.locator("article.card").count() == 6
     assert found.page.evaluate("document.documentElement.scrollWidth") <= 390

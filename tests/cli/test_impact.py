@@ -27,6 +27,12 @@ def test_json_holds_bands_grid_and_baseline(nas: Nas, runs: Path) -> None:
         assert each["co2e_kg_year"]["value"] == pytest.approx(each["energy_kwh_year"]["value"] * found["grid"]["kg_per_kwh"])
 
 
+def test_a_picture(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    ended = nas("impact", "--runs", runs, "--grid", "FR", "--plot", tmp_path / "use.png")
+    assert (ended.code, f"picture   {tmp_path / 'use.png'}" in ended.out) == (0, True)
+    assert (tmp_path / "use.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_one_candidate_may_be_picked(nas: Nas, runs: Path) -> None:
     member = read_front(runs / "digits-1").front[0]
     found = nas("impact", "--runs", runs, "--pick", member.id, "--json").json
@@ -41,6 +47,7 @@ def test_one_candidate_may_be_picked(nas: Nas, runs: Path) -> None:
         (("--battery", "-3"), "capacity"),
         (("--baseline", "mobilenet_v9"), "did you mean mobilenet_v"),
         (("--pick", "zzzz"), "unknown candidate"),
+        (("--plot", "use.pdf"), "ends in .png"),
     ],
 )
 def test_bad_input_is_named(nas: Nas, runs: Path, arguments: tuple[str, ...], word: str) -> None:

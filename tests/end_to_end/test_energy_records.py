@@ -25,6 +25,7 @@ from tests.hardware.test_energy import fitted, profile_of
 from tests.hardware.test_fitting import networks
 from tests.hardware.test_measure_energy import FakeMeter
 from tests.hardware.test_metering import METERING, a_meter_works, board
+from tests.report.tracking.stores import found_runs, store, the_parent
 
 __all__ = ["a_meter_works", "board"]  # fixtures
 
@@ -124,6 +125,35 @@ def test_one_architecture_stands_on_the_front_for_speed_and_for_energy(study: Pa
     parts = ("training", "evaluation", "measuring", "other")
     assert sum(record["search"][f"cost_{part}_kwh"] for part in parts) == pytest.approx(record["search"]["cost_kwh"])
     assert "France" in record["search"]["cost_grid"]
+
+
+def test_front_and_finalists_lie_beneath_the_roof_of_their_target(study: Path) -> None:
+    folder = study / "runs" / "two"
+    found = json.loads((folder / "ceilings" / "raspberrypi4.json").read_text())["candidates"]
+    record = json.loads((folder / "front.json").read_text())
+    assert {each["id"] for each in found} == {each["id"] for each in record["candidates"] if each["on_front"] or each["finalist"]}
+    for each in found:
+        assert each["peaks"]["macs_per_s"]["value"] == pytest.approx(6e9 * each["target"]["threads"])
+        assert each["model_share"] * each["runtime_share"] == pytest.approx(each["compute_share"])
+    page = (folder / "report.html").read_text()
+    for words in ("Peaks, 1 thread", "Peaks, 4 threads", "multiply-adds rank energy", "recommended: the knee", "kg CO2e a year"):
+        assert words in page
+
+
+def test_mlflow_has_what_the_search_cost_and_where_joules_are_from(study: Path) -> None:
+    record = json.loads((study / "runs" / "two" / "front.json").read_text())["search"]
+    client = store(study / "runs")
+    parent = the_parent(client, "two")
+    for name, value in record.items():
+        if name.startswith("cost_"):
+            total = name.replace("cost_", "cost_total_") if name in ("cost_kwh", "cost_co2e_kg") else name
+            assert (parent.data.tags if isinstance(value, str) else parent.data.metrics)[total] == value
+    assert parent.data.metrics["cost_total_s"] > parent.data.metrics["cost_training_s"] > 0
+    runs = found_runs(client, "two", "candidate")
+    assert runs
+    for run in runs:
+        assert run.data.metrics["energy_mj"] > 0
+        assert (run.data.tags["source_energy_mj"], run.data.tags["scope_energy_mj"]) == ("modelled", "board")
 
 
 def test_an_impact(study: Path) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from nas.config import SearchConfig
+from nas.hardware.ceiling import Ceiling, ceiling
 from nas.hardware.evaluation import Evaluation
+from nas.hardware.profile import load_profile
 from nas.metrics import Metric
 from nas.report.facts import PredictorFacts, StudyFacts
 from nas.report.front import CandidateRecord, FrontRecord
@@ -44,6 +46,25 @@ def _measured(each: CandidateRecord) -> CandidateRecord:
     return replace(each, candidate=replace(each.candidate, metrics={**each.candidate.metrics, "latency_measured_s": found}))
 
 
+def without_energy(front: FrontRecord) -> FrontRecord:
+    """The front of a device without power data."""
+    candidates = []
+    for each in front.candidates:
+        metrics = {name: metric for name, metric in each.candidate.metrics.items() if name != "energy_j"}
+        candidates.append(replace(each, candidate=replace(each.candidate, metrics=metrics)))
+    return replace(front, candidates=tuple(candidates))
+
+
+def example_ceilings(front: FrontRecord) -> dict[str, Ceiling]:
+    """Of its members and finalists, all of them of one network, beneath the peaks of a Raspberry Pi 4."""
+    space, chip = load_space("mobilenet_tiny"), load_profile("raspberrypi4").chip
+    blocks, found = space.decode(space.largest), {}
+    for each in front.shown:
+        metrics = each.candidate.metrics
+        found[each.id] = ceiling(blocks, each.candidate.target, metrics.get("latency_measured_s", metrics["latency_s"]), chip)
+    return found
+
+
 def example_facts(*fronts: FrontRecord) -> StudyFacts:
     """Facts of a study with these fronts; the first device was measured."""
     config = SearchConfig(study=fronts[0].study, devices=tuple(each.device for each in fronts), space="mobilenet_tiny", data="digits")
@@ -66,6 +87,8 @@ def example_facts(*fronts: FrontRecord) -> StudyFacts:
         progress={front.device: [(n, 0.01 * (1 - 0.9**n)) for n in range(1, 60)] for front in fronts},
         predictors=predictors,
         blocks={each.id: blocks for front in fronts for each in front.finalists},
+        ceilings={front.device: example_ceilings(front) for front in fronts},
+        powers={front.device: power for front in fronts if (power := load_profile("raspberrypi4").power) is not None},
         data={"images": {"train": 1077, "search_validation": 360, "test": 360}, "classes": [str(n) for n in range(10)]},
         space_size=1_234_567,
         log=(

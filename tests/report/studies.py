@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -20,6 +21,15 @@ from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.record import EventLog, write_front
 from nas.report.tracking import BEGIN, END, LOG
 from nas.training.data import ImageData, load_data
+
+COST: Mapping[str, float | str] = MappingProxyType({
+    **{f"cost_{name}_s": seconds for name, seconds in (("training", 60.0), ("evaluation", 30.0), ("measuring", 0.0), ("other", 5.0))},
+    **{f"cost_{name}_kwh": kwh for name, kwh in (("training", 0.0012), ("evaluation", 0.0006), ("measuring", 0.0), ("other", 0.0001))},
+    **{f"cost_{name}_co2e_kg": kg for name, kg in (("training", 6e-5), ("evaluation", 3e-5), ("measuring", 0.0), ("other", 5e-6))},
+    "cost_kwh": 0.0019, "cost_co2e_kg": 9.5e-5, "cost_scope": "this machine: processor, memory, GPUs", "cost_source": "modelled",
+    "cost_method": "CodeCarbon 3, no counter may be read: constant watts of the processor's class", "cost_grid": "France 2023",
+})  # fmt: skip
+"""What a search itself cost, as the record has it."""
 
 
 @cache
@@ -73,7 +83,7 @@ def write_study(runs: Path, fronts: Sequence[FrontRecord], trials: int = 5, trac
             log.append("trial", fields)
     for number, front in enumerate(fronts):
         write_front(folder, exported(folder, front), first=number == 0)
-    log.append(END, {"status": "FINISHED"})
+    log.append(END, {"status": "FINISHED", "cost": dict(COST)})
     return folder
 
 

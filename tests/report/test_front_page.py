@@ -12,8 +12,9 @@ import pytest
 from nas.errors import InputError
 from nas.report.front_page import MOST_DOMINATED, front_html
 
-from .examples import EVIL, measured
+from .examples import EVIL, measured, without_energy
 from .strategies import example_front
+from .test_roofline import on_threads
 
 
 def _data(page: str) -> Any:
@@ -40,6 +41,23 @@ def test_every_candidate_with_its_figures_and_sources() -> None:
     assert device["costs"] == ["latency_s", "energy_j"]
     assert data["metrics"]["latency_s"]["axis"] == "latency, ms (predicted)"
     assert device["thinned"] == ""
+
+
+def test_three_dimensions_where_latency_and_energy_are_known() -> None:
+    front = example_front()
+    (device,) = _data(front_html([front]))["devices"]
+    assert (device["in_space"], device["absent"]) == (True, "")
+    (device,) = _data(front_html([without_energy(front)]))["devices"]
+    assert (device["costs"], device["in_space"]) == (["latency_s"], False)
+    assert device["absent"] == (
+        "No energy on raspberrypi4 is known, so there is neither accuracy against energy nor the front in three dimensions."
+    )
+
+
+def test_a_front_over_several_targets_tells_them_apart() -> None:
+    (device,) = _data(front_html([on_threads(example_front(3, 0), 1, 4)]))["devices"]
+    assert device["targets"] == ["onnxruntime, fp32, 1 thread", "onnxruntime, fp32, 4 threads", "onnxruntime, fp32, 1 thread"]
+    assert _data(front_html([example_front(3, 0)]))["devices"][0]["targets"] == []
 
 
 def test_one_file_that_asks_for_nothing() -> None:

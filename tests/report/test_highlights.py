@@ -8,6 +8,7 @@ from nas.errors import InputError
 from nas.report.highlights import cost_of, highlights, knee, target_words
 
 from .strategies import example_front
+from .test_roofline import on_threads
 
 
 def test_the_ends_and_the_knee() -> None:
@@ -37,3 +38,4 @@ def test_the_cost_that_counts() -> None:
 def test_target_words() -> None:
     assert target_words(example_front()) == "raspberrypi4, onnxruntime 1.22, fp32, 1 thread"
     assert target_words(example_front(0, 0)) == "raspberrypi4"
+    assert target_words(on_threads(example_front(), 1, 2, 4)) == "raspberrypi4, onnxruntime 1.22, fp32, 1, 2 or 4 threads"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -16,8 +17,9 @@ from nas.report.highlights import highlights
 from nas.report.report_page import report_html
 from nas.report.units import describe
 
-from .examples import EVIL, example_facts, measured, with_drawings
+from .examples import EVIL, example_facts, measured, with_drawings, without_energy
 from .strategies import example_front
+from .studies import COST
 from .test_figures import three_objectives
 
 VOID = {"meta", "img", "br", "source", "rect", "path"}
@@ -139,6 +141,37 @@ def test_cost_and_commands(page: str) -> None:
     ):
         assert command in text
     assert "nas measure --device raspberrypi4" not in text
+
+
+def test_chip_and_use(facts: StudyFacts, page: str) -> None:
+    text = Page(page).text
+    assert (
+        page.count("Multiply-adds a second over arithmetic intensity")
+        == page.count("Energy over multiply-adds of the")
+        == len(facts.fronts)
+    )
+    for words in (
+        "6 GMAC/s (published: 48 GFLOP/s fp32 peak",
+        "multiply-adds rank energy (modelled, board) with Spearman's ρ = 0.9",
+        "Assumed: 1,000,000 inferences a day",
+        "recommended: the knee",
+        "nas impact digits-1 --device raspberrypi4 --pick",
+    ):
+        assert words in text
+    assert "the search's own" not in text  # nobody counted
+
+
+def test_what_cannot_be_shown_is_left_out_with_a_word(facts: StudyFacts) -> None:
+    fronts = tuple(map(without_energy, facts.fronts))
+    text = Page(report_html(replace(facts, fronts=with_search(fronts, COST), ceilings={}))).text
+    assert "There is no roofline plot: no peaks of a chip are known for raspberrypi4." in text
+    assert "The energy of an inference on raspberrypi4 is not known" in text
+    assert "kWh a year" not in text
+    assert "In all 1 min 35 s 0.0019 9.5e-05" in text
+
+
+def with_search(fronts: tuple[FrontRecord, ...], search: Mapping[str, float | str]) -> tuple[FrontRecord, ...]:
+    return tuple(replace(front, search={**front.search, **search}) for front in fronts)
 
 
 def test_each_network_is_drawn_once(facts: StudyFacts, page: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nas.metrics import UNITS, Metric
 from nas.report.runs import config_params, members, param_name, run_metrics
-from nas.report.units import SHOWN, describe
+from nas.report.units import SHOWN, describe, short, span
 from nas.report.view import view_path, view_state
 
 from .strategies import example_front
@@ -54,6 +54,13 @@ def test_members_keep_finalists_and_the_ends(count: int, limit: int) -> None:
     assert {each.id for each in front.finalists[:limit]} <= {each.id for each in chosen}
 
 
+def test_spans_read_in_one_unit() -> None:
+    assert span(6.6e8, 8.2e8, "B/s") == "660 to 820 MB/s"
+    assert span(9e8, 2.04e9, "MAC/s") == "0.9 to 2 GMAC/s"
+    assert span(25.0, 25.2, "%") == "25 %"
+    assert short(4.6e9) == "4.6 G"
+
+
 def test_names_and_nested_params() -> None:
     assert param_name("s1(a)=b.c") == "s1_a__b.c"
     assert config_params({"a": {"b": [1, 2]}, "c": None, "d": True}) == {"a.b": "1, 2", "d": "True"}
@@ -63,6 +70,10 @@ def test_the_view_shows_only_what_is_known() -> None:
     state = json.loads(view_state("s", [], ["accuracy_search", "energy_j"]))
     assert [chart["xaxis"]["key"] for chart in state["compareRunCharts"]] == ["energy_mj"]
     assert state["orderByKey"] == "metrics.`accuracy_search`"
+    axes = ["accuracy_search", "latency_s", "energy_j"]
+    flat, space = (json.loads(view_state("s", [], axes, three_axes=third))["compareRunCharts"] for third in (False, True))
+    assert [chart["type"] for chart in flat] == ["SCATTER", "SCATTER"]
+    assert [space[2][axis]["key"] for axis in ("xaxis", "yaxis", "zaxis")] == ["latency_ms", "energy_mj", "accuracy_search"]
     genes = [f"stage{index}.block{block}.kernel" for index in range(10) for block in range(10)]
     assert len(view_state("s" * 100, genes, list(SHOWN))) < 20_000
     assert view_path("7", "my-study").startswith("/#/experiments/7/runs?viewStateShareKey=my-study&compareRunsMode=CHART")

@@ -1,9 +1,11 @@
 "use strict";
-const MEASURED = "latency_measured_s", LATENCY = "latency_s", SEARCH = "accuracy_search", TEST = "accuracy_test";
+const MEASURED = "latency_measured_s", LATENCY = "latency_s", ENERGY = "energy_j", SEARCH = "accuracy_search", TEST = "accuracy_test";
+const SPACE = "space"; // in the place of a cost: latency and energy together, in three dimensions
 const page = JSON.parse(document.getElementById("data").textContent);
 const chosen = { device: 0, cost: LATENCY, source: "predicted", scale: "linear" };
 // Named one by one: Plotly's own set has one that sends the chart to a server.
 const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d"], ["autoScale2d", "resetScale2d"]];
+const SPACE_BUTTONS = [["toImage"], ["zoom3d", "pan3d", "orbitRotation", "tableRotation"], ["resetCameraDefault3d"]];
 const narrow = () => innerWidth < 600;
 const at = (id) => document.getElementById(id);
 
@@ -41,12 +43,19 @@ function offer() {
   const devices = shown();
   const known = devices.filter((each) => each.costs.length);
   const costs = known.length ? known[0].costs.filter((name) => known.every((each) => each.costs.includes(name))) : [];
+  if (known.length && known.every((each) => each.in_space) && drawsSpace()) costs.push(SPACE);
   if (!costs.includes(chosen.cost)) chosen.cost = costs[0];
-  buttons("cost", costs.map((name) => [name, page.metrics[name].label]));
+  buttons("cost", costs.map((name) => [name, name === SPACE ? "both (3-D)" : page.metrics[name].label]));
   buttons("scale", [["linear", "linear"], ["log", "log"]]);
   const both = chosen.cost === LATENCY && devices.some((each) => each.metrics[MEASURED]);
   if (!both) chosen.source = "predicted";
   buttons("source", both ? [["predicted", page.metrics[LATENCY].sources], ["measured", "measured"]] : []);
+}
+
+// Whether this browser has WebGL, which the third dimension needs.
+function drawsSpace() {
+  drawsSpace.known ??= Boolean(document.createElement("canvas").getContext("webgl"));
+  return drawsSpace.known;
 }
 
 function buttons(id, choices) {
@@ -97,7 +106,7 @@ function about(device, row) {
   const marks = ["on the front", "finalist", "gain may be chance", "knee"].filter((_, bit) => device.marks[row] >> bit & 1);
   const lines = [`<b>${escaped(device.ids[row])}</b>`, marks.join(", ") || "dominated", wrapped(device.titles[row])];
   for (const name of Object.keys(page.metrics)) lines.push(figure(device, name, row));
-  lines.push(escaped(device.target), device.notes[row] ? wrapped(device.notes[row]) : null);
+  lines.push(escaped(device.targets[row] ?? device.target), device.notes[row] ? wrapped(device.notes[row]) : null);
   return lines.filter(Boolean).join("<br>");
 }
 
@@ -155,23 +164,76 @@ function traces(device, cost) {
   return device.marks.some((mark) => mark & 4) ? [...found, tied] : found;
 }
 
+// The same points over latency and energy: no bars, which nobody could tell apart, and no staircase, which is a surface here.
+function spaced(device, rows, accuracy, name, meta, marker) {
+  const known = [LATENCY, ENERGY, accuracy].map((metric) => device.metrics[metric]?.value);
+  const kept = known.every(Boolean) ? rows.filter((row) => known.every((values) => values[row] !== null)) : [];
+  const [x, y, z] = known.map((values) => kept.map((row) => values[row]));
+  return { type: "scatter3d", mode: "markers", name, meta, marker, x, y, z,
+    text: kept.map((row) => about(device, row)), hovertemplate: "%{text}<extra></extra>" };
+}
+
+function tracesInSpace(devices) {
+  const all = devices.length > 1, rim = { width: 1, color: style("paper") };
+  const found = devices.flatMap((device, index) => {
+    const every = device.ids.map((_, row) => row), members = every.filter((row) => device.marks[row] & 1);
+    const colour = all ? style(`series-${index % 8}`) : style("main");
+    const front = spaced(device, members, SEARCH, all ? device.device : "front, search accuracy", "front", { size: 5, color: colour, line: rim });
+    if (all) return [front];
+    const dominated = every.filter((row) => !(device.marks[row] & 1));
+    return [
+      spaced(device, dominated, SEARCH, "dominated", "dominated", { size: 3, color: style("faint"), opacity: 0.45 }),
+      front,
+      Object.assign(spaced(device, members.filter((row) => device.marks[row] & 8), SEARCH, "knee", "knee", { size: 9, color: colour, symbol: "circle-open", line: { width: 2, color: colour } }),
+        { mode: "markers+text", hoverinfo: "skip", hovertemplate: null, showlegend: false, textfont: { color: colour, size: 13 }, textposition: "bottom right" }),
+      spaced(device, every, TEST, "finalists, test accuracy", "tested", { size: 5, symbol: "diamond", color: style("second"), line: rim }),
+    ];
+  });
+  for (const trace of found) if (trace.meta === "knee") trace.text = trace.x.map(() => "knee");
+  return found.filter((trace) => trace.x.length);
+}
+
+function drawInSpace(devices, axes, font) {
+  const data = tracesInSpace(devices), look = { ...axes, tickfont: { size: font.size - 2 }, backgroundcolor: style("paper"), showbackground: true };
+  const axis = (name, end) => ({ ...look, ...ticks(reach(data, end)), type: chosen.scale, range: reach(data, end), title: { text: page.metrics[name].axis, font: { size: font.size } } });
+  Plotly.react("chart", data, {
+    paper_bgcolor: style("paper"), font, margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: true, uirevision: JSON.stringify(chosen),
+    legend: { orientation: "h", x: 0, y: 0, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)", itemsizing: "constant" },
+    hoverlabel: { align: "left", bgcolor: style("paper"), bordercolor: style("faint"), font: { color: style("ink"), size: narrow() ? 11 : 13 } },
+    scene: { xaxis: axis(LATENCY, "x"), yaxis: axis(ENERGY, "y"), zaxis: { ...look, title: { text: "accuracy, %", font: { size: font.size } }, range: limits(devices) },
+      aspectmode: "manual", aspectratio: { x: 1.2, y: 1.2, z: 0.9 }, camera: { eye: { x: -0.75, y: -1.75, z: 0.75 }, center: { x: 0, y: 0, z: -0.26 } } },
+  }, { displaylogo: false, responsive: true, displayModeBar: narrow() ? false : "hover", modeBarButtons: SPACE_BUTTONS });
+}
+
+// Of an axis: far-off dominated candidates would press the front into a corner.
+function reach(data, end) {
+  const inner = data.filter((trace) => ["front", "tested"].includes(trace.meta)).flatMap((trace) => trace[end]);
+  if (!inner.length) return undefined;
+  const right = 1.5 * Math.max(...inner), left = 0.85 * Math.min(...inner);
+  return chosen.scale === "log" ? [Math.log10(left), Math.log10(right)] : [0, right];
+}
+
 function draw() {
   const devices = shown(), cost = chosen.source === "measured" ? MEASURED : chosen.cost, { axis } = page.metrics[cost] ?? { axis: "" };
-  const all = devices.length > 1;
-  const data = !cost ? [] : all
+  const all = devices.length > 1, inSpace = chosen.cost === SPACE;
+  const data = !cost || inSpace ? [] : all
     ? devices.map((each, index) => front(each, cost, style(`series-${index % 8}`), each.device)).filter((trace) => trace.x.length)
     : traces(devices[0], cost);
   const small = narrow(), ink = style("ink"), words = { size: small ? 12 : 14 }, { range, outside } = frame(data);
   const axes = { color: ink, gridcolor: style("grid"), linecolor: style("faint"), showline: true, zeroline: false, ticks: "outside", tickcolor: style("faint") };
+  const font = { color: ink, size: small ? 12 : 14, family: getComputedStyle(document.body).fontFamily };
   at("found").textContent = all ? devices.map((each) => `${each.device}: ${each.members} on the front`).join("; ") : devices[0].found;
   at("note").textContent = [
     cost === MEASURED ? "Only networks that were run on the target are shown." : "",
     all ? "Fronts only: choose a device for its dominated networks and finalists." : devices[0].thinned,
     outside ? `${outside} dominated outside the frame: a double click shows all.` : "",
-    page.bars,
+    ...devices.map((each) => each.absent),
+    devices.every((each) => each.in_space) && !drawsSpace() ? "The front in three dimensions needs WebGL, which this browser does not have." : "",
+    inSpace ? page.in_space : page.bars,
   ].filter(Boolean).join(" ");
+  if (inSpace) return drawInSpace(devices, axes, font);
   Plotly.react("chart", data, {
-    paper_bgcolor: style("paper"), plot_bgcolor: style("paper"), font: { color: ink, size: small ? 12 : 14, family: getComputedStyle(document.body).fontFamily },
+    paper_bgcolor: style("paper"), plot_bgcolor: style("paper"), font,
     margin: { l: small ? 48 : 64, r: small ? 10 : 24, t: 12, b: 56 }, hovermode: "closest", showlegend: true, uirevision: JSON.stringify(chosen),
     legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", bgcolor: "rgba(0,0,0,0)" },
     hoverlabel: { align: "left", bgcolor: style("paper"), bordercolor: style("faint"), font: { color: ink, size: small ? 11 : 13 } },

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.report.record import read_front
-from nas.report.runs import Point, Status, StudyRun
+from nas.report.runs import Point, Status, StudyRun, cost_metrics, cost_tags
 from nas.report.study import load_facts
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.registry import register
@@ -24,7 +24,8 @@ __all__ = ["BEGIN", "END", "LOG", "Sent", "StudyMirror", "epoch_points"]
 
 LOG = "log.jsonl"
 BEGIN, END = "begin", "end"
-"""Kinds of events of the log that say when the study has a driver; the latter with its "status"."""
+"""Kinds of events of the log that say when the study has a driver; the latter with its "status", and as "cost" what all runs of the study
+cost until then (`nas.report.footprint.Footprint.record`)."""
 CHUNK_BYTES = 1 << 20
 """Of the log, that is read at a time."""
 Stamps = tuple[tuple[str, int, int], ...]
@@ -60,6 +61,7 @@ class StudyMirror:
         self._study: StudyRun | None = None
         self._status: Status = "RUNNING"
         self._sent_status: Status | None = None
+        self._labels: dict[str, str] = {}
         self._offset = 0
         self._sent_files: Stamps = ()
         self._models = 0
@@ -96,7 +98,7 @@ class StudyMirror:
                 self._sent_files = stamps
             status: Status = "FAILED" if self._status == "RUNNING" and not is_driven else self._status
             if status != self._sent_status:
-                self._tracker.finish(status)
+                self._tracker.finish(status, self._labels)
                 self._sent_status = status
         except TrackingError:  # begun anew the next time: somebody may have deleted the runs meanwhile
             self._study, self._sent_status, self._offset, self._sent_files = None, None, 0, ()
@@ -131,6 +133,7 @@ class StudyMirror:
                 self._tracker.log_points(points)
             for event in events:
                 self._status = _status(event, self._status)
+                self._labels |= cost_tags(_cost(event))
             self._offset = offset
 
 
@@ -163,12 +166,20 @@ def _points(event: Mapping[str, Any]) -> list[Point]:
         now = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
         if event["kind"] == "epoch":
             return epoch_points(event, now)
+        if event["kind"] == END:
+            return [(name, value, now, 0) for name, value in cost_metrics(_cost(event)).items()]
         if event["kind"] == "trial":
             step, device = int(event["candidates"]), event["device"]
             return [(f"{device}/{name}", float(event[name]), now, step) for name in ("hypervolume", "best_accuracy")]
     except (KeyError, TypeError, ValueError):  # a line of another version, or edited
         return []
     return []
+
+
+def _cost(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the study cost until it ended; nothing of any other event."""
+    cost = event.get("cost") if event.get("kind") == END else None
+    return cost if isinstance(cost, dict) else {}
 
 
 def _status(event: Mapping[str, Any], before: Status) -> Status:

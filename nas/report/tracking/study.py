@@ -8,11 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InputError, StudyError
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.runs import Point, Status, StudyRun, config_params, front_metrics, gene_params, members, run_metrics, run_tags, table_of
+from nas.report.runs import (
+    Point,
+    Status,
+    StudyRun,
+    config_params,
+    front_metrics,
+    front_tags,
+    gene_params,
+    members,
+    run_metrics,
+    run_tags,
+    table_of,
+)
 from nas.report.tracking.artifacts import send_files
 from nas.report.tracking.connection import Connection, TrackingError, shown_uri
 from nas.report.tracking.dataset import dataset_input
@@ -26,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CHILDREN", "PATTERNS", "LoggedRuns", "Tracker", "find_view", "logged_runs"]
 
 NAMES = ("config.json", "front.json", "front.csv", "front.html", "front.png", "hypervolume.png", "report.html", "candidates.parquet")
-PATTERNS = (*NAMES, "predictor_*.png", "fronts/*.json")
+PATTERNS = (*NAMES, "predictor_*.png", "fronts/*.json", "ceilings/*.json")
 """Files of a study's folder that the parent run gets."""
 MOST_CHILDREN = 100
 """The UI gets slow beyond (mlflow#21841); the devices of a study share them."""
@@ -47,7 +60,7 @@ class Tracker:
         self._connection = connection
         self._study: StudyRun | None = None
         self._experiment_id = self._run_id = ""
-        self._shown: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._shown: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {}
         self.runs = self.files = 0
 
     @property
@@ -130,7 +143,7 @@ class Tracker:
             for name in set(old) - set(ids):
                 if old[name].info.lifecycle_stage == "active":
                     client.delete_run(old[name].info.run_id)
-            self._log(client, client.get_run(self._run_id), front_metrics(record), {}, {})
+            self._log(client, client.get_run(self._run_id), front_metrics(record), {}, front_tags(record))
             self._log_views(client, record, shown)
         return ids
 
@@ -163,11 +176,17 @@ class Tracker:
                 if files and each.id in ids:
                     self.files += send_files(self._connection, ids[each.id], files)
 
-    def finish(self, status: Status) -> None:
-        """Ends the parent run."""
+    def finish(self, status: Status, labels: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Ends the parent run.
+
+        Args:
+            labels: more tags, known in the end only.
+        """
         _ = self._begun
         with self._connection.client() as client:
-            if client.get_run(self._run_id).info.status != status:
+            run = client.get_run(self._run_id)
+            self._log(client, run, {}, {}, labels)
+            if run.info.status != status:
                 self._set_status(client, self._run_id, status)
 
     @property
@@ -212,11 +231,12 @@ class Tracker:
         params = [gene_params(each) for each in shown]
         genes = tuple(name for name in (params[0] if params else ()) if all(name in each for each in params))
         known = tuple(name for name in SHOWN if any(name in each.candidate.metrics for each in shown))
-        self._shown[record.device] = genes, known
-        common = [name for name in genes if all(name in others for others, _ in self._shown.values())]
-        any_known = [name for name in SHOWN if any(name in others for _, others in self._shown.values())]
-        wanted = {view_key(study, record.device): view_state(study, genes, known, record.device)}
-        wanted[view_key(study)] = view_state(study, common, any_known)
+        three_axes = {"latency_s", "energy_j"} <= set(record.objectives)
+        self._shown[record.device] = genes, known, three_axes
+        common = [name for name in genes if all(name in others for others, _, _ in self._shown.values())]
+        any_known = [name for name in SHOWN if any(name in others for _, others, _ in self._shown.values())]
+        wanted = {view_key(study, record.device): view_state(study, genes, known, record.device, three_axes=three_axes)}
+        wanted[view_key(study)] = view_state(study, common, any_known, three_axes=any(each for _, _, each in self._shown.values()))
         tags = client.get_experiment(self._experiment_id).tags
         for key, state in wanted.items():
             there = tags.get(view_tag(key))

@@ -19,7 +19,7 @@ from nas.report.study import LOCK
 from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror, sync
 from nas.report.tracking.background import Patience
 from tests.report.strategies import example_front
-from tests.report.studies import write_study
+from tests.report.studies import COST, write_study
 from tests.report.tracking.stores import everything, experiment, found_runs, store, the_parent
 
 PATIENT = Patience(silence_s=60, most_s=120)
@@ -88,10 +88,15 @@ def test_a_driver_that_was_killed(runs: Path, tmp_path: Path, monkeypatch: pytes
     mirror.send()
     assert the_parent(client, "killed").info.status == "RUNNING"
     resumed.append("trial", {"device": "raspberrypi4", "candidates": 9, "hypervolume": 1.5, "best_accuracy": 0.99})
-    resumed.append(END, {"status": "FINISHED"})
+    resumed.append(END, {"status": "KILLED", "cost": dict(COST)})
+    mirror.send()
+    assert the_parent(client, "killed").data.metrics["cost_total_kwh"] == 0.0019  # a search that was stopped has cost as much
+    resumed.append(BEGIN)
+    resumed.append(END, {"status": "FINISHED", "cost": {**COST, "cost_kwh": 0.0029, "cost_method": "by its energy counter"}})
     mirror.send()
     parent = the_parent(client, "killed")
     assert parent.info.status == "FINISHED"
+    assert (parent.data.metrics["cost_total_kwh"], parent.data.tags["cost_method"]) == (0.0029, "by its energy counter")
     history = client.get_metric_history(parent.info.run_id, "raspberrypi4/hypervolume")
     assert [point.step for point in history] == [1, 2, 9]
     assert not list(tmp_path.iterdir())  # mlflow's default store is made in the working folder

@@ -16,6 +16,7 @@ from nas.report.front import FrontRecord
 from nas.report.record import read_front
 from nas.report.tracking import Connection, Tracker, find_view
 from tests.report.strategies import example_front
+from tests.report.studies import COST
 from tests.report.tracking.stores import artifacts, experiment, files_of, found_runs, store, study_run, the_parent
 
 
@@ -40,12 +41,22 @@ def test_the_parent(runs: Path) -> None:
     history = client.get_metric_history(parent.info.run_id, "raspberrypi4/hypervolume")
     assert [(point.step, point.value) for point in history] == [(trial + 1, 0.002 * trial) for trial in range(5)]
     assert parent.data.metrics["supernet/largest"] == 0.8
+    costs = {name: value for name, value in parent.data.metrics.items() if "cost_" in name}
+    assert costs.items() >= {"cost_training_kwh": 0.0012, "cost_evaluation_s": 30.0, "cost_measuring_kwh": 0.0}.items()
+    assert (costs["cost_total_s"], costs["cost_total_kwh"], costs["cost_total_co2e_kg"]) == (95.0, 0.0019, 9.5e-5)
+    assert len(costs) == 3 * 5
+    told = {name: value for name, value in parent.data.tags.items() if name.startswith("cost_")}
+    assert told == {name: value for name, value in COST.items() if isinstance(value, str)}
+    assert "constant watts" in told["cost_method"]
     pictures = {"front.html", "front.png", "hypervolume.png"}
     rest = {"config.json", "front.json", "front.csv", "fronts/raspberrypi4.json", "candidates/raspberrypi4.json"}
     assert files_of(client, parent) >= pictures | rest
     table = json.loads((artifacts(parent) / "candidates" / "raspberrypi4.json").read_text())
     assert len(table["data"]) == 40
     assert "latency_ms_low" in table["columns"]
+    columns = [table["columns"].index(name) for name in ("source_energy_mj", "scope_energy_mj")]
+    assert {tuple(row[column] for column in columns) for row in table["data"]} == {("modelled", "board")}
+    assert (parent.data.tags["raspberrypi4/source_energy_mj"], parent.data.tags["raspberrypi4/scope_energy_mj"]) == ("modelled", "board")
 
 
 def test_the_images_are_an_input_and_none_is_copied(runs: Path) -> None:
@@ -82,6 +93,7 @@ def test_the_children(runs: Path) -> None:
         }
         assert tags.items() <= run.data.tags.items()
         assert run.data.tags["source_latency_ms"] == "predicted"
+        assert (run.data.tags["source_energy_mj"], run.data.tags["scope_energy_mj"]) == ("modelled", "board")
         assert files_of(client, run) == ({"model.onnx", "card.md", "architecture.json"} if each.finalist else set())
 
 

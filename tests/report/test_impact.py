@@ -4,9 +4,9 @@ import pytest
 
 from nas.errors import InputError
 from nas.hardware.facts import Power
-from nas.impact import DAYS, Use, impact_of
 from nas.metrics import Metric
 from nas.report.grid import Grid
+from nas.report.impact import DAYS, Use, impact_of
 
 GRID = Grid("FRA", "France", 0.05, 2023, "a test")
 ENERGY = Metric(0.036, "J", "modelled", low=0.018, high=0.072, scope="board")

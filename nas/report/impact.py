@@ -6,6 +6,7 @@ Operation only: what making, transporting and scrapping the device costs (its em
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nas.errors import InputError
@@ -13,8 +14,12 @@ from nas.hardware.facts import Power
 from nas.metrics import Metric
 from nas.report.grid import Grid
 
-__all__ = ["EMBODIED", "Band", "Impact", "Use", "impact_of"]
+__all__ = ["BATTERY_WH", "EMBODIED", "INFERENCES_PER_DAY", "Band", "Impact", "Use", "impact_notes", "impact_of"]
 
+INFERENCES_PER_DAY = 1e6
+"""Where nobody says how many."""
+BATTERY_WH = 37.0
+"""Of a power bank of 10,000 mAh at 3.7 V, where a report shows what a battery does."""
 EMBODIED = "operation only: the embodied footprint of making and scrapping the device is left out"
 DAYS = 365.25
 _J_PER_KWH = 3.6e6
@@ -31,6 +36,10 @@ class Band:
 
     def times(self, factor: float) -> Band:
         return Band(self.value * factor, self.low * factor, self.high * factor)
+
+    def text(self) -> str:
+        """For people, three digits."""
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
     def to_dict(self, unit: str, scope: str, source: str) -> dict[str, float | str]:
         """With what the joules behind it cover and where they are from."""
@@ -130,3 +139,15 @@ def _always_on(battery_wh: float, joule: Band, scope: str, busy_share: float, in
     idle_j = power.at(0) * _DAY_S * idle_share
     ends = (joule.value, 1.0), (joule.low, 1 / power.spread), (joule.high, power.spread)
     return _days(battery_wh, Band(*(inferences_per_day * each + idle_j * spread for each, spread in ends)))
+
+
+def impact_notes(found: Sequence[Impact], use: Use) -> Iterator[str]:
+    """Where the joules and the grid are from, what is left out, and what one device cannot do."""
+    yield f"energy: {'; '.join(sorted({f'{each.energy.source}, {each.energy.scope}' for each in found}))}"
+    if any(str(each.energy.scope).endswith("net of idle") for each in found):
+        yield "what the rest of the board draws is in none of the kWh"
+    yield f"grid: {use.grid.name} {use.grid.year}, {1e3 * use.grid.kg_per_kwh:.3g} g CO2e/kWh   [{use.grid.source}]"
+    most = max((each.busy_share for each in found), default=0.0)
+    if most > 1:
+        yield f"one device cannot do so many: at least {math.ceil(most)} are needed"
+    yield EMBODIED
