@@ -31,15 +31,18 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A point of a search space: its active genes only, so that equal networks are equal values.
+    """A point of a search space, its active genes only, so that equal networks are equal values; or what pruning made of one.
 
     Attributes:
         space: name of the space.
         genes: (name, value) pairs in the order of the space; whole numbers are integers, so that 6 and 6.0 have one id.
+        widths: (group, channels) pairs, sorted, of the groups of channels that pruning narrowed (`nas.channels.Groups`); none where nothing
+            was pruned. They are part of the id: a pruned network is another one.
     """
 
     space: str
     genes: tuple[tuple[str, GeneValue], ...]
+    widths: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.genes]
@@ -47,6 +50,14 @@ class Architecture:
             raise SpaceError(f"an architecture of {self.space!r} names a gene twice: {sorted(names)}")
         whole = tuple((name, int(value) if isinstance(value, float) and value.is_integer() else value) for name, value in self.genes)
         object.__setattr__(self, "genes", whole)
+        if len(dict(self.widths)) != len(self.widths) or any(width < 0 for _, width in self.widths):
+            raise SpaceError(f"widths name each group of channels once, 0 or more, got {dict(self.widths)}")
+        object.__setattr__(self, "widths", tuple(sorted(self.widths)))
+
+    @property
+    def unpruned(self) -> Architecture:
+        """The point of the space that it is, or was pruned from."""
+        return Architecture(self.space, self.genes) if self.widths else self
 
     @property
     def arch_id(self) -> str:
@@ -54,7 +65,9 @@ class Architecture:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, object]:
-        return {"space": self.space, "genes": dict(self.genes)}
+        """With "widths" only where something was pruned."""
+        found: dict[str, object] = {"space": self.space, "genes": dict(self.genes)}
+        return {**found, "widths": dict(self.widths)} if self.widths else found
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks."""
@@ -65,15 +78,17 @@ class Architecture:
         """Reads `to_dict`'s form. Whether the genes fit a space is the space's to say.
 
         Raises:
-            SpaceError: for anything but {"space": str, "genes": {str: int | float | str}}.
+            SpaceError: for anything but {"space": str, "genes": {str: int | float | str}}, with "widths": {str: int} where it was pruned.
         """
-        space, genes = data.get("space"), data.get("genes")
-        if not isinstance(space, str) or not isinstance(genes, Mapping) or set(data) != {"space", "genes"}:
+        space, genes, widths = data.get("space"), data.get("genes"), data.get("widths", {})
+        if not isinstance(space, str) or not isinstance(genes, Mapping) or set(data) - {"widths"} != {"space", "genes"}:
             raise SpaceError(f'an architecture is {{"space": NAME, "genes": {{...}}}}, got keys {sorted(map(str, data))}')
         for name, value in genes.items():
             if isinstance(value, bool) or not isinstance(value, int | float | str):
                 raise SpaceError(f"gene {name!r} must be a number or a word, got {value!r}")
-        return cls(space, tuple((str(name), value) for name, value in genes.items()))
+        if not isinstance(widths, Mapping) or any(type(width) is not int for width in widths.values()):
+            raise SpaceError(f"widths are a number of channels for each pruned group, got {widths!r}")
+        return cls(space, tuple((str(name), value) for name, value in genes.items()), tuple((str(k), v) for k, v in widths.items()))
 
 
 @dataclass(frozen=True, slots=True)

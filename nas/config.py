@@ -214,6 +214,8 @@ class SearchConfig(_Frozen):
         table: file of known results for the evaluator `tabular`.
         teacher: ONNX file that finalists learn from; None for the largest network of the supernet.
         finalists: how many of the front are fine-tuned, tested and exported.
+        prune: share of its predicted latency to which each fp32 finalist is pruned; the result is one more finalist where none beats it.
+            None for no pruning.
         weights: file of a supernet to start from; with 0 epochs it is used as it is.
         workers: processes that evaluate; 1 evaluates in this one and is repeatable. With `ray` at most so many, and 1 for as many as fit.
         ray: address of a Ray cluster that evaluates, "auto" or "local"; None for this machine's processes.
@@ -247,6 +249,7 @@ class SearchConfig(_Frozen):
     teacher: str | None = None
     sampler: str = "front"
     finalists: int = Field(5, ge=1, le=50)
+    prune: float | None = Field(None, gt=0, lt=1)
     workers: int = Field(1, ge=1, le=256)
     ray: str | None = Field(None, min_length=1)
     evaluation_timeout_s: float | None = Field(None, gt=0)

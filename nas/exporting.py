@@ -21,6 +21,8 @@ from nas.pipeline import make_finalist
 from nas.report.front import CandidateRecord
 from nas.report.study import load_config
 from nas.search.artifacts import FILES
+from nas.search.card import check_row
+from nas.search.shipped import shipped_card
 from nas.space import load_space
 from nas.training.data import ImageData, load_data
 
@@ -61,10 +63,14 @@ def export(
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
         for kind in (*kinds, *ALWAYS):
             shutil.copy2(source / FILES[kind], temporary)
+        rows = []
         if form == "openvino" and precision == "int8":
             check, how = _int8_openvino(folder, record, source, temporary, on_event)
             text = json.dumps({"schema": 1, "how": how, **check.to_dict()}, indent=1)
             write_atomic(temporary / "check.json", text + "\n")
+            rows.append(check_row(check))
+        card = temporary / FILES["card"]
+        write_atomic(card, shipped_card(card.read_text(encoding="utf-8"), {FILES[kind]: FILES[kind] for kind in kinds}, rows))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
 

@@ -21,10 +21,13 @@ UNITS: Mapping[str, str] = MappingProxyType(
     {
         "accuracy_search": "1",
         "accuracy_test": "1",
+        "accuracy_test_int8": "1",
+        "accuracy_validation": "1",
         "naswot": "1",
         "train_epochs": "1",
         "latency_s": "s",
         "latency_measured_s": "s",
+        "latency_int8_s": "s",
         "energy_j": "J",
         "macs": "MAC",
         "params": "1",
@@ -33,7 +36,9 @@ UNITS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every metric of a candidate and its unit. naswot is a score of the untrained network, train_epochs what accuracy_search was trained for
-where each network trains by itself. latency_s is what the search saw; latency_measured_s is a finalist's, run on the target."""
+where each network trains by itself. latency_s is what the search saw; latency_measured_s is a finalist's, run on the target.
+Of an fp32 finalist accuracy_test_int8 and latency_int8_s are its int8 file's. accuracy_validation is the trained network's on
+search-validation, by which pruned ones are judged."""
 
 
 @dataclass(frozen=True, slots=True)

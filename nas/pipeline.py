@@ -10,15 +10,16 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import MeasureProtocol, SearchConfig
-from nas.errors import NasError, StoppedError, StudyError
+from nas.errors import InputError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
-from nas.precision import tell_foreign, with_int8
+from nas.precision import int8_latency, tell_foreign, with_int8
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
+from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, save_config, select_all
 from nas.report.footprint import Footprint, track
 from nas.report.front import FrontRecord
@@ -37,9 +38,6 @@ from nas.training.oneshot import build_supernet
 from nas.training.reuse import SupernetJob
 
 __all__ = ["Result", "make_finalist", "rebuild", "run"]
-
-Made = tuple[dict[str, Finalist], dict[str, str]]
-"""Finalists and, of those that failed, why: by candidate id."""
 
 ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
 RESERVE_S = 10.0
@@ -140,6 +138,8 @@ def _searched(
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
+    maker = partial(_maker, prepared, context, folder)
+    made = prune_finalists(prepared, context, folder, studies, made, maker, _telling, recorder.listen, stop, until)
     spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
     earlier = storage.cost(clock(prepared, store))
     return _record(prepared, recorder, done, selections, made, spent, footprint.record(earlier))
@@ -170,9 +170,10 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     done = [with_int8(prepared, device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
     selections = select_all(prepared, done)
     made: list[Made] = []
-    for study, selection in zip(studies, selections, strict=True):
+    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
-        made.append(({name: _with_files(found, folder) for name, found in kept.items() if found is not None}, {}))
+        there = {name: found.present(folder) for name, found in kept.items() if found is not None}
+        made.append((kept_pruned(prepared, device, study, there, folder), {}))
     seconds = storage.spent(clock(prepared, store))
     recorder = Recorder(folder, prepared, on_event)
     recorder.start()
@@ -185,6 +186,8 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
     """Fine-tunes, tests and exports a candidate of a study that is no finalist yet."""
     config, _ = load_config(folder)
+    if candidate.arch.widths:
+        raise InputError(f"{candidate.id} was pruned, and its files are gone: nas search --resume {folder.name} makes them again")
     prepared = prepare(config, folder.parent, on_event, stop)
     context = _context(prepared, on_event, stop, announce=False)
     maker = FinalistMaker(context, config.recipe, folder, None, _path(config.teacher))
@@ -274,11 +277,6 @@ def _until(deadline_s: float | None, number: int, devices: int) -> float | None:
     return now + max(0.0, deadline_s - now) * own / (own + others)
 
 
-def _with_files(made: Finalist, folder: Path) -> Finalist:
-    """A finalist with those of its files that are still there."""
-    return replace(made, artifacts={kind: path for kind, path in made.artifacts.items() if (folder / path).is_file()})
-
-
 def _finalists(
     prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], selections: list[Selection],
     on_event: Listener, stop: Callable[[], bool], until_s: float | None,
@@ -289,20 +287,18 @@ def _finalists(
     on_event(
         Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
     )
+    trainings = total * (1 if config.prune is None else 2)
     made, number = [], 0
-    for study, selection in zip(studies, selections, strict=True):
-        makers = {
-            target: FinalistMaker(context, config.recipe, folder, _on_host(target, config.measure), _path(config.teacher))
-            for target in {candidate.target for candidate in selection.finalists}
-        }
+    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
+        makers = {target: _maker(prepared, context, folder, device, target) for target in {each.target for each in selection.finalists}}
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
             kept = storage.finalist(study, candidate)
-            if kept is not None and _with_files(kept, folder) != kept:
+            if kept is not None and kept.present(folder) != kept:
                 kept = None  # its files were deleted
             number += 1
-            budget_s = max(1.0, (until_s - time.monotonic()) / (total - number + 1)) if until_s else None
+            budget_s = max(1.0, (until_s - time.monotonic()) / (trainings - number + 1)) if until_s else None
             try:
                 ready = kept or _make(
                     makers[candidate.target], candidate, budget_s, _telling(on_event, f"finalist {number} of {total}"), stop
@@ -319,6 +315,14 @@ def _finalists(
             on_event(Event("finalist", f"{candidate.id}: test accuracy {test:.4f}, {ready.note}", share=number / total))
         made.append((finalists, notes))
     return made
+
+
+def _maker(prepared: Prepared, context: EvaluatorContext, folder: Path, device: Device, target: Target) -> FinalistMaker:
+    """Of finalists for one target of a device."""
+    config = prepared.config
+    return FinalistMaker(
+        context, config.recipe, folder, _on_host(target, config.measure), _path(config.teacher), int8_latency(device, target)
+    )
 
 
 def _on_host(target: Target, protocol: MeasureProtocol) -> Callable[[Path], Metric] | None:

@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.architecture import BlockSpec
 from nas.compress.int8 import Int8Maker
 from nas.errors import InputError, NasError, StoppedError
 from nas.events import Event, Listener
@@ -28,8 +30,9 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.search.scoring import Scorer
+from nas.target import Target
 
-__all__ = ["DropModel", "int8_scorer", "tell_foreign", "with_int8"]
+__all__ = ["DropModel", "int8_latency", "int8_scorer", "tell_foreign", "with_int8"]
 
 POOL = 2000
 """Feasible architectures that say whether a precision is faster."""
@@ -65,6 +68,17 @@ def int8_scorer(device: Device, on_event: Listener) -> Scorer | None:
         return None
     on_event(Event("info", f"int8 is {1 / ratio:.2g}x as fast on {target.key} ({source})", fields={"int8_over_fp32": ratio}))
     return scorer
+
+
+def int8_latency(device: Device, target: Target) -> Callable[[Sequence[BlockSpec]], Metric] | None:
+    """Predicted latency of blocks in int8 on a target of the device that is not here; None where nothing is known of it."""
+    if device.profile is None or target.device == HOST or target.precision != "fp32":
+        return None
+    try:
+        predictor = device.profile.predictor(replace(target, precision="int8"))
+    except InputError:
+        return None
+    return partial(predictor.predict, threads=target.threads)
 
 
 @dataclass(frozen=True)

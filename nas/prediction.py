@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
@@ -186,7 +186,7 @@ def blocks_of_file(path: Path) -> tuple[BlockSpec, ...]:
     try:
         arch = Architecture.from_dict(data)
         space = load_space(arch.space)
-        return space.decode(space.canonical(dict(arch.genes)))
+        return space.decode(replace(space.canonical(dict(arch.genes)), widths=arch.widths))
     except InputError as exc:
         raise ModelFileError(f"{path}: {exc}") from exc
 

@@ -322,7 +322,7 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     evaluations = {"supernet": one.evaluation_s, "train": config.halving.mean_epochs * (steps * one.step_s + one.evaluation_s)}
     # A finalist learns from the largest network too: about a step more, without its backward pass.
     epochs = recipe.epochs if supernet is None else 1.5 * recipe.finetune_epochs
-    finalists = config.finalists * len(prepared.devices)
+    finalists = config.finalists * len(prepared.devices) * (1 if config.prune is None else 2)
     # Its files are run on the test images in torch and two runtimes, and on search-validation for int8.
     export_s = EXPORT_S + EXPORT_RUNS * one.evaluation_s * len(data.test) / len(data.search_validation)
     seconds = {

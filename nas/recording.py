@@ -136,7 +136,8 @@ def front_record(
     dominated = [candidate for candidate in on_all_targets(device, done) if candidate.id not in members]
     thinned = [dominated[i] for i in np.unique(np.linspace(0, len(dominated) - 1, min(len(dominated), MOST_DOMINATED)).astype(int))]
     records = []
-    for candidate in [*selection.front, *thinned]:
+    pruned = [each.candidate for each in finalists.values() if each.candidate.arch.widths]
+    for candidate in [*selection.front, *pruned, *thinned]:
         made = finalists.get(candidate.id)
         records.append(
             CandidateRecord(
@@ -145,7 +146,7 @@ def front_record(
                 finalist=made is not None,
                 tied=candidate.id in tied,
                 gene_numbers=space.gene_numbers(candidate.arch),
-                title=space.describe(candidate.arch),
+                title=space.describe(candidate.arch) + ("  (pruned)" if candidate.arch.widths else ""),
                 artifacts={**made.artifacts, DRAWING: f"models/{candidate.id}/architecture.svg"} if made else {},
                 note="; ".join(filter(None, (made.note, device.scorer.words(candidate.arch)))) if made else notes.get(candidate.id, ""),
             )
@@ -226,7 +227,8 @@ class Recorder:
         """Writes the files of every device's front; then they are sent."""
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
-        write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated])
+        pruned = [EvaluatedRecord(each.candidate) for front in fronts for each in front.finalists if each.candidate.arch.widths]
+        write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated] + pruned)
         facts = study_facts(self._prepared, fronts, done, self._log.read())
         for front in fronts:
             self._write_ceilings(front, facts.ceilings.get(front.device, {}))

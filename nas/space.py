@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.architecture import Architecture, BlockSpec, GeneValue
+from nas.channels import Groups
 from nas.decoding import choices, places
 from nas.errors import SpaceError, UnknownNameError
 from nas.resources import data_root, find, listing
@@ -123,21 +124,23 @@ class SearchSpace:
         return self.decode_rows(np.where(active, row, -1)[None])[0]
 
     def check(self, arch: Architecture) -> None:
-        """Raises SpaceError unless `arch` is a canonical architecture of this space."""
+        """Raises SpaceError unless `arch` is a canonical architecture of this space, or was pruned from one."""
         if arch.space != self.name:
             raise SpaceError(f"the architecture is of space {arch.space!r}, not of {self.name!r}")
         canonical = self.canonical(dict(arch.genes))
-        if canonical != arch:
+        if canonical != arch.unpruned:
             what = "its genes in another order" if len(canonical.genes) == len(arch.genes) else "genes that do not exist at its depths"
             raise SpaceError(f"the architecture has {what}: {arch.to_json()}")
+        if arch.widths:
+            self._narrowed(arch)
 
     def contains(self, arch: Architecture) -> bool:
-        """Whether `arch` is a canonical architecture of this space."""
+        """Whether `arch` is a canonical architecture of this space, and no pruned one."""
         try:
             self.check(arch)
         except SpaceError:
             return False
-        return True
+        return not arch.widths
 
     @property
     def smallest(self) -> Architecture:
@@ -186,9 +189,15 @@ class SearchSpace:
         return self._masked((rng.random((n, len(self.genes))) * self._n_choices).astype(np.int16))
 
     def encode(self, archs: Iterable[Architecture]) -> NDArray[np.int16]:
-        """Integer rows, (n, genes): index of each gene's choice, -1 where it does not exist."""
+        """Integer rows, (n, genes): index of each gene's choice, -1 where it does not exist.
+
+        Raises:
+            SpaceError: an architecture is not of this space, or was pruned: its genes are not all that it is.
+        """
         rows = []
         for arch in archs:
+            if arch.widths:
+                raise SpaceError(f"a pruned network is no point of space {self.name!r}: {arch.to_json()}")
             row = [-1] * len(self.genes)
             for name, value in arch.genes:
                 try:
@@ -230,8 +239,19 @@ class SearchSpace:
             SpaceError: the architecture is not of this space.
         """
         self.check(arch)
+        return self._narrowed(arch) if arch.widths else self._blocks(arch)
+
+    def _blocks(self, arch: Architecture) -> tuple[BlockSpec, ...]:
         index = self.block_index(self.encode([arch]))[0]
         return tuple(self.blocks[i] for i in index if i >= 0)
+
+    def _narrowed(self, arch: Architecture) -> tuple[BlockSpec, ...]:
+        """Blocks of a pruned architecture."""
+        blocks = self._blocks(arch.unpruned)
+        groups = Groups.of(blocks)
+        if whole := [name for name, width in arch.widths if groups.sizes.get(name) == width]:
+            raise SpaceError(f"widths name groups of channels that pruning narrowed, and {whole[0]} is as wide as before")
+        return groups.resized(blocks, dict(arch.widths))
 
     def block_index(self, rows: NDArray[np.int16]) -> NDArray[np.intp]:
         """Which of `blocks` stands at each position: (n, positions), -1 for none."""
@@ -241,8 +261,8 @@ class SearchSpace:
         return index
 
     def gene_numbers(self, arch: Architecture) -> dict[str, float]:
-        """Active genes as numbers; named operators by their place in the gene's choices."""
-        row = self.encode([arch])[0]
+        """Active genes as numbers; named operators by their place in the gene's choices. Of a pruned network: before it was pruned."""
+        row = self.encode([arch.unpruned])[0]
         pairs = ((gene, int(index)) for gene, index in zip(self.genes, row, strict=True) if index >= 0)
         return {g.name: float(i) if isinstance(g.choices[i], str) else float(g.choices[i]) for g, i in pairs}
 

@@ -15,7 +15,8 @@ from tests.hardware.strategies import blocks
 
 names = st.from_regex(r"[a-z][a-z0-9._]{0,8}", fullmatch=True)
 genes = st.dictionaries(names, st.integers(-99, 99) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6), max_size=6)
-architectures = st.builds(lambda space, found: Architecture(space, tuple(found.items())), names, genes)
+widths = st.dictionaries(names, st.integers(0, 99), max_size=3)
+architectures = st.builds(lambda space, found, left: Architecture(space, tuple(found.items()), tuple(left.items())), names, genes, widths)
 
 ARCH = Architecture("mobilenet_tiny", (("resolution", 16), ("s1.depth", 2), ("s1.b1.expand_ratio", 2.5), ("s1.b1.op", "k3_e6")))
 BLOCK = {"name": "s1.b1", "kind": "mbconv", "in_chs": 16, "out_chs": 16, "in_size": 8, "kernel_size": 3, "mid_chs": 32, "expand": True}
@@ -42,7 +43,18 @@ def test_json_and_back(arch: Architecture) -> None:
 
 @given(architectures, architectures)
 def test_ids_are_equal_where_values_are(one: Architecture, other: Architecture) -> None:
-    assert (one.arch_id == other.arch_id) == (one.space == other.space and dict(one.genes) == dict(other.genes))
+    said = [(each.space, dict(each.genes), dict(each.widths)) for each in (one, other)]
+    assert (one.arch_id == other.arch_id) == (said[0] == said[1])
+
+
+def test_what_was_pruned_is_another_network_and_knows_what_it_was() -> None:
+    pruned = Architecture(ARCH.space, ARCH.genes, (("s2.b1.mid", 8), ("s1.b1.out", 16)))
+    assert pruned.arch_id != ARCH.arch_id
+    assert pruned == Architecture(ARCH.space, ARCH.genes, (("s1.b1.out", 16), ("s2.b1.mid", 8)))
+    assert pruned.unpruned == ARCH
+    assert pruned.to_dict() == {**ARCH.to_dict(), "widths": {"s1.b1.out": 16, "s2.b1.mid": 8}}
+    with pytest.raises(SpaceError, match="once, 0 or more, got"):
+        Architecture("tiny", (), (("s1.b1.mid", -8),))
 
 
 def test_whole_numbers_are_one_value_however_they_are_written() -> None:
@@ -66,6 +78,7 @@ def test_a_gene_named_twice_is_refused() -> None:
         ({"space": "tiny", "genes": {"depth": True}}, "'depth' must be a number or a word, got True"),
         ({"space": "tiny", "genes": {"depth": None}}, "got None"),
         ({"space": "tiny", "genes": {"depth": [2]}}, r"got \[2\]"),
+        ({"space": "tiny", "genes": {}, "widths": {"s1.b1.mid": 8.0}}, "number of channels for each pruned group"),
     ],
 )
 def test_what_is_no_architecture_is_refused(data: dict[str, object], word: str) -> None:

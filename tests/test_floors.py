@@ -9,12 +9,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "nas"
 FLOORS = (
     "architecture errors metrics target",
-    "config cost decoding events files matching ops plugins resources space space_file",
+    "channels config cost decoding events files matching ops plugins resources space space_file",
     "hardware models",
     "compress hardware.export training",
     "search",
     "report",
-    "bench classify diagnosis exporting measuring opening picturing pipeline precision prediction preparation recording rounds "
+    "bench classify diagnosis exporting measuring opening picturing pipeline precision prediction preparation pruning recording rounds "
     "supernet testing",
     "__main__ cli service",
 )

@@ -277,18 +277,20 @@ def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
 
 def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_json: bool) -> None:
     from nas.files import write_atomic
+    from nas.search.shipped import shipped_card
 
     with _registered(runs, uri) as fetched:
         name = fetched.candidate.id
         if form != "onnx":
             raise InputError(
                 f"--format {form} is checked on the study's images: {command_line('nas export', fetched.study, runs)} "
-                f"--pick {name} --format {form}"
+                f"--device {fetched.device} --pick {name} --format {form}"
             )
         home = out or Path("exports") / f"{fetched.study}-{name}"
         written = [home / path.name for path in fetched.files.values()]
-        for path, source in zip(written, fetched.files.values(), strict=True):
-            write_atomic(path, source.read_bytes())
+        for path, (kind, source) in zip(written, fetched.files.items(), strict=True):
+            content = source.read_bytes()
+            write_atomic(path, shipped_card(content.decode(), {fetched.original: "model.onnx"}) if kind == "card" else content)
     if as_json:
         emit({"schema": 1, "study": fetched.study, "id": name, "format": form, "files": [str(path) for path in written]})
         return

@@ -100,6 +100,9 @@ def search(
     teacher: Annotated[str | None, _option("FILE.onnx", "Finalists learn from this model instead of the largest network.")] = None,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="How architectures are proposed: front, tpe, gp, nsga2, random.")] = "front",
     finalists: Annotated[int, typer.Option(metavar="N", help="Members of the front to fine-tune, test and export.")] = 5,
+    prune: Annotated[
+        str | None, _option("SHARE", "Prune each finalist too, to this share of its latency, e.g. 70%; kept where no other beats it.")
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", help="Of the supernet, or of each network (--evaluator train).", show_default="by data"),
@@ -152,7 +155,7 @@ def search(
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": _precision(precision),
             "threads": tuple(threads or ()), "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler,
-            "finalists": finalists,
+            "finalists": finalists, "prune": None if prune is None else parse(prune, "share", "--prune"),
             "verify": verify, "via": via, "grid": grid, "workers": workers,
             "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),

@@ -154,6 +154,7 @@ COLUMNS = (
     # metric, header, factor (None for shares), rank
     ("accuracy_search", "search accuracy", None, 0),
     ("accuracy_test", "test accuracy", None, 0),
+    ("accuracy_test_int8", "int8", None, 3),
     ("latency_s", "latency ms", 1e3, 0),
     ("latency_measured_s", "measured ms", 1e3, 1),
     ("energy_j", "energy mJ", 1e3, 2),
@@ -163,8 +164,11 @@ COLUMNS = (
 
 
 def print_front(record: FrontRecord) -> None:
-    """The front, fastest first. Each column's header names the source of its numbers."""
-    members = record.front
+    """The front and what was pruned from its finalists, fastest first. Each column's header names the source of its numbers."""
+    cost = record.objectives[-1]
+    members = sorted(
+        (*record.front, *(each for each in record.finalists if each.pruned)), key=lambda each: (each.value(cost) or 0.0, each.id)
+    )
     targets = {each.candidate.target for each in members}
     target = next(iter(targets)).key if len(targets) == 1 else record.device
     shown = [column for column in COLUMNS if any(column[0] in each.candidate.metrics for each in members)]
@@ -177,11 +181,12 @@ def print_front(record: FrontRecord) -> None:
         metrics = each.candidate.metrics
         cells = [_accuracy(metrics.get(name)) if factor is None else _scaled(metrics.get(name), factor) for name, _, factor, _ in shown]
         threads = [str(each.candidate.target.threads)] if len(targets) > 1 else []
-        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else " "), *threads, *cells])
+        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else "p" if each.pruned else " "), *threads, *cells])
     print_table(
         columns, rows, f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
         "★ finalist: fine-tuned, tested, exported   ≈ its gain in accuracy over a faster member may be chance\n"
-        "± one standard error, in points   (low–high) 90 % band   test accuracy is never used to select", "nas front --json",
+        + ("p pruned from a finalist, so without a search accuracy\n" if any(each.pruned for each in members) else "")
+        + "± one standard error, in points   (low–high) 90 % band   test accuracy is never used to select", "nas front --json",
     )  # fmt: skip
 
 
@@ -189,7 +194,8 @@ def candidate_lines(each: CandidateRecord) -> list[str]:
     """A candidate with all its figures, one a line."""
     from nas.report.units import SHOWN, describe
 
-    marks = [word for word, mark in (("on the front", each.on_front), ("finalist", each.finalist), ("tied", each.tied)) if mark]
+    known = (("on the front", each.on_front), ("finalist", each.finalist), ("tied", each.tied), ("pruned", each.pruned))
+    marks = [word for word, mark in known if mark]
     lines = [f"{each.id}  {', '.join(marks) or 'dominated'}  {each.candidate.target.key}", f"  {each.title}"]
     lines += [f"  {SHOWN[name].label:<18} {describe(name, metric)}" for name, metric in each.candidate.metrics.items()]
     if each.note:

@@ -95,7 +95,7 @@ def _front(record: FrontRecord, palette: Palette, width: float, height: float, *
     known = [each for each in record.candidates if cost in each.candidate.metrics and ACCURACY in each.candidate.metrics]
     dominated = [each for each in known if not each.on_front]
     members = list(record.front)
-    tested = [each for each in known if "accuracy_test" in each.candidate.metrics]
+    tested = [each for each in record.candidates if {cost, "accuracy_test"} <= each.candidate.metrics.keys()]
     if dominated:
         axes.plot(
             *_points(dominated, cost, ACCURACY), "o", color=palette.faint, markersize=4.2, alpha=0.4, markeredgewidth=0, zorder=1,
@@ -108,10 +108,14 @@ def _front(record: FrontRecord, palette: Palette, width: float, height: float, *
         x, y = _points(tested, cost, "accuracy_test")
         bars = [_reach(each.candidate.metrics["accuracy_test"], "accuracy_test") for each in tested]
         axes.errorbar(x, y, yerr=_sides(bars), fmt="none", ecolor=palette.second, elinewidth=1.0, alpha=0.5, zorder=3)
-        axes.scatter(
-            x, y, s=44, marker="D", facecolors=palette.second, edgecolors=palette.paper, linewidths=0.8, zorder=6,
-            label="finalists trained: accuracy on test images",
-        )  # fmt: skip
+        for pruned, label in ((False, "finalists trained: accuracy on test images"), (True, "finalists pruned: accuracy on test images")):
+            which = [at for at, each in enumerate(tested) if each.pruned == pruned]
+            if which:
+                axes.scatter(
+                    [x[at] for at in which], [y[at] for at in which], s=44, marker="D", zorder=6, label=label,
+                    facecolors=palette.paper if pruned else palette.second, edgecolors=palette.second if pruned else palette.paper,
+                    linewidths=1.5 if pruned else 0.8,
+                )  # fmt: skip
     axes.set_xlabel(SHOWN[cost].axis)
     axes.set_ylabel("accuracy, %")
     if titled:
@@ -168,7 +172,8 @@ def _sides(bars: Sequence[tuple[float, float]]) -> list[list[float]]:
 
 def accuracy_limits(record: FrontRecord) -> tuple[float, float]:
     """Ends of the accuracy axis, per cent: far-off dominated candidates would press the front into a corner."""
-    metrics = [each.candidate.metrics.get(name) for each in record.front for name in (ACCURACY, "accuracy_test")]
+    shown_ones = (*record.front, *(each for each in record.finalists if each.pruned))
+    metrics = [each.candidate.metrics.get(name) for each in shown_ones for name in (ACCURACY, "accuracy_test")]
     shown = [metric for metric in metrics if metric is not None]
     known = [value for each in record.candidates if (value := each.value(ACCURACY)) is not None] + [metric.value for metric in shown]
     low = min((metric.value - (metric.std or 0.0) for metric in shown), default=min(known, default=0.0))

@@ -93,6 +93,11 @@ class CandidateRecord:
     def id(self) -> str:
         return self.candidate.id
 
+    @property
+    def pruned(self) -> bool:
+        """Whether pruning made it of a finalist: it was no candidate of the search, and has no search accuracy."""
+        return bool(self.candidate.arch.widths)
+
     def value(self, metric: str) -> float | None:
         """The value of a metric, SI units; None where it is not known."""
         found = self.candidate.metrics.get(metric)

@@ -90,7 +90,7 @@ def _device(record: FrontRecord) -> dict[str, Any]:
         "titles": [each.title for each in kept],
         "notes": [each.note for each in kept],
         "targets": [_words(each.candidate.target) for each in kept] if len({each.candidate.target for each in kept}) > 1 else [],
-        "marks": [each.on_front + 2 * each.finalist + 4 * each.tied + 8 * (best is not None and each.id == best.id) for each in kept],
+        "marks": [_marks(each, best) for each in kept],
         "metrics": {name: _column(kept, name) for name in metrics},
     }
 
@@ -105,6 +105,12 @@ def _absent(record: FrontRecord, metrics: Sequence[str]) -> str:
 def _words(target: Target) -> str:
     """A target among several of one device."""
     return f"{target.runtime}, {target.precision}, {target.threads} thread{'s' if target.threads > 1 else ''}"
+
+
+def _marks(each: CandidateRecord, knee: CandidateRecord | None) -> int:
+    """Bits, in the order in which the page names them."""
+    is_knee = knee is not None and each.id == knee.id
+    return each.on_front + 2 * each.finalist + 4 * each.tied + 8 * is_knee + 16 * each.pruned
 
 
 def _thinned(record: FrontRecord) -> list[CandidateRecord]:

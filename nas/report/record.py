@@ -61,6 +61,8 @@ def flat_row(candidate: Candidate) -> dict[str, Cell]:
         if UNITS[name] == "J":
             row[f"{name}_scope"] = None if metric is None else metric.scope
     row.update({f"gene_{name}": value for name, value in candidate.arch.genes})
+    if candidate.arch.widths:  # of a pruned network, whose genes are those before
+        row["widths"] = " ".join(f"{name}={width}" for name, width in candidate.arch.widths)
     return row
 
 

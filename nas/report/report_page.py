@@ -29,7 +29,10 @@ from nas.search.fleet import fleet_name
 
 __all__ = ["report_html"]
 
-COLUMNS = (ACCURACY, "accuracy_test", "latency_s", "latency_measured_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
+COLUMNS = (
+    ACCURACY, "accuracy_test", "accuracy_test_int8", "latency_s", "latency_measured_s", "energy_j", "macs", "params", "size_bytes",
+    "peak_memory_bytes",
+)  # fmt: skip
 """Metrics of the table, where any member has them."""
 
 
@@ -184,7 +187,8 @@ def _header(name: str, shown: Sequence[CandidateRecord]) -> dict[str, str]:
 def _row(each: CandidateRecord, columns: Sequence[str]) -> dict[str, Any]:
     """A line of the table."""
     cells = [_cell(name, each.candidate.metrics.get(name)) for name in columns]
-    return {"id": each.id, "title": each.title, "finalist": each.finalist, "tied": each.tied, "on_front": each.on_front, "cells": cells}
+    marks = {"finalist": each.finalist, "tied": each.tied, "on_front": each.on_front, "pruned": each.pruned}
+    return {"id": each.id, "title": each.title, **marks, "cells": cells}
 
 
 def _cell(name: str, metric: Metric | None) -> dict[str, str]:

@@ -43,10 +43,13 @@ SHOWN: Mapping[str, Shown] = MappingProxyType(
     {
         "accuracy_search": Shown("accuracy_search", "search accuracy", "%", 1, percent=True),
         "accuracy_test": Shown("accuracy_test", "test accuracy", "%", 1, percent=True),
+        "accuracy_test_int8": Shown("accuracy_test_int8", "int8 test accuracy", "%", 1, percent=True),
+        "accuracy_validation": Shown("accuracy_validation", "validation accuracy", "%", 1, percent=True),
         "naswot": Shown("naswot", "NASWOT score", "", 1),
         "train_epochs": Shown("train_epochs", "epochs trained", "", 1),
         "latency_s": Shown("latency_ms", "latency", "ms", 1e3),
         "latency_measured_s": Shown("latency_measured_ms", "measured latency", "ms", 1e3),
+        "latency_int8_s": Shown("latency_int8_ms", "int8 latency", "ms", 1e3),
         "energy_j": Shown("energy_mj", "energy", "mJ", 1e3),
         "macs": Shown("macs", "multiply-adds", "", 1),
         "params": Shown("params", "parameters", "", 1),

@@ -22,7 +22,9 @@ GRID = MappingProxyType({"columns": 2, "cardHeight": 400})
 LONGEST_STATE = 18_000
 """Characters; an experiment's tag takes 20,000."""
 MOST_LINKS = 60
-_COLUMNS = ("accuracy_search", "accuracy_test", "latency_s", "latency_measured_s", "energy_j", "params", "macs", "size_bytes")
+_COLUMNS = (
+    "accuracy_search", "accuracy_test", "accuracy_test_int8", "latency_s", "latency_measured_s", "energy_j", "params", "macs", "size_bytes",
+)  # fmt: skip
 
 
 def view_key(study: str, device: str | None = None) -> str:

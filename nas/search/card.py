@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from nas.compress.parity import Check
 from nas.metrics import Candidate
+from nas.search.shipped import FILES_TITLE
 from nas.training.data import ImageData
 from nas.training.evaluate import standard_error
 
-__all__ = ["card"]
+__all__ = ["card", "check_row"]
 
 
-def card(candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str) -> str:
+def card(
+    candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str, origin: Candidate | None = None
+) -> str:
     """What the model is, what it wants, every figure with its source, how its files compare with torch, how it was made.
 
     Args:
         note: how it was trained.
         int8: how its int8 file was made, or why there is none.
+        origin: what it was pruned from, with its figures.
     """
     chs = {1: "grey", 3: "RGB"}.get(data.in_chs, f"{data.in_chs} channels")
     lines = [
@@ -44,22 +48,38 @@ def card(candidate: Candidate, title: str, data: ImageData, checks: Sequence[Che
         spread = f"{metric.low:.6g} to {metric.high:.6g}" if metric.low is not None else f"± {metric.std:.2g}" if metric.std else ""
         scope = f" ({metric.scope})" if metric.scope else ""
         lines.append(f"| {name} | {metric.value:.6g} | {spread} | {metric.unit}{scope} | {metric.source} |")
+    if origin is not None:
+        lines += _pruned(candidate, origin)
     lines += [
         "",
-        "## Files, run on the test images",
+        FILES_TITLE,
         "",
         "Accuracy of each file as its runtime classifies them; agreement and the largest difference of a logit are against torch in fp32.",
         "",
         "| file | precision | runtime | images | accuracy | same class as torch | largest difference |",
         "|---|---|---|---|---|---|---|",
     ]
-    for check in checks:
-        accuracy = f"{check.accuracy:.6g} ± {standard_error(check.correct, check.images):.2g}"
-        lines.append(
-            f"| {check.file} | {check.precision} | {check.runtime} | {check.images} | {accuracy} | {check.agreement:.2%} | "
-            f"{check.max_error:.1e} |"
-        )
+    lines += [check_row(check) for check in checks]
     return "\n".join(lines) + "\n"
+
+
+def check_row(check: Check) -> str:
+    """What a runtime made of a file, as a row of the card's last table."""
+    accuracy = f"{check.accuracy:.6g} ± {standard_error(check.correct, check.images):.2g}"
+    return (
+        f"| {check.file} | {check.precision} | {check.runtime} | {check.images} | {accuracy} | {check.agreement:.2%} | "
+        f"{check.max_error:.1e} |"
+    )
+
+
+def _pruned(candidate: Candidate, origin: Candidate) -> list[str]:
+    """Figures before and after, of the metrics that both have."""
+    rows = []
+    for name in (name for name in candidate.metrics if name in origin.metrics):
+        before, after = origin.metrics[name].value, candidate.metrics[name].value
+        change = f"{100 * (after - before):+.2f} points" if name.startswith("accuracy") else f"{after / before - 1:+.1%}" if before else ""
+        rows.append(f"| {name} | {before:.6g} | {after:.6g} | {change} |")
+    return ["", f"## Pruned from {origin.id}", "", "| metric | before | after | change |", "|---|---|---|---|", *rows]
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
 from nas.errors import TrainingError
 from nas.files import whole_folder, write_atomic
 from nas.metrics import Candidate, Metric
+from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
@@ -19,15 +20,18 @@ from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
+from nas.training.batches import tensors
 from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData
-from nas.training.evaluate import accuracy_metric, calibration_images
+from nas.training.evaluate import accuracy, accuracy_metric, calibration_images, images_at_once
 from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
 from nas.training.teacher import Teacher, network_teacher, open_teacher
 
-__all__ = ["Finalist", "FinalistMaker"]
+__all__ = ["TRAINING", "TRAIN_SHARE", "Finalist", "FinalistMaker", "validated"]
 
+TRAINING = "training"
+"""Folder beside a finalist's files while it is trained: its checkpoints."""
 TRAIN_SHARE = 0.8
 """Of a finalist's time; the rest is for training with rounding, should int8 need it."""
 
@@ -49,6 +53,10 @@ class Finalist:
         metrics = {name: metric.to_dict() for name, metric in self.candidate.metrics.items()}
         return {"metrics": metrics, "artifacts": dict(self.artifacts), "note": self.note}
 
+    def present(self, folder: Path) -> Finalist:
+        """With those of its files that are still there, in the folder of its study."""
+        return replace(self, artifacts={kind: path for kind, path in self.artifacts.items() if (folder / path).is_file()})
+
 
 class FinalistMaker:
     """Makes finalists of one study: from one supernet, or each from scratch where the search had none.
@@ -57,16 +65,18 @@ class FinalistMaker:
         folder: of the study; models go to its models/<id>/.
         measure: runs an ONNX file on the target; None where it cannot be reached.
         teacher: ONNX file that they learn from; None for the largest network of the supernet.
+        int8_latency: of blocks, where the target is not reached and something is known of its int8; else None.
     """
 
     def __init__(
         self, context: EvaluatorContext, recipe: TrainRecipe, folder: Path, measure: Callable[[Path], Metric] | None,
-        teacher: Path | None = None,
+        teacher: Path | None = None, int8_latency: Callable[[Sequence[BlockSpec]], Metric] | None = None,
     ) -> None:  # fmt: skip
         self._context = context
         self._recipe = recipe
         self._folder = folder
         self._measure = measure
+        self._int8_latency = int8_latency
         self._teacher_path = teacher
         self._supernet = SupernetEvaluator(context) if context.weights is not None else None
 
@@ -79,34 +89,66 @@ class FinalistMaker:
             StoppedError: `stop` said so; its training is saved and goes on when it is made again.
             NasError: training diverged, or the exported file differs from torch.
         """
-        arch, name = candidate.arch, candidate.id
-        data = self._context.images(self._context.space.decode(arch)[0].in_size)
-        home = self._folder / "models" / name
-        training = Checkpoints(home / "training")
+        data = self._images(candidate.arch)
+        home = self._folder / "models" / candidate.id
         share_s = None if budget_s is None else TRAIN_SHARE * budget_s
         try:
-            network, note = self._trained(arch, data, training.folder, share_s, on_progress, stop)
+            network, note = self._trained(candidate.arch, data, home / TRAINING, share_s, on_progress, stop)
         except TrainingError:  # the next try is to begin anew
             shutil.rmtree(home, ignore_errors=True)
             raise
+        return self.ship(candidate, network, note, None if budget_s is None else (1 - TRAIN_SHARE) * budget_s, on_progress, stop)
+
+    def ship(
+        self, candidate: Candidate, network: Network, note: str, budget_s: float | None, on_progress: Callable[[TrainProgress], None],
+        stop: Callable[[], bool], origin: Candidate | None = None,
+    ) -> Finalist:  # fmt: skip
+        """Files, checks and card of a trained network. The test images are looked at here, once.
+
+        Args:
+            note: how it was trained.
+            budget_s: for training with rounding, should int8 lose too much.
+            origin: what it was pruned from.
+
+        Raises:
+            NasError: an exported file differs from torch.
+            StoppedError: `stop` said so.
+        """
+        arch, data, home = candidate.arch, self._images(candidate.arch), self._folder / "models" / candidate.id
         with whole_folder(home) as temporary:
             made = self._copied(arch, temporary)
             if made is None:
-                rest_s = None if budget_s is None else (1 - TRAIN_SHARE) * budget_s
                 maker = ArtifactMaker(data, self._recipe, self._context.data_seed)
-                made = maker.write(temporary, network, arch, note, rest_s, on_progress, stop)
-            # The accuracy of the file that ships, as its runtime classifies the test images.
-            check = made.of(candidate.target.precision)
-            metrics = {**candidate.metrics, "accuracy_test": accuracy_metric(check.correct, check.images, "trained")}
-            if self._measure is not None:
-                kind = "onnx_int8" if candidate.target.precision == "int8" else "onnx"
-                metrics["latency_measured_s"] = self._measure(temporary / FILES[kind])
+                made = maker.write(temporary, network, arch, note, budget_s, on_progress, stop)
+            metrics = {
+                **candidate.metrics, **self._figures(candidate.target.precision, made, network.blocks, temporary),
+                "accuracy_validation": validated(network, data),
+            }  # fmt: skip
             finished = replace(candidate, metrics=metrics)
-            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8)
+            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8, origin)
             write_atomic(temporary / FILES["card"], told)
-        training.clear()
-        files = {kind: f"models/{name}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
+        Checkpoints(home / TRAINING).clear()
+        files = {kind: f"models/{candidate.id}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
         return Finalist(finished, files, note)
+
+    def _figures(self, precision: str, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path) -> dict[str, Metric]:
+        """What the files that ship do, as their runtime classifies the test images and, where it can be reached, on the target; beside
+        an fp32 file the int8 one."""
+        check, path = made.of(precision), folder / FILES["onnx_int8"]
+        found = {"accuracy_test": accuracy_metric(check.correct, check.images, "trained")}
+        if self._measure is not None:
+            found["latency_measured_s"] = self._measure(path if precision == "int8" else folder / FILES["onnx"])
+        if precision != "int8" and path.is_file():
+            small = made.of("int8")
+            found["accuracy_test_int8"] = accuracy_metric(small.correct, small.images, "trained")
+            if self._measure is not None:
+                found["latency_int8_s"] = self._measure(path)
+            elif self._int8_latency is not None:
+                found["latency_int8_s"] = self._int8_latency(blocks)
+        return found
+
+    def _images(self, arch: Architecture) -> ImageData:
+        return self._context.images(self._context.space.decode(arch)[0].in_size)
 
     def _copied(self, arch: Architecture, folder: Path) -> Artifacts | None:
         """Files of a finalist of another target: the network is the same, so nothing is made again."""
@@ -157,3 +199,9 @@ class FinalistMaker:
         if self._supernet is None or arch == self._context.space.largest:
             return None, ""
         return network_teacher(self._supernet.extract(self._context.space.largest)), " with the largest network as teacher"
+
+
+def validated(network: Network, data: ImageData) -> Metric:
+    """Accuracy of a trained network, in eval mode, on search-validation."""
+    batches = tensors(data.search_validation, data.mean, data.std, images_at_once(network.blocks))
+    return accuracy_metric(*accuracy(fold_batch_norm(network), batches), "trained")

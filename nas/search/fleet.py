@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, BlockSpec
 from nas.errors import InputError
 from nas.metrics import Metric
 from nas.search.scoring import BaseScorer, Rows
@@ -57,6 +57,10 @@ class FleetScorer(BaseScorer):
         are not the same."""
         found = [member.metrics(arch) for member in self.members]
         return {**_shared(found), **{name: self._metric([each[name] for each in found]) for name in _known(found)}}
+
+    def latency_s(self, blocks: Sequence[BlockSpec]) -> float:
+        """See `BaseScorer.latency_s`."""
+        return self._over([member.latency_s(blocks) for member in self.members])
 
     def values(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """See `BaseScorer.values`."""

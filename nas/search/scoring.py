@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.architecture import Architecture
+from nas.architecture import Architecture, BlockSpec
 from nas.cost import count, count_rows
 from nas.errors import InfeasibleError
 from nas.hardware.energy import EnergyModel, FoldedEnergy
@@ -84,6 +84,10 @@ class BaseScorer(ABC):
     @abstractmethod
     def metrics(self, arch: Architecture) -> dict[str, Metric]:
         """Counted and predicted metrics of one architecture; energy where it is known."""
+
+    @abstractmethod
+    def latency_s(self, blocks: Sequence[BlockSpec]) -> float:
+        """Predicted latency of any network, of the space or not, seconds."""
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -199,6 +203,10 @@ class Scorer(BaseScorer):
         latency = self.predictor.predict(blocks, self.target.threads)
         found = {**count(blocks, self.target.precision).metrics(), "latency_s": latency}
         return found if self.energy is None else {**found, "energy_j": self.energy.predict(blocks, latency)}
+
+    def latency_s(self, blocks: Sequence[BlockSpec]) -> float:
+        """See `BaseScorer.latency_s`."""
+        return self.predictor.predict(blocks, self.target.threads).value
 
     @cached_property
     def _table(self) -> BlockTable:

@@ -47,11 +47,13 @@ __all__ = [
     "keep_cost",
     "keep_finalist",
     "keep_lease",
+    "keep_pruned",
     "known",
     "latest_round",
     "new_study",
     "open_storage",
     "open_study",
+    "pruned",
     "reap",
     "record",
     "refuse_existing",
@@ -61,7 +63,7 @@ __all__ = [
     "values_of",
 ]
 
-_ROUND, _FINALIST = "/round-", "finalist:"
+_ROUND, _FINALIST, _PRUNED = "/round-", "finalist:", "pruned:"
 
 
 SCHEMA = 1
@@ -176,6 +178,21 @@ def keep_finalist(study: Study, made: Finalist) -> None:
     study.set_user_attr(f"{_FINALIST}{made.candidate.id}", made.to_dict())
 
 
+def pruned(study: Study, parent: Candidate, share: float) -> tuple[Architecture, Metric, str] | None:
+    """What an earlier run pruned a finalist to, its accuracy_validation and how it was made; None where none did."""
+    known = study.user_attrs.get(f"{_PRUNED}{parent.id}@{share:g}")
+    if known is None:
+        return None
+    return Architecture.from_dict(known["architecture"]), Metric.from_dict(known["accuracy_validation"]), str(known["note"])
+
+
+def keep_pruned(study: Study, parent: Candidate, share: float, made: Candidate, note: str) -> None:
+    """Keeps what a finalist was pruned to, whether it earns a place or not."""
+    accuracy = made.metrics["accuracy_validation"].to_dict()
+    known = {"architecture": made.arch.to_dict(), "accuracy_validation": accuracy, "note": note}
+    study.set_user_attr(f"{_PRUNED}{parent.id}@{share:g}", known)
+
+
 def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective], sampler: BaseSampler, facts: Mapping[str, Any]) -> Study:
     """Opens or creates the study of one device. `facts` are kept with it; an existing study must have the same ones.
 
@@ -257,7 +274,7 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
         ))  # fmt: skip
     _put(new, carried)
     for key, value in old.user_attrs.items():
-        if key.startswith(_FINALIST):
+        if key.startswith((_FINALIST, _PRUNED)):
             new.set_user_attr(key, value)
     new.set_user_attr("carried", len(trials))
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from nas.cli.show import print_front
 from nas.report.record import read_front
 from nas.space import reference_names
 from tests.command import Nas
+from tests.report.strategies import example_front, with_pruned
 
 
 def test_json_is_all_there_is_on_standard_output(nas: Nas, runs: Path, tmp_path: Path) -> None:
@@ -48,6 +50,16 @@ def test_front(nas: Nas, runs: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(nas("front", "--runs", runs, "--csv").out)))
     assert [row["id"] for row in rows if row["on_front"] == "True"] == [member.id for member in record.front]
     assert len(rows) == len(record.candidates)
+
+
+def test_what_was_pruned_stands_in_the_table_without_a_search_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    front = with_pruned(example_front())
+    print_front(front)
+    shown = capsys.readouterr().out
+    (row,) = (line for line in shown.splitlines() if front.finalists[-1].id in line)
+    assert "★p" in row
+    assert " - " in row
+    assert "p pruned from a finalist" in shown
 
 
 def test_tables_lose_columns_and_never_characters(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

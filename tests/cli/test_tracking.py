@@ -102,6 +102,8 @@ def test_a_registered_model_is_exported(nas: Nas, tracked: Path, tmp_path: Path)
     assert {Path(path).name for path in ended.json["files"]} == {"model.onnx", "card.md", "architecture.json"}
     assert all(Path(path).read_bytes() == (home / Path(path).name).read_bytes() for path in ended.json["files"])
     assert json.loads((tmp_path / "out" / "architecture.json").read_text())["space"] == "mobilenet_tiny"
+    other = nas("export", f"models:/{NAME}@knee", "--runs", tracked, "--format", "openvino")
+    assert (other.code, f"--device raspberrypi4 --pick {ended.json['id']} --format openvino" in other.err) == (2, True)
 
 
 def test_a_model_of_another_machine_is_found_where_the_environment_says(

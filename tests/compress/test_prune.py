@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,19 +11,22 @@ import torch
 from torch import nn
 
 from nas.architecture import BlockSpec
-from nas.compress.prune import Groups, importance, prune_to_latency, remove_channels, scale_to_latency
+from nas.channels import Groups
+from nas.compress.prune import LatencyOf, importance, prune_to_latency, remove_channels, scale_to_latency
 from nas.cost import count
 from nas.errors import InfeasibleError, InputError
-from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import load_profile
 from nas.models.network import Network, recalibrate
 from tests.spaces import rich_space, shipped
 
+Way = Callable[..., Network]
+
 
 @pytest.fixture(scope="module")
-def predictor() -> LatencyPredictor:
+def latency_s() -> LatencyOf:
     profile = load_profile("raspberrypi4")
-    return profile.predictor(profile.target())
+    predictor = profile.predictor(profile.target())
+    return lambda blocks: predictor.predict(blocks).value
 
 
 def made(blocks: tuple[BlockSpec, ...]) -> Network:
@@ -49,17 +53,6 @@ def batches(network: Network, count: int = 2) -> list[tuple[torch.Tensor, torch.
     return [(torch.randn(shape, generator=generator), torch.randint(10, (8,), generator=generator)) for _ in range(count)]
 
 
-def test_residuals_tie_a_stage_together(tiny: Network) -> None:
-    groups = Groups.of(tiny.blocks)
-    stage = [block for block in tiny.blocks if block.name.startswith("s2.")]
-    assert {groups.outs[block.name] for block in stage} == {"s2.b1.out"}
-    assert [groups.ins[block.name] for block in stage] == ["s1.b1.out", "s2.b1.out", "s2.b1.out"]
-    assert {groups.mids[block.name] for block in stage} == {f"{block.name}.mid" for block in stage}
-    assert groups.ins["stem"] not in groups.sizes
-    assert groups.outs["classifier"] not in groups.sizes
-    assert groups.resized(tiny.blocks, groups.sizes) == tiny.blocks
-
-
 def test_channels_that_are_always_zero_can_go() -> None:
     """Squeeze-excite and hardswish too; blocks without an expansion share their input's channels."""
     space = rich_space()
@@ -81,46 +74,59 @@ def test_channels_that_are_always_zero_can_go() -> None:
 
 
 @pytest.mark.parametrize("way", [prune_to_latency, scale_to_latency])
-def test_it_becomes_as_fast_as_asked(way: object, tiny: Network, predictor: LatencyPredictor) -> None:
+def test_it_becomes_as_fast_as_asked(way: Way, tiny: Network, latency_s: LatencyOf) -> None:
     before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
-    smaller: Network = way(tiny, importance(tiny, batches(tiny)), predictor, 0.8)  # type: ignore[operator]
-    latency_s, whole_s = (predictor.predict(network.blocks).value for network in (smaller, tiny))
-    assert 0.7 * whole_s < latency_s <= 0.8 * whole_s
+    smaller = way(tiny, batches(tiny), latency_s, 0.8)
+    assert 0.7 < latency_s(smaller.blocks) / latency_s(tiny.blocks) <= 0.8
     assert all(size % 8 == 0 for size in Groups.of(smaller.blocks).sizes.values())
     assert count(smaller.blocks).params == sum(parameter.numel() for parameter in smaller.parameters())
     assert (smaller.blocks[0].in_chs, smaller.blocks[-1].out_chs) == (1, 10)
     assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
 
 
-def test_what_matters_stays(tiny: Network, predictor: LatencyPredictor) -> None:
-    scores = dict(importance(tiny, batches(tiny)))
-    name = "s3.b1.mid"
-    scores[name] = np.full_like(scores[name], 1e9)
-    smaller = prune_to_latency(tiny, scores, predictor, 0.7)
-    assert Groups.of(smaller.blocks).sizes[name] == Groups.of(tiny.blocks).sizes[name]
+@pytest.mark.parametrize("way", [prune_to_latency, scale_to_latency])
+def test_the_same_network_is_pruned_the_same(way: Way, tiny: Network, latency_s: LatencyOf) -> None:
+    one, two = (way(tiny, batches(tiny), latency_s, 0.8) for _ in range(2))
+    assert one.blocks == two.blocks
+    assert all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
 
 
-def test_channels_of_grouped_convolutions_stay() -> None:
-    space = rich_space()
-    blocks = space.decode(space.canonical({**dict(space.largest.genes), "s2.b2.op": "k3_e2_g2"}))
-    groups = Groups.of(blocks)
-    grouped = next(block for block in blocks if block.groups > 1)
-    assert not {groups.ins[grouped.name], groups.mids[grouped.name], groups.outs[grouped.name]} & set(groups.sizes)
+def with_dead(network: Network, name: str, share: float) -> Network:
+    """A copy in which the first channels of an expansion are always zero."""
+    made = copy.deepcopy(network)
+    norm = made.body.get_submodule(name.replace(".", "_")).get_submodule("bn2")
+    assert isinstance(norm, nn.BatchNorm2d)
+    with torch.no_grad():
+        dead = int(share * len(norm.weight))
+        norm.weight[:dead] = norm.bias[:dead] = 0
+    return made
 
 
-def test_what_cannot_be_done_is_said(tiny: Network, predictor: LatencyPredictor) -> None:
-    scores = importance(tiny, batches(tiny))
-    with pytest.raises(InputError, match=r"between 0 and 1, got 1\.5"):
-        prune_to_latency(tiny, scores, predictor, 1.5)
+def test_what_does_nothing_goes_first(tiny: Network, latency_s: LatencyOf) -> None:
+    for name in ("s1.b2", "s3.b2"):
+        smaller = prune_to_latency(with_dead(tiny, name, 0.5), batches(tiny), latency_s, 0.97)
+        assert Groups.of(tiny.blocks).narrowed(smaller.blocks).keys() == {f"{name}.mid"}
+
+
+def test_a_residual_block_that_does_nothing_leaves_as_a_whole(tiny: Network, latency_s: LatencyOf) -> None:
+    idle = with_dead(tiny, "s2.b3", 1)
+    smaller = prune_to_latency(idle, batches(tiny), latency_s, 0.96)
+    assert [block.name for block in smaller.blocks] == [block.name for block in tiny.blocks if block.name != "s2.b3"]
+    assert Groups.of(tiny.blocks).narrowed(smaller.blocks) == {"s2.b3.mid": 0}
+
+
+def test_what_cannot_be_done_is_said(tiny: Network, latency_s: LatencyOf) -> None:
     for way in (prune_to_latency, scale_to_latency):
+        with pytest.raises(InputError, match=r"between 0 and 1, got 1\.5"):
+            way(tiny, batches(tiny), latency_s, 1.5)
         with pytest.raises(InfeasibleError, match="choose a smaller candidate"):
-            way(tiny, scores, predictor, 0.01)
+            way(tiny, batches(tiny), latency_s, 0.01)
     with pytest.raises(InputError, match="there are none"):
         importance(tiny, [])
 
 
-def test_a_pruned_network_is_blocks_like_any_other(tiny: Network, predictor: LatencyPredictor) -> None:
-    smaller = prune_to_latency(tiny, importance(tiny, batches(tiny)), predictor, 0.75)
+def test_a_pruned_network_is_blocks_like_any_other(tiny: Network, latency_s: LatencyOf) -> None:
+    smaller = prune_to_latency(tiny, batches(tiny), latency_s, 0.75)
     again = Network(tuple(BlockSpec.from_dict(block.to_dict()) for block in smaller.blocks))
     again.load_state_dict(smaller.state_dict())
-    assert dataclasses.asdict(smaller.blocks[1]) != dataclasses.asdict(tiny.blocks[1]) or smaller.blocks != tiny.blocks
+    assert smaller.blocks == Groups.of(tiny.blocks).resized(tiny.blocks, Groups.of(tiny.blocks).narrowed(smaller.blocks))

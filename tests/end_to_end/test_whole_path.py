@@ -258,6 +258,8 @@ def test_results_can_be_picked_exported_and_predicted(study: Study, nas: Nas, tm
     told = json.loads((tmp_path / "ir" / "check.json").read_text(encoding="utf-8"))
     assert (told["file"], told["precision"], told["images"]) == ("model.int8.xml", "int8", 360)
     assert told["accuracy"] > fastest["metrics"]["accuracy_test"]["value"] - 0.05
+    rows = [line.split("|")[1].strip() for line in (tmp_path / "ir" / "card.md").read_text().splitlines() if line.startswith("| model.")]
+    assert rows == ["model.int8.xml"]  # of the files that are beside it
     for kind in ("onnx", "architecture"):
         predicted = nas("predict", study.folder / fastest["artifacts"][kind], "-d", DEVICES[0], "--json").json["metrics"]
         assert predicted["latency_s"]["value"] == pytest.approx(fastest["metrics"]["latency_s"]["value"])

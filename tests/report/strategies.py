@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -105,3 +106,15 @@ def example_front(members: int = 12, dominated: int = 40, device: str = "raspber
         candidates=tuple(example_candidate(index, members, device) for index in range(members + dominated)),
         search={"trials": members + dominated, "seconds": 93.4},
     )
+
+
+def with_pruned(front: FrontRecord) -> FrontRecord:
+    """Its first finalist once more, pruned: faster, tested, without a search accuracy."""
+    whole = front.finalists[0].candidate
+    found = {name: metric for name, metric in whole.metrics.items() if name != "accuracy_search"}
+    found["latency_s"] = Metric(0.7 * found["latency_s"].value, "s", "predicted")
+    found["accuracy_validation"] = Metric(0.9, "1", "trained", std=0.008)
+    candidate = Candidate(replace(whole.arch, widths=(("s1.b1.mid", 8),)), whole.target, found)
+    artifacts = {"onnx": f"models/{candidate.id}/model.onnx"}
+    record = CandidateRecord(candidate, on_front=False, finalist=True, title="pruned", artifacts=artifacts, note="pruned from another")
+    return replace(front, candidates=(*front.candidates, record))

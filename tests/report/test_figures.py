@@ -13,7 +13,7 @@ from nas.report.canvas import DARK, LIGHT
 from nas.report.figures import accuracy_limits, front_png, front_svg, hypervolume_png
 from nas.report.front import FrontRecord
 
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -33,11 +33,12 @@ def three_objectives(front: FrontRecord) -> FrontRecord:
         example_front(0, 0),
         example_front(1, 0),
         example_front(0, 3),
+        with_pruned(example_front()),
         three_objectives(example_front()),
         replace(example_front(), objectives=("accuracy_search", "params"), reference_point=(0.0, 1e7)),
         replace(example_front(study="a" * 100), data="/a/very/long/path/$x_1$/to/photos.zip", space="$y$"),
     ],
-    ids=["usual", "empty", "one", "only dominated", "three objectives", "without latency", "long names with dollars"],
+    ids=["usual", "empty", "one", "only dominated", "pruned", "three objectives", "without latency", "long names with dollars"],
 )
 def test_fronts_of_every_shape(front: FrontRecord) -> None:
     assert _size(front_png(front)) == (1440, 900)
@@ -51,6 +52,11 @@ def test_a_picture_for_a_page_is_the_same_twice_and_dark_where_asked() -> None:
     assert LIGHT.paper.encode() in light
     assert DARK.paper.encode() in dark
     assert b"<script" not in light
+
+
+def test_a_pruned_finalist_is_drawn_with_its_test_accuracy() -> None:
+    front = example_front()
+    assert front_svg(with_pruned(front), LIGHT).count(b"<use") > front_svg(front, LIGHT).count(b"<use")
 
 
 def test_the_frame_holds_the_front() -> None:

@@ -18,7 +18,7 @@ from nas.report.report_page import report_html
 from nas.report.units import describe
 
 from .examples import EVIL, example_facts, measured, with_drawings, without_energy
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 from .studies import COST
 from .test_figures import three_objectives
 
@@ -103,6 +103,12 @@ def test_the_table_has_the_front(facts: StudyFacts, page: str) -> None:
         assert re.findall(r"<code>(.*?)</code>", table) == [each.id for each in front.front]
     assert "measured latency, ms" in tables[0]
     assert "measured latency, ms" not in tables[1]
+
+
+def test_what_was_pruned_is_in_the_table() -> None:
+    front = with_pruned(example_front())
+    page = report_html(example_facts(front))
+    assert f"<code>{front.finalists[-1].id}</code> ★ pruned" in page
 
 
 def test_how_sure(page: str) -> None:

@@ -97,9 +97,26 @@ def test_metrics_of_the_search_are_kept(study: tuple[Path, Candidate, Finalist])
     _, candidate, finalist = study
     assert (finalist.candidate.id, finalist.candidate.trial) == (candidate.id, 3)
     assert {**candidate.metrics, "latency_measured_s": MEASURED}.items() <= finalist.candidate.metrics.items()
-    assert set(finalist.candidate.metrics) - set(candidate.metrics) == {"accuracy_test", "latency_measured_s"}
+    new = {"accuracy_test", "accuracy_test_int8", "accuracy_validation", "latency_measured_s", "latency_int8_s"}
+    assert set(finalist.candidate.metrics) - set(candidate.metrics) == new
     assert finalist.note.startswith("fine-tuned with the largest network as teacher for 3 epochs")
     assert "on search-validation" in finalist.note or "search-validation 0." in finalist.note  # what it gained
+
+
+def test_the_int8_file_has_the_accuracy_that_is_told(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    folder, _, finalist = study
+    told = finalist.candidate.metrics["accuracy_test_int8"]
+    assert independent_accuracy(folder / finalist.artifacts["onnx_int8"], digits.test.images, digits.test.labels) == told.value
+    assert told.source == "trained"
+
+
+def test_int8_latency_is_predicted_where_the_target_is_not_here(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    _, candidate, _ = study
+    known = Metric(0.001, "s", "predicted", low=0.0005, high=0.002)
+    maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, None, int8_latency=lambda blocks: known)
+    assert make(maker, candidate).candidate.metrics["latency_int8_s"] == known
 
 
 def test_weights_and_architecture_make_the_same_network(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:

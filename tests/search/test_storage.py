@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ def test_finalists_are_kept_with_the_study(tmp_path: Path) -> None:
     again = open_it(tmp_path)
     assert storage.finalist(again, storage.evaluated(again)[0].candidate) == made
     assert storage.finalist(again, other) is None
+
+
+def test_what_a_finalist_was_pruned_to_is_kept_with_the_study(tmp_path: Path) -> None:
+    study = open_it(tmp_path)
+    parent = tell(study, 0.9)
+    accuracy = Metric(0.88, "1", "trained", std=0.01)
+    made = Candidate(replace(parent.arch, widths=(("s1.b1.mid", 8),)), TARGET, {"accuracy_validation": accuracy})
+    storage.keep_pruned(study, parent, 0.7, made, "pruned")
+    assert storage.pruned(open_it(tmp_path), parent, 0.7) == (made.arch, accuracy, "pruned")
+    assert storage.pruned(open_it(tmp_path), parent, 0.5) is None
 
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:

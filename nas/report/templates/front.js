@@ -103,7 +103,7 @@ function figure(device, name, row) {
 }
 
 function about(device, row) {
-  const marks = ["on the front", "finalist", "gain may be chance", "knee"].filter((_, bit) => device.marks[row] >> bit & 1);
+  const marks = ["on the front", "finalist", "gain may be chance", "knee", "pruned"].filter((_, bit) => device.marks[row] >> bit & 1);
   const lines = [`<b>${escaped(device.ids[row])}</b>`, marks.join(", ") || "dominated", wrapped(device.titles[row])];
   for (const name of Object.keys(page.metrics)) lines.push(figure(device, name, row));
   lines.push(escaped(device.targets[row] ?? device.target), device.notes[row] ? wrapped(device.notes[row]) : null);
@@ -156,7 +156,7 @@ function traces(device, cost) {
   const tested = points(device, every, cost, TEST);
   Object.assign(tested, {
     name: "finalists, test accuracy", meta: "tested", error_y: bars(device, tested, TEST, second),
-    marker: { size: 10, symbol: "diamond", color: second, line: { width: 1, color: style("paper") } },
+    marker: { size: 10, symbol: tested.rows.map((row) => device.marks[row] & 16 ? "diamond-open" : "diamond"), color: second, line: { width: 1, color: style("paper") } },
   });
   const tied = { name: "tied: its gain may be chance", meta: "key", x: [null], y: [null], mode: "markers", type: "scatter", hoverinfo: "skip",
     marker: { size: 9, color: style("paper"), line: { width: 2, color: main } } };

@@ -45,12 +45,14 @@ class Fetched:
 
     Attributes:
         files: kind to path: "onnx", and "card" and "architecture" where they were logged.
+        original: name that the model's file has in the study.
     """
 
     study: str
     device: str
     candidate: CandidateRecord
     files: Mapping[str, Path]
+    original: str
 
 
 def is_model_uri(text: str) -> bool:
@@ -59,10 +61,12 @@ def is_model_uri(text: str) -> bool:
 
 
 def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[str, CandidateRecord]:
-    """Which finalist each alias means, as `nas pick` chooses on the front: by search accuracy, never by test accuracy.
+    """Which finalist each alias means, as `nas pick` chooses on the front: by search accuracy, never by test accuracy. Pruned ones
+    have none, and no alias.
 
     The knee is the front's where it is a finalist, else the finalist nearest to it in cost.
     """
+    finalists = [each for each in finalists if not each.pruned]
     if not finalists or not record.front:
         return {}
     name = cost_of(record)
@@ -157,7 +161,7 @@ def fetch(connection: Connection, uri: str, home: Path) -> Fetched:
     here = {kind: file for kind, file in files.items() if file.is_file()}
     if "onnx" not in here or digest_of(here["onnx"]) != found.tags.get("sha256"):
         raise StudyError(f"{uri}: its model.onnx is not the file that was registered: nas sync {found.tags.get('study', 'STUDY')}")
-    return Fetched(found.tags["study"], found.tags["device"], candidate, here)
+    return Fetched(found.tags["study"], found.tags["device"], candidate, here, Path(_shipped(candidate)).name)
 
 
 def _version(client: MlflowClient, name: str, alias: str | None, number: str | None) -> ModelVersion:

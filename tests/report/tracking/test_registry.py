@@ -17,8 +17,9 @@ import pytest
 from nas.errors import InputError, StudyError
 from nas.files import write_atomic
 from nas.report.record import read_front, write_front
+from nas.report.runs import run_tags
 from nas.report.tracking import Connection, StudyMirror, TrackingError, fetch, local_store, registry
-from tests.report.strategies import example_front
+from tests.report.strategies import example_front, with_pruned
 from tests.report.studies import digits, write_study
 from tests.report.tracking.stores import found_runs, store
 
@@ -36,6 +37,10 @@ def test_aliases_mean_what_pick_means(runs: Path) -> None:
     versions = {str(each.version): each.tags["candidate_id"] for each in store(runs).search_model_versions(f"name='{NAME}'")}
     assert {alias: versions[str(number)] for alias, number in model.aliases.items()} == {key: each.id for key, each in chosen.items()}
     assert model.tags == {"study": "digits-1", "device": "raspberrypi4", "space": "mobilenet_tiny", "data": "digits"}
+    pruned = with_pruned(front)
+    assert registry.aliases(pruned, pruned.finalists) == chosen  # it has no search accuracy to be chosen by
+    tags = run_tags(pruned.finalists[-1], pruned, 1, ["raspberrypi4"])
+    assert tags["pruned_from"] == front.finalists[0].candidate.arch.arch_id
 
 
 @pytest.mark.parametrize("alias", registry.ALIASES)

@@ -1,0 +1,227 @@
+"""Finalists once more with fewer channels (`nas search --prune`): what pruning makes of them joins them where it earns a place.
+
+It is judged by what the trained networks do on search-validation, against costs that are predicted in the same way: a network that another
+one beats in all of them is left out, and the test images never see it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from nas.errors import NasError, StoppedError
+from nas.events import Event, Listener
+from nas.metrics import Candidate, Constraint, Objective
+from nas.preparation import Device, Prepared
+from nas.search import pareto, storage
+from nas.search.engine import losses
+from nas.search.evaluators import EvaluatorContext
+from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
+from nas.search.pruned import Pruned, Pruner
+from nas.target import Target
+from nas.training.loop import TrainProgress
+
+__all__ = ["Made", "Workshop", "kept_pruned", "prune_finalists", "why_left_out", "with_pruned"]
+
+Made = tuple[dict[str, Finalist], dict[str, str]]
+"""Finalists of a device and, of those that failed, why: by candidate id."""
+Telling = Callable[[Listener, str], Callable[[TrainProgress], None]]
+"""Who listens to a training, by its name."""
+ACCURACY = Objective("accuracy_validation", "maximize")
+"""Of trained networks, on images that chose none of their weights but the best epoch's."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the finalists of one device are pruned and shipped.
+
+    Attributes:
+        maker: of finalists, for a target.
+        pruners: by target; nothing is pruned for others.
+        until_s: on the clock of `time.monotonic`, when all is to be done; None for no hurry.
+    """
+
+    maker: Callable[[Target], FinalistMaker]
+    pruners: Mapping[Target, Pruner]
+    telling: Telling
+    on_event: Listener
+    stop: Callable[[], bool]
+    until_s: float | None
+
+    def budget_s(self, left: int) -> float | None:
+        """Of one of `left` networks that are still to be made."""
+        return max(1.0, (self.until_s - time.monotonic()) / max(1, left)) if self.until_s else None
+
+
+def prune_finalists(
+    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], made: Sequence[Made],
+    maker: Callable[[Device, Target], FinalistMaker], telling: Telling, on_event: Listener, stop: Callable[[], bool],
+    until_s: float | None,
+) -> list[Made]:  # fmt: skip
+    """The finalists of every device, with their pruned forms where they earn it.
+
+    Args:
+        folder: of the study.
+        until_s: on the clock of `time.monotonic`, when all is to be done.
+
+    Raises:
+        StoppedError: `stop` said so; what was done is kept with the studies.
+    """
+    config, share, found = prepared.config, prepared.config.prune, []
+    if share is None:
+        return list(made)
+    teacher = None if config.teacher is None else Path(config.teacher)
+    for number, (device, study, (finalists, notes)) in enumerate(zip(prepared.devices, studies, made, strict=True)):
+        now = time.monotonic()
+        pruners = {scorer.target: Pruner(context, config.recipe, folder, scorer, share, teacher) for scorer in device.scorer.all}
+        until = now + (until_s - now) / (len(made) - number) if until_s else None
+        shop = Workshop(partial(maker, device), pruners, telling, on_event, stop, until)
+        found.append((with_pruned(prepared, study, finalists, shop), notes))
+    return found
+
+
+def with_pruned(prepared: Prepared, study: storage.Study, finalists: Mapping[str, Finalist], shop: Workshop) -> dict[str, Finalist]:
+    """The finalists, and those of their pruned forms that earn a place beside them. What an earlier run made is not made again.
+
+    Raises:
+        StoppedError: the workshop was stopped; what was done is kept with the study.
+    """
+    share = prepared.config.prune
+    targets = {name: each.candidate.target for name, each in finalists.items()}
+    able = {name: shop.pruners[target] for name, target in targets.items() if target in shop.pruners}
+    if share is None or not finalists:
+        return dict(finalists)
+    if not able:
+        shop.on_event(Event("info", "no finalist is pruned: none of them is in fp32"))
+        return dict(finalists)
+    text = f"Pruning {len(able)} finalist{'s' if len(able) != 1 else ''} to {share:.0%} of the predicted latency"
+    shop.on_event(Event("phase", text, fields={"phase": "finalists"}))
+    known = {name: able[name].judged(each) if name in able else each for name, each in finalists.items()}
+    candidates, fresh = _candidates(study, known, able, shop)
+    judged = [*(each.candidate for name, each in known.items() if name in able), *candidates.values()]
+    earned = dict(known)
+    for number, (name, candidate) in enumerate(candidates.items()):
+        words = why_left_out(candidate, judged, prepared.front_objectives, prepared.config.constraints)
+        if words:
+            shop.on_event(Event("info", f"{name} pruned to {share:.0%} of its latency is left out: {words}"))
+            able[name].forget(candidate)
+            continue
+        ready = _shipped(study, known[name], candidate, fresh.get(name), able[name], shop, len(candidates) - number)
+        if ready is not None:
+            earned[ready.candidate.id] = ready
+    return earned
+
+
+def _candidates(
+    study: storage.Study, finalists: Mapping[str, Finalist], pruners: Mapping[str, Pruner], shop: Workshop
+) -> tuple[dict[str, Candidate], dict[str, Pruned]]:
+    """What each finalist is pruned to, and the networks of those that no earlier run pruned; by id of the finalist."""
+    candidates: dict[str, Candidate] = {}
+    fresh: dict[str, Pruned] = {}
+    for number, (name, pruner) in enumerate(pruners.items()):
+        found = _kept(study, finalists[name], pruner)
+        if found is None:
+            made = _pruned(study, finalists[name], pruner, shop, len(pruners) - number)
+            if made is None:
+                continue
+            fresh[name], found = made, made.candidate
+        candidates[name] = found
+    return candidates, fresh
+
+
+def kept_pruned(
+    prepared: Prepared, device: Device, study: storage.Study, finalists: Mapping[str, Finalist], folder: Path
+) -> dict[str, Finalist]:
+    """The finalists, and those of their pruned forms that earlier runs shipped to the study's folder: nothing is made."""
+    share, found = prepared.config.prune, dict(finalists)
+    scorers = {scorer.target: scorer for scorer in device.scorer.all}
+    for each in finalists.values():
+        known = None if share is None else storage.pruned(study, each.candidate, share)
+        if known is not None and each.candidate.target in scorers:
+            metrics = scorers[each.candidate.target].metrics(known[0])
+            candidate = Candidate(known[0], each.candidate.target, metrics, each.candidate.trial)
+            shipped = storage.finalist(study, candidate)
+            if shipped is not None and "onnx" in shipped.present(folder).artifacts:
+                found[candidate.id] = shipped
+    return found
+
+
+def _kept(study: storage.Study, parent: Finalist, pruner: Pruner) -> Candidate | None:
+    """What an earlier run pruned a finalist to, with its costs as they are predicted now."""
+    known = storage.pruned(study, parent.candidate, pruner.share)
+    if known is None:
+        return None
+    arch, accuracy, _ = known
+    metrics = {"accuracy_validation": accuracy, **pruner.scorer.metrics(arch)}
+    return Candidate(arch, parent.candidate.target, metrics, parent.candidate.trial)
+
+
+def _pruned(study: storage.Study, parent: Finalist, pruner: Pruner, shop: Workshop, left: int) -> Pruned | None:
+    """The pruned network, trained, and kept with the study; None, and told, where that cannot be."""
+    if shop.stop():
+        raise StoppedError("stopped before a finalist was pruned: those before it are saved")
+    try:
+        budget_s = shop.budget_s(left)
+        share_s = None if budget_s is None else TRAIN_SHARE * budget_s
+        made = pruner.prune(parent, share_s, shop.telling(shop.on_event, f"{parent.candidate.id} pruned"), shop.stop)
+    except StoppedError:
+        raise
+    except NasError as exc:
+        shop.on_event(Event("warning", f"{parent.candidate.id} cannot be pruned: {exc}"))
+        return None
+    storage.keep_pruned(study, parent.candidate, pruner.share, made.candidate, made.note)
+    return made
+
+
+def why_left_out(
+    candidate: Candidate, others: Sequence[Candidate], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+) -> str:
+    """Why a pruned network earns no place beside others, with figures; empty where it does.
+
+    Args:
+        candidate: with accuracy_validation, as the others are.
+        objectives: of the front; its accuracy is accuracy_validation here.
+        constraints: of the search; a bound of accuracy_search is one of accuracy_validation here.
+    """
+    accuracy = candidate.metrics["accuracy_validation"].value
+    for bound in constraints:
+        if bound.metric == "accuracy_search" and not bound.holds(accuracy):
+            return f"{_figures(candidate)}, where an accuracy of {bound.bound:g} is asked for"
+    judged = [ACCURACY, *(each for each in objectives if each.metric != "accuracy_search")]
+    for other in others:
+        if other.id != candidate.id and not pareto.front(losses([candidate, other], judged))[0]:
+            return f"{_figures(candidate)}, and {other.id} has {_figures(other)}"
+    return ""
+
+
+def _figures(candidate: Candidate) -> str:
+    latency_s, accuracy = (candidate.metrics[name].value for name in ("latency_s", "accuracy_validation"))
+    return f"{accuracy:.4f} on search-validation in {1e3 * latency_s:.3g} ms (predicted)"
+
+
+def _shipped(
+    study: storage.Study, parent: Finalist, candidate: Candidate, made: Pruned | None, pruner: Pruner, shop: Workshop, left: int
+) -> Finalist | None:
+    """Tested and exported, or as an earlier run left it; None, and told, where that failed."""
+    kept = storage.finalist(study, candidate)
+    if kept is not None and kept.present(pruner.folder) == kept:
+        return kept
+    made = made or _pruned(study, parent, pruner, shop, left)
+    if made is None:
+        return None
+    try:
+        ready = shop.maker(candidate.target).ship(
+            made.candidate, made.network, made.note, shop.budget_s(left), shop.telling(shop.on_event, made.candidate.id), shop.stop,
+            parent.candidate,
+        )  # fmt: skip
+    except StoppedError:
+        raise
+    except NasError as exc:
+        shop.on_event(Event("warning", f"{made.candidate.id} failed as a finalist: {exc}"))
+        return None
+    storage.keep_finalist(study, ready)
+    shop.on_event(Event("finalist", f"{ready.candidate.id}: {_figures(ready.candidate)}, {ready.note}"))
+    return ready
