@@ -73,30 +73,44 @@ class RayPool:
             raise _no_answer(address, exc) from exc
 
     def _check_workers(self, context: EvaluatorContext) -> None:
-        """Asks one worker of each node what it has."""
+        """Asks one worker of each node what it has. A node that has left meanwhile is not asked; none evaluates there."""
         ray = self._ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         probe = ray.remote(num_cpus=0, max_retries=0)(_what_a_worker_has)
         wanted = _versions()
         data = context.data if Path(context.data).is_absolute() else None
-        for node in (node for node in ray.nodes() if node["Alive"]):
+        asked = 0
+        for node in self._nodes().values():
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             name = node["NodeManagerHostname"]
             try:
                 found, has_data = ray.get(probe.options(scheduling_strategy=place).remote(data), timeout=CONNECT_S)
-            except ray.exceptions.GetTimeoutError as exc:
-                raise ClusterError(f"the worker on {name} did not answer within {CONNECT_S:.0f} s") from exc
             except ray.exceptions.RayError as exc:
-                raise ClusterError(
-                    f"the worker on {name} cannot run this package: {str(exc).strip().splitlines()[-1]}. Install hwnas[search,ray] there, "
-                    f"version {wanted['hwnas']}, for {sys.executable}'s Python"
-                ) from exc
+                if isinstance(exc, ray.exceptions.TaskUnschedulableError) or node["NodeID"] not in self._nodes():
+                    continue
+                raise ClusterError(self._no_worker(name, exc, wanted["hwnas"])) from exc
             if found != wanted:
                 differing = [f"{key} {found.get(key)} there, {value} here" for key, value in wanted.items() if found.get(key) != value]
                 raise ClusterError(f"the worker on {name} has other versions: {', '.join(differing)}. Install the same on all machines")
             if not has_data:
                 raise ClusterError(f"the worker on {name} has no {data}: put the images on a path that all machines share")
+            asked += 1
+        if not asked:
+            raise ClusterError("no machine of the cluster answers: ray status says which it has")
+
+    def _nodes(self) -> dict[str, Any]:
+        """Those that Ray believes to be alive, by id."""
+        nodes: Any = self._ray.nodes  # untyped in Ray's stubs
+        return {node["NodeID"]: node for node in nodes() if node["Alive"]}
+
+    def _no_worker(self, name: str, exc: Exception, wanted: str) -> str:
+        if isinstance(exc, self._ray.exceptions.GetTimeoutError):
+            return f"the worker on {name} did not answer within {CONNECT_S:.0f} s"
+        return (
+            f"the worker on {name} cannot run this package: {str(exc).strip().splitlines()[-1]}. Install hwnas[search,ray] there, "
+            f"version {wanted}, for {sys.executable}'s Python"
+        )
 
     def submit(self, arch: Architecture) -> Future[Evaluation]:
         """See `Executor.submit`."""
