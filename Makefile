@@ -18,9 +18,10 @@ help:
 search: .venv/.search
 	@.venv/bin/nas search --device '$(DEVICE)' $(ARGS)
 
-# One torch and BLAS thread a process: two processes with two threads each are slower than this on two cores.
+# One torch and BLAS thread a process: two processes with two threads each are slower than this on two cores. Files in the order of their
+# names, so that those with few long tests (bench, browser, end_to_end) do not come last, one process waiting for the other.
 test: .venv/.dev
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.dev
 	@.venv/bin/ruff check .
