@@ -5,6 +5,7 @@ Files of /sys and outputs of `vcgencmd` are written as the kernel and the board 
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def _rapl_vanishes(root: Path) -> float:
     return meter.end().joules
 
 
-def _stepped(meter: SampledMeter, clock: SteppedClock, steps: Sequence[Callable[[], None]], step_s: float) -> float:
+def _stepped(meter: SampledMeter, clock: SteppedClock, steps: Sequence[Callable[[], object]], step_s: float) -> float:
     """A window: each step changes what the sensor says, at its begin and then every `step_s`; the last step is read at the end."""
     steps[0]()
     meter.begin()
@@ -217,7 +218,7 @@ def _pmic(folder: Path, texts: Sequence[str], rail: str = "") -> float:
     clock = SteppedClock()
     meter = Pmic(rail, vcgencmd=str(write_vcgencmd(folder, texts[0])), clock=clock, period_s=NEVER_S)
     try:
-        return _stepped(meter, clock, [lambda text=text: write_vcgencmd(folder, text) for text in texts], 0.1)  # type: ignore[misc]
+        return _stepped(meter, clock, [functools.partial(write_vcgencmd, folder, text) for text in texts], 0.1)
     finally:
         meter.close()
 
