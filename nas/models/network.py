@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from nas.architecture import BlockSpec
 from nas.errors import TrainingError
 from nas.models.blocks import build_block
+from nas.models.lanes import each_on_a_thread, threads_for
 
 __all__ = ["Network", "recalibrate"]
 
@@ -33,9 +35,8 @@ class Network(nn.Module):
         return out
 
 
-@torch.no_grad()
 def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
-    """Sets batch norm's running statistics to exact cumulative averages over `batches` and leaves the network in eval mode.
+    """Sets batch norm's running statistics to the means of those of `batches` and leaves the network in eval mode.
 
     Weights from a supernet have seen the statistics of many networks; those of this one must be measured (Yu & Huang 2019,
     arXiv:1903.05134, section 3.3). A running average of momentum .1 over the same batches loses points.
@@ -43,28 +44,44 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
     Raises:
         TrainingError: no batches, or statistics that are not finite.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
-    # Without gradients nobody reads what an activation overwrites: in place it is several times as fast.
-    activations = [layer for layer in network.modules() if getattr(layer, "inplace", None) is False]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
-    network.train()
-    seen = 0
-    try:
-        for activation in activations:
-            activation.inplace = True  # type: ignore[assignment]
-        for batch in batches:
-            network(batch)
-            seen += 1
-    finally:
-        network.eval()
-        for activation in activations:
-            activation.inplace = False  # type: ignore[assignment]
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-    if not seen:
+    network.eval()
+    found = each_on_a_thread(lambda: _statistics_of(network), batches, threads_for(network))
+    if not found:
         raise TrainingError("batch norm cannot be recalibrated without images")
-    if not all(bool(torch.isfinite(layer.running_var).all()) for layer in layers if layer.running_var is not None):
-        raise TrainingError("the network's activations are not finite: its weights have diverged (try a smaller learning rate)")
+    with torch.no_grad():
+        for number, layer in enumerate(_norms(network)):
+            for running, seen in zip(_running(layer), zip(*(batch[number] for batch in found), strict=True), strict=True):
+                running.copy_(torch.stack(seen).mean(dim=0))
+                if not bool(torch.isfinite(running).all()):
+                    raise TrainingError("the network's activations are not finite: its weights have diverged (try a smaller learning rate)")
+
+
+def _statistics_of(network: Network) -> Callable[[Tensor], list[tuple[Tensor, ...]]]:
+    """Gives for a batch the means and variances of each batch-norm layer, from a copy that has the same weights."""
+    copied = copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
+    norms = _norms(copied)
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = 1.0  # running statistics are those of the last batch
+    for module in copied.modules():
+        if getattr(module, "inplace", None) is False:
+            # Without gradients nobody reads what an activation overwrites: in place it is several times as fast.
+            module.inplace = True  # type: ignore[assignment]
+    copied.train()
+
+    def measure(batch: Tensor) -> list[tuple[Tensor, ...]]:
+        copied(batch)
+        return [tuple(running.clone() for running in _running(layer)) for layer in norms]
+
+    return measure
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and variance."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise TypeError("a batch norm of ours keeps running statistics")
+    return norm.running_mean, norm.running_var

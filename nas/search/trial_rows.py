@@ -120,8 +120,8 @@ class TrialRows:
         params = _children(connection, ids, PARAMS, "param_id", "param_name", "param_value", "distribution_json")
         values = _children(connection, ids, VALUES, "objective", "value", "value_type")
         steps = _children(connection, ids, STEPS, "step", "step", "intermediate_value", "intermediate_value_type")
-        user = _children(connection, ids, USER_ATTRIBUTES, "trial_user_attribute_id", "key", "value_json")
-        system = _children(connection, ids, SYSTEM_ATTRIBUTES, "trial_system_attribute_id", "key", "value_json")
+        user = _attributes(connection, ids, USER_ATTRIBUTES, "trial_user_attribute_id")
+        system = _attributes(connection, ids, SYSTEM_ATTRIBUTES, "trial_system_attribute_id")
         found = []
         for trial_id, head in heads.items():
             table = self._table(params[trial_id])
@@ -131,8 +131,8 @@ class TrialRows:
                 values=[models.TrialValueModel.stored_repr_to_value(*row) for row in values[trial_id]] or None,
                 params={name: each.to_external_repr(row[1]) for (name, each), row in zip(table.items(), params[trial_id], strict=True)},
                 distributions=table if head.state.is_finished() else dict(table),
-                user_attrs={key: json.loads(text) for key, text in user[trial_id]},
-                system_attrs={key: json.loads(text) for key, text in system[trial_id]},
+                user_attrs=user[trial_id],
+                system_attrs=system[trial_id],
                 intermediate_values={
                     step: models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
                     for step, value, kind in steps[trial_id]
@@ -163,6 +163,16 @@ def _children(connection: Connection, ids: Sequence[int], table: Table, order: s
     """Rows of a table by the trial that they belong to, in order."""
     found: dict[int, list[Row]] = defaultdict(list)
     query = select(table.c.trial_id, *(table.c[name] for name in columns)).where(table.c.trial_id.in_(ids)).order_by(table.c[order])
-    for trial_id, *rest in connection.execute(query):
+    for trial_id, *rest in connection.execute(query).all():
         found[trial_id].append(rest)
     return found
+
+
+def _attributes(connection: Connection, ids: Sequence[int], table: Table, order: str) -> Mapping[int, dict[str, Any]]:
+    """Attributes by the trial that they belong to. All are parsed as one document: in it each key of a JSON object is one string."""
+    read = _children(connection, ids, table, order, "key", "value_json")
+    rows = [(trial_id, key, text) for trial_id, found in read.items() for key, text in found]
+    attributes: dict[int, dict[str, Any]] = defaultdict(dict)
+    for (trial_id, key, _), value in zip(rows, json.loads(f"[{','.join(text for *_, text in rows)}]"), strict=True):
+        attributes[trial_id][key] = value
+    return attributes

@@ -13,6 +13,7 @@ from nas.architecture import BlockSpec
 from nas.cost import count
 from nas.errors import TrainingError
 from nas.metrics import Metric
+from nas.models.lanes import each_on_a_thread, threads_for
 from nas.training.batches import Batch, tensors
 from nas.training.data import ImageData
 
@@ -32,16 +33,18 @@ def accuracy(network: nn.Module, batches: Iterable[Batch]) -> tuple[int, int]:
     Raises:
         TrainingError: logits that are not finite, or no images.
     """
-    correct = total = 0
-    for images, labels in batches:
+
+    def count_right(batch: Batch) -> tuple[int, int]:
+        images, labels = batch
         logits = network(images)
         if not bool(torch.isfinite(logits).all()):
             raise TrainingError("the network's outputs are not finite: its weights have diverged (try a smaller learning rate)")
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        total += len(labels)
-    if not total:
+        return int((logits.argmax(dim=1) == labels).sum()), len(labels)
+
+    counts = each_on_a_thread(lambda: count_right, batches, threads_for(network))
+    if not counts:
         raise TrainingError("accuracy needs at least one image")
-    return correct, total
+    return sum(correct for correct, _ in counts), sum(total for _, total in counts)
 
 
 def standard_error(correct: int, total: int) -> float:

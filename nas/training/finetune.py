@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from nas.config import TrainRecipe
 from nas.models.folding import fold_batch_norm
+from nas.models.lanes import threads_for
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights, save_weights
 from nas.training.batches import Batches, tensors
@@ -193,17 +195,18 @@ class Times:
 
 
 def time_network(network: Network, data: ImageData, recipe: TrainRecipe) -> Times:
-    """Times one step, one batch of recalibration and one of evaluation, on a copy, and multiplies."""
+    """Times one step, and recalibration and evaluation with a batch for each thread, on a copy, and multiplies."""
     scratch = copy.deepcopy(network)
     images, labels = next(iter(Batches.of(data, recipe, 0).epoch(0)))
     step, calibration = plain_step(scratch, recipe, None), calibration_images(data)
+    some = calibration[: threads_for(scratch)]
     with kept_memory():
         step_s = min(_seconds(lambda: step(images, labels, Moment(0, 0.0))) for _ in range(2))
-        recalibrate_s = min(_seconds(lambda: recalibrate(scratch, calibration[:1])) for _ in range(2))
+        recalibrate_s = min(_seconds(lambda: recalibrate(scratch, some)) for _ in range(2)) / len(some)
         folded, batch_size = fold_batch_norm(scratch), images_at_once(network.blocks)
-        batch = next(tensors(data.search_validation, data.mean, data.std, batch_size))
-        batch_s = min(_seconds(lambda: accuracy(folded, [batch])) for _ in range(3))
-    return Times(step_s, len(calibration) * recalibrate_s + len(data.search_validation) / len(batch[1]) * batch_s)
+        batches = list(islice(tensors(data.search_validation, data.mean, data.std, batch_size), threads_for(scratch)))
+        image_s = min(_seconds(lambda: accuracy(folded, batches)) for _ in range(3)) / sum(len(labels) for _, labels in batches)
+    return Times(step_s, len(calibration) * recalibrate_s + len(data.search_validation) * image_s)
 
 
 def _seconds(run: Callable[[], object]) -> float:
