@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
     """Holds a lock file while the context lasts. The system lets go of it when the process ends, however it ends.
 
     Args:
-        taken: what to say where another process holds it.
+        taken: what to say where another process holds it; which one it is, and on which host, is added.
         lockless: what to say where the file system has no locks; empty where it will do without.
 
     Raises:
@@ -38,11 +39,22 @@ def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise InputError(taken) from exc
+            raise InputError(f"{taken}{_holder(path)}") from exc
         except OSError as exc:
             if lockless:
                 raise InputError(lockless) from exc
+        with suppress(OSError):  # a full disk: then it does not say who holds it
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
+
+
+def _holder(path: Path) -> str:
+    """What the process that holds a lock wrote of itself, as an addition to a sentence."""
+    try:
+        who = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        who = ""
+    return f" (it is {who})" if who else ""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
 
 from nas.errors import InputError
-from nas.files import write_atomic
+from nas.files import locked, write_atomic
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +31,24 @@ def test_write_atomic_where_the_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_atomic(tmp_path / "runs" / "front.json", "x")
+
+
+def test_a_lock_says_who_holds_it_and_goes_with_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "study" / ".lock"
+    with locked(path, "first"):
+        expected = re.escape(f"it is taken: wait (it is process {os.getpid()} on {socket.gethostname()})")
+        with pytest.raises(InputError, match=expected), locked(path, "it is taken: wait"):
+            pass
+    with locked(path, "second"):
+        pass
+
+
+def test_a_lock_whose_holder_wrote_nothing_is_taken_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with locked(path, "first"):
+        path.write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match=r"^taken$"), locked(path, "taken"):
+            pass
+        path.write_bytes(b"")
+        with pytest.raises(InputError, match=r"^taken$"), locked(path, "taken"):
+            pass
