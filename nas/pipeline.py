@@ -14,6 +14,7 @@ from nas.errors import InputError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
+from nas.ledger import Ledger
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
@@ -95,22 +96,20 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
         store = shared or own_storage(folder)
         with storage.driving(clock(prepared, store)) as superseded:
             studies = begin_studies(prepared, store, known)
-            recorder = Recorder(folder, prepared, on_event)
+            ledger = Ledger(clock(prepared, store), footprint, started)
+            recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
             fronts: tuple[FrontRecord, ...] = ()
             try:
-                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, footprint)
+                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger)
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
                 raise
             finally:
                 took = time.monotonic() - started
-                kept = clock(prepared, store)
-                seconds = storage.spend(kept, took)
-                cost = footprint.record(storage.cost(kept))
-                storage.keep_cost(kept, cost)
+                seconds, cost = ledger.keep()
                 try:
                     fronts = recorder.close_costs(fronts, cost)
                 finally:
@@ -122,7 +121,7 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
 
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
-    stop: Callable[[], bool], started: float, footprint: Footprint,
+    stop: Callable[[], bool], started: float, ledger: Ledger,
 ) -> tuple[FrontRecord, ...]:  # fmt: skip
     """Trained, searched, selected, made, recorded."""
     budget_s = prepared.config.time_budget_s
@@ -140,9 +139,7 @@ def _searched(
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     maker = partial(_maker, prepared, context, folder)
     made = prune_finalists(prepared, context, folder, studies, made, maker, _telling, recorder.listen, stop, until)
-    spent = storage.spent(clock(prepared, store)) + time.monotonic() - started
-    earlier = storage.cost(clock(prepared, store))
-    return _record(prepared, recorder, done, selections, made, spent, footprint.record(earlier))
+    return _record(prepared, recorder, done, selections, made, *ledger.so_far())
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:

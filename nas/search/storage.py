@@ -44,10 +44,10 @@ __all__ = [
     "fail",
     "finalist",
     "find_study",
-    "keep_cost",
     "keep_finalist",
     "keep_lease",
     "keep_pruned",
+    "keep_spent",
     "known",
     "latest_round",
     "new_study",
@@ -58,7 +58,6 @@ __all__ = [
     "record",
     "refuse_existing",
     "round_name",
-    "spend",
     "spent",
     "values_of",
 ]
@@ -140,15 +139,8 @@ def refuse_existing(storage: BaseStorage, names: Collection[str]) -> None:
 
 
 def spent(study: Study) -> float:
-    """Seconds that runs of this study took, as far as they came to an end."""
+    """Seconds that runs of this study took, as far as they were kept."""
     return float(study.user_attrs.get("seconds", 0.0))
-
-
-def spend(study: Study, seconds: float) -> float:
-    """Adds to `spent`; returns all of it."""
-    total = spent(study) + seconds
-    study.set_user_attr("seconds", total)
-    return total
 
 
 def cost(study: Study) -> dict[str, float | str]:
@@ -157,8 +149,9 @@ def cost(study: Study) -> dict[str, float | str]:
     return dict(found)
 
 
-def keep_cost(study: Study, record: Mapping[str, float | str]) -> None:
-    """Replaces `cost`."""
+def keep_spent(study: Study, seconds: float, record: Mapping[str, float | str]) -> None:
+    """Replaces `spent` and `cost`."""
+    study.set_user_attr("seconds", seconds)
     study.set_user_attr("cost", dict(record))
 
 

@@ -49,7 +49,8 @@ def tell(study: storage.Study, accuracy: float) -> Candidate:
 def test_what_a_search_cost_is_kept_with_it(tmp_path: Path) -> None:
     study = open_it(tmp_path)
     assert storage.cost(study) == {}
-    storage.keep_cost(study, {"cost_kwh": 0.5, "cost_scope": "this machine"})
+    storage.keep_spent(study, 12.5, {"cost_kwh": 0.5, "cost_scope": "this machine"})
+    assert storage.spent(open_it(tmp_path)) == 12.5
     assert storage.cost(open_it(tmp_path)) == {"cost_kwh": 0.5, "cost_scope": "this machine"}
 
 

@@ -1,0 +1,54 @@
+"""What a study has cost: kept while a search goes on, so that a run that is killed has not been for nothing in the record either."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from optuna.study import Study
+
+from nas.events import Event, Listener
+from nas.report.footprint import Footprint
+from nas.search import storage
+
+__all__ = ["Ledger"]
+
+EVERY_S = 30.0
+
+
+class Ledger:
+    """Seconds and energy of this run and of those before.
+
+    Args:
+        study: that keeps them.
+        footprint: of this run.
+        began: this run, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, study: Study, footprint: Footprint, began: float) -> None:
+        self._study, self._footprint, self._began = study, footprint, began
+        self._seconds, self._cost = storage.spent(study), storage.cost(study)
+        self._kept_at = began
+
+    def so_far(self) -> tuple[float, dict[str, float | str]]:
+        """Seconds, and the cost as a record says it (`Footprint.record`), of all runs."""
+        return self._seconds + time.monotonic() - self._began, self._footprint.record(self._cost)
+
+    def keep(self) -> tuple[float, dict[str, float | str]]:
+        """Keeps `so_far`, and returns it."""
+        seconds, cost = self.so_far()
+        storage.keep_spent(self._study, seconds, cost)
+        self._kept_at = time.monotonic()
+        return seconds, cost
+
+    def hearing(self, listener: Listener) -> Listener:
+        """A listener that passes events on, and keeps what was spent every half minute."""
+
+        def listen(event: Event) -> None:
+            if time.monotonic() > self._kept_at + EVERY_S:
+                self._kept_at = time.monotonic()
+                with suppress(Exception):  # a storage that is away for a while ends no training: the next time may do
+                    self.keep()
+            listener(event)
+
+        return listen
