@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from nas.architecture import Architecture
 from nas.errors import StudyError
 from nas.metrics import Candidate, Metric, Objective
+from nas.search.bulk import uncollected
 from nas.search.databases import Database, open_storage
 from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
@@ -359,7 +360,8 @@ def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) ->
 
 def evaluated(study: Study) -> list[Evaluated]:
     """All candidates that were told, in order of their trials."""
-    return [_read(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    with uncollected():
+        return [_read(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
 
 
 def _read(trial: FrozenTrial) -> Evaluated:

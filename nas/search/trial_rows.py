@@ -14,6 +14,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, func, insert, select
 
+from nas.search.bulk import uncollected
+
 __all__ = ["TrialRows", "write_asked", "write_trials"]
 
 TRIALS: Table = models.TrialModel.__table__
@@ -97,7 +99,7 @@ class TrialRows:
         if states is not None:
             of_study &= TRIALS.c.state.in_(states)
         parts: list[ColumnElement[bool]] = [TRIALS.c.trial_id.in_(some) for some in _chunks(sorted(named))]
-        with engine.connect() as connection:
+        with uncollected(), engine.connect() as connection:
             heads = {
                 head.trial_id: head for part in (*parts, TRIALS.c.trial_id > greater_than) for head in _heads(connection, of_study & part)
             }
