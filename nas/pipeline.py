@@ -309,7 +309,8 @@ def _finalists(
             storage.keep_finalist(study, ready)
             finalists[candidate.id] = ready
             test = ready.candidate.metrics["accuracy_test"].value
-            on_event(Event("finalist", f"{candidate.id}: test accuracy {test:.4f}, {ready.note}", share=number / total))
+            words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
+            on_event(Event("finalist", words, share=number / total, fields={"id": candidate.id}))
         made.append((finalists, notes))
     return made
 

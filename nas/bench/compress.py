@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from nas.architecture import BlockSpec
 from nas.bench.compress_files import agree, card, export, int8, size
 from nas.bench.compress_networks import SETTINGS, distil, prune, sparse
 from nas.bench.outcome import Mark, Outcome
-from nas.bench.pieces import Pieces, Row
+from nas.bench.pieces import Pieces, Row, runs_folder
 from nas.bench.supernet import long_training, say
 from nas.bench.workbench import Compressed, Workbench
 from nas.config import SearchConfig, TrainRecipe, default_recipe
@@ -49,7 +48,7 @@ def run(data: Path, smoke: bool) -> Outcome:
         smoke: digits, one finalist, hardly any training: that it runs, not how good it is.
     """
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
-        shared = Path(folder) / "runs" if smoke else Path(os.environ.get("NAS_RUNS") or "runs")
+        shared = Path(folder) / "runs" if smoke else runs_folder()
         job, name = long_training(data, shared, smoke)
         weights = job.run(say, lambda: False).path
         recipe = (default_recipe("digits") if smoke else TrainRecipe()).model_copy(update={"epochs": 0})

@@ -17,6 +17,8 @@ from nas.files import write_atomic
 
 __all__ = ["Mark", "Outcome", "page", "save"]
 
+PAGES_FOLDER = "docs/benchmarks"
+"""Where pictures are, seen from BENCHMARKS.md."""
 LIBRARIES = ("hwnas", "numpy", "onnxruntime", "torch", "optuna", "mlflow")
 
 
@@ -44,14 +46,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Rows for the record, marks for the reader."""
+    """Rows for the record, marks for the reader.
+
+    Attributes:
+        picture: PNG that the page shows; None for none.
+    """
 
     rows: Sequence[Mapping[str, float | str | bool]]
     marks: Sequence[Mark]
+    picture: bytes | None = None
 
 
 def save(path: Path, name: str, command: str, outcome: Outcome) -> None:
-    """Writes docs/benchmarks/NAME.json."""
+    """Writes docs/benchmarks/NAME.json, and NAME.png where there is a picture."""
     data = {
         "schema": 1,
         "bench": name,
@@ -62,6 +69,8 @@ def save(path: Path, name: str, command: str, outcome: Outcome) -> None:
         "marks": [{**asdict(mark), "met": mark.met, "why": "" if mark.met else mark.why} for mark in outcome.marks],
     }
     write_atomic(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+    if outcome.picture is not None:
+        write_atomic(path.with_suffix(".png"), outcome.picture)
 
 
 def _machine() -> dict[str, object]:
@@ -102,6 +111,8 @@ def page(folder: Path) -> str:
                 sign = "≥" if mark["better"] == "higher" else "≤"
                 met = "yes" if mark["met"] else f"no: {mark['why']}"
                 lines.append(f"| {mark['id']} | {mark['what']} | {mark['value']:.4g} | {sign} {mark['mark']:g} | {met} |")
+            if path.with_suffix(".png").is_file():
+                lines += ["", f"![{data['bench']}]({PAGES_FOLDER}/{path.stem}.png)"]
             for _, rows in groupby(data["rows"], key=lambda row: tuple(row)):
                 lines += ["", *_table(list(rows))]
             lines.append("")

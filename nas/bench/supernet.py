@@ -10,7 +10,6 @@ accuracy: its test accuracy is looked at once, and nothing is selected by it.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.bench.outcome import Mark, Outcome
+from nas.bench.pieces import Row, runs_folder
 from nas.bench.steps import OURS, PLAIN, PLAIN_CHANNELS_LAST, compare
 from nas.config import SearchConfig, TrainRecipe, default_recipe
 from nas.events import Event
@@ -40,7 +40,6 @@ TRIALS, FINALISTS = 60, 3
 TARGETS = (0.70, 0.75, 0.80, 0.85)
 """Accuracies of the largest network whose time is told."""
 SLOW = "the machine is slower than two cores of a server of 2024, or busy"
-Row = dict[str, float | str | bool]
 
 
 def run(data: Path, smoke: bool) -> Outcome:
@@ -53,7 +52,7 @@ def run(data: Path, smoke: bool) -> Outcome:
     rows: list[Row] = []
     marks = _step_marks(rows, smoke)
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
-        runs = Path(folder) if smoke else Path(os.environ.get("NAS_RUNS") or "runs")
+        runs = Path(folder) if smoke else runs_folder()
         marks += _long_marks(rows, data, runs, smoke)
         marks += _digits_marks(rows, runs if smoke else None)
     return Outcome(rows, marks)

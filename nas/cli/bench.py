@@ -13,9 +13,14 @@ from nas.errors import InputError, UnknownNameError
 
 __all__ = ["register"]
 
-NAMES = ("chaos", "compress", "energy", "overhead", "predictor", "priors", "scale", "scoring", "search", "supernet", "tracking")
+NAMES = (
+    "chaos", "cifar10", "compress", "energy", "fidelity", "overhead", "predictor", "priors", "scale", "scoring", "search", "supernet",
+    "tracking",
+)  # fmt: skip
 HOST_NAMES = ("predictor",)
 """Benchmarks that can measure on this machine too."""
+PIECE_NAMES = ("cifar10", "fidelity")
+"""Benchmarks of hours, whose pieces are kept and may be made in several runs."""
 DATA = Path("../shared/data")
 PROFILES = Path("hw_profiles")
 
@@ -31,6 +36,10 @@ def bench(
     write: Annotated[
         bool, typer.Option("--write", help="Fit the shipped priors anew and write them into hw_profiles/ first (priors).")
     ] = False,
+    pieces: Annotated[
+        int | None,
+        typer.Option("--pieces", min=1, help="Make so many of the missing pieces and end: the next run goes on (cifar10, fidelity)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Runs a benchmark and prints its marks.
@@ -48,6 +57,8 @@ def bench(
         raise UnknownNameError("benchmark", name, (*NAMES, "report"))
     if host and name not in HOST_NAMES:
         raise InputError(f"--host is for {', '.join(HOST_NAMES)}: {name} measures nothing")
+    if pieces is not None and name not in PIECE_NAMES:
+        raise InputError(f"--pieces is for {', '.join(PIECE_NAMES)}: {name} is made in one run")
     if write:
         if name != "priors":
             raise InputError(f"--write is for priors: {name} makes no files of the project")
@@ -56,7 +67,8 @@ def bench(
         for path in write_priors(data, PROFILES):
             typer.echo(f"wrote {path}", err=True)
     module = import_module(f"nas.bench.{name}")
-    outcome = module.run(data, smoke, host) if name in HOST_NAMES else module.run(data, smoke)
+    more = (host,) if name in HOST_NAMES else (pieces,) if name in PIECE_NAMES else ()
+    outcome = module.run(data, smoke, *more)
     if out is not None:
         save(out, name, f"nas bench {name}{' --smoke' if smoke else ''}{' --host' if host else ''}", outcome)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from nas.training.cache import Pool
 from nas.training.images import Part
 from nas.training.sets import ImageData, ImageSet
 
-__all__ = ["split"]
+__all__ = ["split", "subset"]
 
 MIN_CLASS_IMAGES = 10  # of a class in a set that must be split
 MAX_VALIDATION = 5_000
@@ -67,6 +68,34 @@ def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, 
         duplicates=int(np.isin(pool.digests[held_out], pool.digests[rows[Part.TRAIN]]).sum()),
         content=pool.content,
     )
+
+
+def subset(data: ImageData, count: int, seed: int) -> ImageData:
+    """The same data with `count` training images, as many of each class or one more, drawn by the seed. Mean and deviation are theirs; the
+    other two sets are as they were, and `duplicates` is at most what it says.
+
+    Raises:
+        DataError: there are not that many of a class, or fewer images than classes are asked for.
+    """
+    quota = np.full(data.num_classes, count // data.num_classes)
+    quota[: count % data.num_classes] += 1
+    short = np.flatnonzero(data.per_class < quota)
+    if len(short) or not quota.all():
+        smallest, label = int(data.per_class.min()), int(short[0] if len(short) else data.num_classes - 1)
+        raise DataError(
+            f"{count} balanced training images of {data.name} need {quota[label]} of class {data.classes[label]!r}, "
+            f"which has {data.per_class[label]}: ask for {data.num_classes} to {data.num_classes * smallest}"
+        )
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(data.train.labels == label))[:number] for label, number in enumerate(quota)]
+    rows = np.sort(np.concatenate(drawn))
+    images = _take(data.train.images, rows)
+    digest = hashlib.sha256(f"{data.train.fingerprint}\0".encode() + rows.tobytes()).hexdigest()[:16]
+    origin = f"{count} of {len(data.train)}, as many of each class, drawn by seed {seed}; all of them: {data.train.origin}"
+    mean, std = _moments(images)
+    fingerprint = hashlib.sha256(f"{data.fingerprint}\0{digest}".encode()).hexdigest()[:32]
+    train = ImageSet(images, data.train.labels[rows], origin, digest)
+    return replace(data, name=f"{data.name}, {count} training images", train=train, fingerprint=fingerprint, mean=mean, std=std)
 
 
 def _image_set(pool: Pool, rows: NDArray[np.int64], origin: str) -> ImageSet:

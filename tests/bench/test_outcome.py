@@ -27,6 +27,14 @@ def test_a_reason_is_given_where_a_mark_is_missed_and_only_there(tmp_path: Path)
     assert "| ours | 0.5 |" in text
 
 
+def test_a_picture_is_beside_its_result_and_on_the_page(tmp_path: Path) -> None:
+    save(tmp_path / "x.json", "x", "nas bench x", Outcome([{"value": 0.5}], [], b"png"))
+    assert (tmp_path / "x.png").read_bytes() == b"png"
+    assert "![x](docs/benchmarks/x.png)" in page(tmp_path)
+    save(tmp_path / "y.json", "y", "nas bench y", Outcome([{"value": 0.5}], []))
+    assert "y.png" not in page(tmp_path)
+
+
 def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(InputError, match=r"odd\.json"):

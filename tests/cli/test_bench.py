@@ -12,6 +12,7 @@ from nas.cli import main
     [
         (("scoring", "--host"), "--host is for predictor"),
         (("scoring", "--write"), "--write is for priors"),
+        (("scoring", "--pieces", "1"), "--pieces is for cifar10, fidelity"),
         (("scorings",), "did you mean scoring"),
     ],
 )

@@ -1,0 +1,81 @@
+"""The contest with trials from scratch: which trials are hopeless, what is kept of a run, and that it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.bench import cifar10
+from nas.bench.contest import Contest, Run, clearly_worse
+from nas.bench.contest_fronts import Point
+from nas.bench.pieces import Pieces
+
+
+@pytest.mark.parametrize(
+    ("curve", "rivals", "hopeless"),
+    [
+        ([0.3], [[0.6]], True),
+        ([0.3], [], False),  # nobody is no slower
+        ([0.3], [[]], False),  # somebody is, but came to no epoch
+        ([0.56], [[0.6]], False),  # it may catch up
+        ([0.7, 0.6], [[0.9], [0.2, 0.5]], False),  # the better one did not come so far
+        ([0.3, 0.3], [[0.3, 0.4], [0.3, 0.2]], True),
+    ],
+)
+def test_hopeless_is_who_is_clearly_behind_somebody_no_slower(curve: list[float], rivals: list[list[float]], hopeless: bool) -> None:
+    assert clearly_worse(curve, rivals, 3) is hopeless
+
+
+def test_nobody_is_hopeless_in_the_first_third() -> None:
+    rival = [0.9] * 9
+    assert [clearly_worse([0.1] * done, [rival], 10) for done in range(1, 6)] == [False, False, False, True, True]
+
+
+def test_a_run_is_kept_as_json() -> None:
+    found = Run(3, 12.5, {"supernet": 4.0}, (Point("a", 0.01, 0.8, 0.75, 9.0, 2.0),))
+    assert Run.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_better_length_is_chosen_by_search_validation_and_run_with_every_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, int, int]] = []
+
+    def found(accuracy: float, test: float) -> Run:
+        return Run(1, 1.0, {}, (Point("a", 1e-4, accuracy, test, 1.0, 1.0),))
+
+    def alone(contest: Contest, epochs: int, seed: int, cache: Path) -> Run:
+        made.append(("alone", epochs, seed))
+        return found({3: 0.5, 10: 0.7}[epochs], {3: 0.9, 10: 0.1}[epochs])
+
+    def whole(contest: Contest, seed: int, runs: Path) -> Run:
+        made.append(("whole", 0, seed))
+        return found(0.8, 0.8)
+
+    monkeypatch.setattr(cifar10, "from_scratch", alone)
+    monkeypatch.setattr(cifar10, "whole_path", whole)
+    contest, _ = cifar10.contest_of(Path(), tmp_path, smoke=True)
+    for again in range(2):
+        pieces = Pieces.of(tmp_path / "pieces", {})
+        contested = cifar10.contested(contest, pieces, tmp_path, (3, 10), (0, 1))
+        assert contested.length == 10
+        assert {seed: run.points[0].test for seed, run in contested.theirs.items()} == {0: 0.1, 1: 0.1}
+        assert made == [("whole", 0, 0), ("whole", 0, 1), ("alone", 3, 0), ("alone", 10, 0), ("alone", 10, 1)], again
+
+
+def test_it_runs_and_gives_every_mark() -> None:
+    outcome = cifar10.run(Path(), smoke=True)
+    assert [mark.id for mark in outcome.marks] == ["front", "dominate"]
+    lengths = [row for row in outcome.rows if "is the baseline" in row]
+    assert [row["epochs a trial from scratch"] for row in lengths] == [1, 2]
+    best = max(lengths, key=lambda row: float(row["hypervolume, search-validation"]))
+    assert [row for row in lengths if row["is the baseline"]] == [best]
+    ours, theirs = (row for row in outcome.rows if "method" in row)
+    assert "supernet" in str(ours["minutes of which"])
+    assert (ours["networks tried"], theirs["networks tried"]) == (3, best["networks"])
+    assert all(float(row["hypervolume, test"]) >= 0 for row in (ours, theirs))
+    members = [row for row in outcome.rows if "front member of" in row]
+    assert len(members) == float(ours["on the front"]) + float(theirs["on the front"])
+    assert all(float(row["s for it alone"]) <= 60 * float(row["ready, minutes"]) for row in members)
+    assert outcome.picture is not None
+    assert outcome.picture.startswith(b"\x89PNG")
