@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -176,8 +176,11 @@ def default_space(data: str) -> str:
     return "mobilenet_tiny" if data == "digits" else "mobilenet_cifar"
 
 
-def check_config(values: Mapping[str, object]) -> SearchConfig:
+def check_config(values: Mapping[str, object], named: Callable[[str], str] = str) -> SearchConfig:
     """A configuration from its values.
+
+    Args:
+        named: what a user calls a key.
 
     Raises:
         InputError: naming the first key that does not hold, what is wrong and the value.
@@ -187,6 +190,7 @@ def check_config(values: Mapping[str, object]) -> SearchConfig:
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
+        key = named(key) if key else key
         text = first["msg"].removeprefix("Value error, ")
         if first["type"] == "string_pattern_mismatch":
             text = "must be letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
@@ -210,7 +214,8 @@ class SearchConfig(_Frozen):
         start_from: networks that are evaluated first: reference architectures or architecture files, of the space.
         objectives: names of `nas.metrics.OBJECTIVES`; the first is accuracy.
         constraints: bounds in SI units; they prune before accuracy is evaluated.
-        precision: of the candidates; with "both" an int8 twin of each where the target is faster in int8.
+        runtime: several make as many targets of each device; none for the profile's.
+        precision: of the candidates; with "both" an int8 twin of each on the targets that are faster in int8.
         table: file of known results for the evaluator `tabular`.
         teacher: ONNX file that finalists learn from; None for the largest network of the supernet.
         finalists: how many of the front are fine-tuned, tested and exported.
@@ -222,8 +227,8 @@ class SearchConfig(_Frozen):
         evaluation_timeout_s: after which an evaluation is tried again elsewhere; None for many times what others took.
         verify: whether networks near the front are measured during the search, and the predictor refitted.
         via: how the device is reached for that; None for this machine.
-        threads: of the runtime; several make as many targets of each device, and a candidate is an architecture on one of them. None for
-            the profile's.
+        threads: of the runtime; several make as many targets of each device and runtime, and a candidate is an architecture on one of
+            them. None for the profile's.
         energy_axis: what energy is besides the objectives, see `nas.search.energy_axis`; auto until the search has looked.
         grid: country of the electricity that the search itself takes, ISO 3166 or WORLD.
     """
@@ -240,7 +245,7 @@ class SearchConfig(_Frozen):
     start_from: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ("accuracy", "latency")
     constraints: tuple[Constraint, ...] = ()
-    runtime: str | None = None
+    runtime: tuple[str, ...] = ()
     precision: Literal["fp32", "int8", "both"] = "fp32"
     threads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = ()
     energy_axis: Literal["auto", "searched", "targets", "shown"] = "auto"
@@ -264,17 +269,17 @@ class SearchConfig(_Frozen):
     halving: HalvingRecipe = HalvingRecipe()
     measure: MeasureProtocol = MeasureProtocol()
 
-    @field_validator("threads", mode="before")
+    @field_validator("threads", "runtime", mode="before")
     @classmethod
     def _one_or_more(cls, value: object) -> object:
-        """Studies of earlier versions have one number, or none."""
-        return () if value is None else (value,) if isinstance(value, int) else value
+        """Studies of earlier versions have one, or none."""
+        return () if value is None else (value,) if isinstance(value, int | str) else value
 
-    @field_validator("threads")
+    @field_validator("threads", "runtime")
     @classmethod
-    def _threads_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+    def _differ(cls, value: tuple[int | str, ...]) -> tuple[int | str, ...]:
         if len(set(value)) != len(value):
-            raise ValueError(f"threads are named twice: {', '.join(map(str, value))}")
+            raise ValueError(f"one is named twice: {', '.join(map(str, value))}")
         return value
 
     @field_validator("objectives")
@@ -311,8 +316,9 @@ class SearchConfig(_Frozen):
 
     @model_validator(mode="after")
     def _verify_one_target(self) -> SearchConfig:
-        if self.verify and len(self.threads) > 1:
-            raise ValueError(f"verify measures on one number of threads, got {', '.join(map(str, self.threads))}")
+        for what, given in (("number of threads", self.threads), ("runtime", self.runtime)):
+            if self.verify and len(given) > 1:
+                raise ValueError(f"verify measures with one {what}, got {', '.join(map(str, given))}")
         return self
 
     @model_validator(mode="after")

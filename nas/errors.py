@@ -73,7 +73,7 @@ class UnknownNameError(InputError):
         kind: what the name should have been, e.g. "device".
         name: what was given.
         known: every name that would have been right.
-        hint: one more sentence, e.g. how to pass a file instead.
+        hint: one more sentence, e.g. how to pass a file instead; with no name in `known` it says all.
         aliases: other names that would have been right: one that is near is told, all of them are not.
     """
 
@@ -85,7 +85,7 @@ class UnknownNameError(InputError):
             text += f": did you mean {' or '.join(near)}?"
         elif names:
             text += f": known are {', '.join(names[:LISTED])}{', ...' if len(names) > LISTED else ''}"
-        else:
+        elif not hint:
             text += f": there is no {kind} yet"
         super().__init__(f"{text} {hint}".rstrip())
         self.kind = kind

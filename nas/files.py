@@ -68,7 +68,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Like `write_atomic` for libraries that write a file themselves: `write` gets the temporary path.
+    """Like `write_atomic` for libraries that write a file themselves: `write` gets the temporary path. Who may read the file is decided by
+    the umask, whatever mode the library gives it: safetensors lets the owner alone.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -76,7 +77,10 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)

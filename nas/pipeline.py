@@ -18,7 +18,7 @@ from nas.ledger import Ledger
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
-from nas.precision import int8_latency, tell_foreign, with_int8
+from nas.precision import int8_latency, on_every_target, tell_foreign
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, save_config, select_all
@@ -133,7 +133,7 @@ def _searched(
     searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
     studies = [each.study for each in searched]
-    done = [with_int8(prepared, each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
+    done = [on_every_target(each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
@@ -164,7 +164,7 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     if not all(done):
         raise empty
     pairs = zip(prepared.devices, studies, done, strict=True)
-    done = [with_int8(prepared, device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
+    done = [on_every_target(device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
     selections = select_all(prepared, done)
     made: list[Made] = []
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
@@ -210,7 +210,7 @@ def _record(
 
 
 def _evaluations(device: Device, done: Sequence[storage.Evaluated]) -> int:
-    """A twin in another precision was not evaluated by itself."""
+    """On its other targets a candidate was not evaluated by itself."""
     return sum(each.candidate.target == device.target for each in done)
 
 

@@ -1,7 +1,7 @@
-"""int8 beside fp32 in one front: offered where the target is really faster in it, its accuracy from networks that were really quantised.
+"""What was evaluated, on every target of its device: in int8 too, with accuracies from networks that were really quantised.
 
-Each candidate that was evaluated in fp32 gets a twin in int8 with an id, a latency and an accuracy of its own. How much accuracy int8
-costs is measured on networks of the search, with the weights of the supernet, and modelled for the others.
+An architecture's accuracy is the same on every target of one precision. In int8 it is another one: how much that costs is measured on
+networks of the search, with the weights of the supernet, and modelled for the others.
 """
 
 from __future__ import annotations
@@ -24,50 +24,21 @@ from nas.hardware.export import Deployed, export_blocks, export_onnx
 from nas.hardware.native import foreign_operators
 from nas.hardware.runtimes.loading import load_runtime
 from nas.measuring import HOST
-from nas.metrics import Metric
+from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
-from nas.search.scoring import Scorer
+from nas.search.scoring import BaseScorer
 from nas.target import Target
 
-__all__ = ["DropModel", "int8_latency", "int8_scorer", "tell_foreign", "with_int8"]
+__all__ = ["DropModel", "int8_latency", "on_every_target", "tell_foreign"]
 
-POOL = 2000
-"""Feasible architectures that say whether a precision is faster."""
 QUANTISED = 24
 """Networks that are really quantised."""
 LEAST_QUANTISED = 4
 RIDGE = 1.0
 """Of the slopes, in units of one standard deviation of the descriptors: with few networks the mean is most of the model."""
-
-
-def int8_scorer(device: Device, on_event: Listener) -> Scorer | None:
-    """Costs in int8, where the device's predictor for it, measured or published, says that it is faster; else says why not.
-
-    Several devices as one have none: each of them has its own.
-    """
-    if device.profile is None or not isinstance(device.scorer, Scorer):
-        return None
-    target = replace(device.target, precision="int8")
-    try:
-        if device.target.device == HOST and not device.profile.predictor_path(target).is_file():
-            raise InputError(f"nothing was measured in int8: nas measure --device {HOST} --precision int8")
-        predictor = device.profile.predictor(target)
-    except InputError as exc:
-        on_event(Event("info", f"int8 is left out on {target.device}: {exc}"))
-        return None
-    scorer = Scorer(device.scorer.space, target, predictor, device.profile.energy_model(target, []))
-    rows = device.feasible.rows[:POOL]
-    ratios = scorer.values(rows)["latency_s"] / device.scorer.values(rows)["latency_s"]
-    ratio = float(np.exp(np.log(ratios).mean()))
-    source = "measured" if predictor.measurements else "published"
-    if ratio >= 1:
-        on_event(Event("info", f"int8 is slower on this target ({ratio:.2g}x, {source}): left out", fields={"int8_over_fp32": ratio}))
-        return None
-    on_event(Event("info", f"int8 is {1 / ratio:.2g}x as fast on {target.key} ({source})", fields={"int8_over_fp32": ratio}))
-    return scorer
 
 
 def int8_latency(device: Device, target: Target) -> Callable[[Sequence[BlockSpec]], Metric] | None:
@@ -123,11 +94,11 @@ class DropModel:
         return self.mean + float((descriptors - self.center) / self.scale @ self.slopes)
 
 
-def with_int8(
-    prepared: Prepared, device: Device, study: storage.Study, done: Sequence[storage.Evaluated], context: EvaluatorContext | None,
+def on_every_target(
+    device: Device, study: storage.Study, done: Sequence[storage.Evaluated], context: EvaluatorContext | None,
     on_event: Listener, stop: Callable[[], bool], deadline_s: float | None = None,
 ) -> list[storage.Evaluated]:  # fmt: skip
-    """What was evaluated in fp32, and its twins in int8 where the target is faster in it.
+    """What was evaluated on a device's first target, and the same architectures on its others.
 
     Args:
         context: with the supernet; None where nothing may be quantised any more: what the study knows is used.
@@ -136,9 +107,11 @@ def with_int8(
     Raises:
         StoppedError: `stop` said so; what was quantised is kept with the study.
     """
-    scorer = int8_scorer(device, on_event) if prepared.config.precision == "both" else None
-    if scorer is None:
-        return list(done)
+    others = device.scorer.others
+    found = [*done, *(_placed(each, scorer) for each in done for scorer in others if scorer.target.precision != "int8")]
+    small = [scorer for scorer in others if scorer.target.precision == "int8"]
+    if not small:
+        return found
     drops: dict[str, float] = dict(study.user_attrs.get(storage.INT8_DROPS, {}))
     if context is not None and context.weights is not None:
         _quantise(context, done, drops, study, on_event, stop, deadline_s)
@@ -150,31 +123,32 @@ def with_int8(
         )
     except InputError as exc:
         on_event(Event("warning", f"int8 is left out on {device.target.device}: {exc}"))
-        return list(done)
+        return found
     text = f"int8 costs {100 * model.mean:.2f} ± {100 * model.std:.2f} points on search-validation ({model.networks} networks quantised)"
     on_event(Event("info", text))
-    return [*done, *(_twin(each, scorer, model, drops) for each in done)]
+    return [*found, *(_twin(each, scorer, model, drops) for each in done for scorer in small)]
+
+
+def _placed(each: storage.Evaluated, scorer: BaseScorer) -> storage.Evaluated:
+    """The same network in the same precision on another target: its accuracy is the same, and was paid for once."""
+    arch, metrics = each.candidate.arch, each.candidate.metrics
+    return storage.Evaluated(Candidate(arch, scorer.target, {**metrics, **scorer.metrics(arch)}, each.candidate.trial), 0.0)
 
 
 def _descriptors(metrics: Mapping[str, Metric]) -> NDArray[np.float64]:
     return np.log([metrics["macs"].value, metrics["params"].value])
 
 
-def _twin(each: storage.Evaluated, scorer: Scorer, model: DropModel, drops: Mapping[str, float]) -> storage.Evaluated:
+def _twin(each: storage.Evaluated, scorer: BaseScorer, model: DropModel, drops: Mapping[str, float]) -> storage.Evaluated:
     """The same network in int8."""
-    arch, fp32 = each.candidate.arch, each.candidate.metrics["accuracy_search"]
-    measured = drops.get(arch.arch_id)
+    fp32 = each.candidate.metrics["accuracy_search"]
+    measured = drops.get(each.candidate.arch.arch_id)
     drop = model.drop(_descriptors(each.candidate.metrics)) if measured is None else measured
     std = float(np.hypot(fp32.std or 0.0, model.std if measured is None else 0.0))
     scope = "int8, really quantised" if measured is not None else f"int8, drop modelled from {model.networks} quantised networks"
     accuracy = replace(fp32, value=min(1.0, max(0.0, fp32.value - drop)), std=std, scope=scope)
-    kept = {
-        name: metric
-        for name, metric in each.candidate.metrics.items()
-        if name not in ("accuracy_search", "energy_j", *scorer.metrics(arch))
-    }
-    metrics = {"accuracy_search": accuracy, **kept, **scorer.metrics(arch)}
-    return storage.Evaluated(replace(each.candidate, target=scorer.target, metrics=metrics), 0.0)
+    placed = _placed(each, scorer)
+    return replace(placed, candidate=replace(placed.candidate, metrics={**placed.candidate.metrics, "accuracy_search": accuracy}))
 
 
 def _quantise(
@@ -218,8 +192,7 @@ def tell_foreign(prepared: Prepared, on_event: Listener) -> None:
     for device in prepared.devices:
         if device.profile is None:
             continue
-        for precision in ("fp32", "int8") if prepared.config.precision == "both" else (device.target.precision,):
-            runtime = device.target.runtime
+        for runtime, precision in dict.fromkeys((scorer.target.runtime, scorer.target.precision) for scorer in device.scorer.all):
             entry = device.profile.runtimes[runtime]
             found = list(foreign_operators(prepared.space.blocks, runtime, precision, entry.foreign))
             if device.target.device == HOST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from nas.search.energy_axis import energy_axis, verdict
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.fleet import FleetScorer
-from nas.search.scoring import BaseScorer, Feasible, Scorer
+from nas.search.scoring import BaseScorer, Feasible
 from nas.space import SearchSpace, load_reference, load_space, reference_names
 from nas.target import Target
+from nas.targets import alike_words, fp32_targets, scorer_of, with_faster_int8
 from nas.training.data import ImageData, load_data
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
@@ -106,7 +107,7 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         raise InputError("a search compares int8 with fp32: --precision fp32 --precision int8, got int8 alone")
     if config.precision == "both" and "supernet" not in accuracy_evaluator(config.evaluator).needs:
         raise InputError(f"int8 is learnt from networks of a supernet, which --evaluator {config.evaluator} does not have: fp32 alone")
-    targets = [_targets(profile, config) for profile in profiles]
+    targets = [fp32_targets(profile, config) for profile in profiles]
     away = [profile.name for profile in profiles if profile.name != HOST]
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
@@ -118,35 +119,26 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     starts = tuple(_start(name, space, data) for name in config.start_from)
     _check_files(config, space, data, cache, on_event)
     _check_going_on(stop)
-    devices = []
+    devices: list[Device] = []
+    words: list[Event] = []
     for profile, several in zip(profiles, targets, strict=True):
         predictors = {}
         for target in several:
             predictors[target] = profile.predictor(target)
             if target.device == HOST and not _knows(predictors[target], space):
                 predictors[target] = _measure_host(target, space, config, on_event, stop)
+        words += alike_words(profile, predictors)
+        if config.precision == "both":
+            predictors, told = with_faster_int8(space, profile, predictors, config.seed)
+            words += told
         devices.append(scored(profile, scorer_of(space, profile, predictors), config, data.num_classes))
-    config, words = _with_axis(config, devices)
+    config, told = _with_axis(config, devices)
+    words += told
     objectives, front_objectives = objectives_of(config)
     devices = [scored_again(device, config, data.num_classes) for device in devices]
     if config.joint is not None:
         devices.append(scored(None, FleetScorer([device.scorer for device in devices], config.joint), config, data.num_classes))
-    return Prepared(config, space, data, objectives, front_objectives, tuple(devices), cache, starts, words)
-
-
-def _targets(profile: DeviceProfile, config: SearchConfig) -> list[Target]:
-    return [profile.target(config.runtime, "fp32", threads) for threads in config.threads or (None,)]
-
-
-def scorer_of(space: SearchSpace, profile: DeviceProfile, predictors: Mapping[Target, LatencyPredictor]) -> Scorer:
-    """Of all targets of a device. The one with most threads comes first: it is what the sampler looks at."""
-    ranked = sorted(predictors, key=lambda target: -target.threads)
-    made = [
-        Scorer(space, target, predictors[target], profile.energy_model(target, [other for other in ranked if other != target]))
-        for target in ranked
-    ]
-    first = made[0]
-    return Scorer(space, first.target, first.predictor, first.energy, made[1:])
+    return Prepared(config, space, data, objectives, front_objectives, tuple(devices), cache, starts, tuple(words))
 
 
 def _with_axis(config: SearchConfig, devices: Sequence[Device]) -> tuple[SearchConfig, tuple[Event, ...]]:
@@ -287,12 +279,14 @@ class Estimate:
     """What a search will take on this machine.
 
     Attributes:
-        seconds: of each part: supernet, search, finalists.
-        disk_bytes: of the study's folder and of decoded images.
+        seconds: of each part at most: supernet, search, finalists.
+        disk_bytes: of the study's folder and of decoded images, at most.
+        shared_s: of the finalists, as far as a finalist of one device is one of the others too: it is trained once.
     """
 
     seconds: dict[str, float]
     disk_bytes: int
+    shared_s: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -300,9 +294,17 @@ class Estimate:
 
     def event(self) -> Event:
         """In words."""
-        parts = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in self.seconds.items())
-        text = f"about {max(self.total_s, 6) / 60:.1f} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
+        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in self.seconds.items())
+        total = _minutes(max(self.total_s, 6), self.shared_s)
+        text = f"about {total} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
+        if self.shared_s:
+            text += "; devices share finalists where one serves both"
         return Event("info", f"This will take {text}", fields={"estimate_s": self.total_s, "disk_bytes": self.disk_bytes})
+
+
+def _minutes(most_s: float, shared_s: float) -> str:
+    least, most = (f"{seconds / 60:.1f}" for seconds in (most_s - shared_s, most_s))
+    return most if least == most else f"{least} to {most}"
 
 
 def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Estimate:
@@ -330,6 +332,7 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
         "search": config.trials * (1 + FURTHER * (len(prepared.devices) - 1)) * evaluations.get(config.evaluator, 0.0) / config.workers,
         "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
     }
+    alone_s = seconds["finalists"] / len(prepared.devices)
     if config.time_budget_s is not None:
         seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
         seconds["search"] = min(seconds["search"], SEARCH_SHARE * config.time_budget_s)
@@ -339,4 +342,5 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
     kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum
     # Each model twice as ONNX, in int8, for OpenVINO and as safetensors, and its ONNX files again in MLflow; plots and the tracking store.
-    return Estimate(seconds, kept + finalists * 7 * weights + images_bytes + 16 * 2**20)
+    disk_bytes = kept + finalists * 7 * weights + images_bytes + 16 * 2**20
+    return Estimate(seconds, disk_bytes, shared_s=max(0.0, seconds["finalists"] - alone_s))

@@ -76,7 +76,8 @@ def prune_finalists(
     teacher = None if config.teacher is None else Path(config.teacher)
     for number, (device, study, (finalists, notes)) in enumerate(zip(prepared.devices, studies, made, strict=True)):
         now = time.monotonic()
-        pruners = {scorer.target: Pruner(context, config.recipe, folder, scorer, share, teacher) for scorer in device.scorer.all}
+        fp32 = [scorer for scorer in device.scorer.all if scorer.target.precision == "fp32"]
+        pruners = {scorer.target: Pruner(context, config.recipe, folder, scorer, share, teacher) for scorer in fp32}
         until = now + (until_s - now) / (len(made) - number) if until_s else None
         shop = Workshop(partial(maker, device), pruners, telling, on_event, stop, until)
         found.append((with_pruned(prepared, study, finalists, shop), notes))

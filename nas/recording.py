@@ -32,7 +32,7 @@ from nas.search.engine import losses
 from nas.search.finalists import Finalist
 from nas.search.storage import Evaluated
 
-__all__ = ["Recorder", "Selection", "front_record", "on_all_targets", "save_config", "select", "select_all"]
+__all__ = ["Recorder", "Selection", "front_record", "save_config", "select", "select_all"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
@@ -47,25 +47,12 @@ class Selection:
     finalists: tuple[Candidate, ...]
 
 
-def on_all_targets(device: Device, done: Sequence[Evaluated]) -> list[Candidate]:
-    """What was evaluated, on every target of its device: accuracy is the architecture's, everything else is known of each target."""
-    found = []
-    for candidate in (each.candidate for each in done):
-        found.append(candidate)
-        found += [
-            Candidate(candidate.arch, scorer.target, {**candidate.metrics, **scorer.metrics(candidate.arch)}, candidate.trial)
-            for scorer in device.scorer.others
-            if candidate.target == device.target  # a twin in another precision is of one target
-        ]
-    return found
-
-
 def select_all(prepared: Prepared, done: Sequence[Sequence[Evaluated]]) -> list[Selection]:
     """`select` for each device; what is a finalist of one is a finalist of the next where it serves: it is fine-tuned once."""
     found: list[Selection] = []
-    for device, evaluated in zip(prepared.devices, done, strict=True):
+    for evaluated in done:
         had = frozenset(_files_of(candidate) for selection in found for candidate in selection.finalists)
-        found.append(select(prepared, device, evaluated, had))
+        found.append(select(prepared, evaluated, had))
     return found
 
 
@@ -74,7 +61,7 @@ def _files_of(candidate: Candidate) -> tuple[Architecture, str]:
     return candidate.arch, candidate.target.precision
 
 
-def select(prepared: Prepared, device: Device, done: Sequence[Evaluated], had: Collection[tuple[Architecture, str]] = ()) -> Selection:
+def select(prepared: Prepared, done: Sequence[Evaluated], had: Collection[tuple[Architecture, str]] = ()) -> Selection:
     """The front of what was evaluated, and `config.finalists` of its members: the ends, the knee, and others spread between them.
 
     An architecture may stand on the front with several targets; it is a finalist with one of each precision, for its files are those of a
@@ -89,7 +76,7 @@ def select(prepared: Prepared, device: Device, done: Sequence[Evaluated], had: C
     bounds = prepared.config.constraints
     able = [
         candidate
-        for candidate in on_all_targets(device, done)
+        for candidate in (each.candidate for each in done)
         if all(c.holds(candidate.metrics[c.metric].value) for c in bounds if c.metric in candidate.metrics)
     ]
     if not able:
@@ -133,7 +120,7 @@ def front_record(
     tied = {candidate.id for candidate, mark in zip(selection.front, marks, strict=True) if mark}
     points = losses(selection.front, prepared.front_objectives)
     reference = [o.loss(value) for o, value in zip(prepared.front_objectives, device.front_reference, strict=True)]
-    dominated = [candidate for candidate in on_all_targets(device, done) if candidate.id not in members]
+    dominated = [each.candidate for each in done if each.candidate.id not in members]
     thinned = [dominated[i] for i in np.unique(np.linspace(0, len(dominated) - 1, min(len(dominated), MOST_DOMINATED)).astype(int))]
     records = []
     pruned = [each.candidate for each in finalists.values() if each.candidate.arch.widths]
@@ -174,7 +161,7 @@ def save_config(folder: Path, config: SearchConfig, prepared: Prepared) -> None:
         "git_commit": _git_commit(),
         "space": prepared.space.name,
         "data": prepared.data.to_dict(),
-        "targets": [device.target.to_dict() for device in prepared.devices],
+        "targets": [scorer.target.to_dict() for device in prepared.devices for scorer in device.scorer.all],
     }
     write_atomic(folder / "config.json", json.dumps(facts, indent=1) + "\n")
 

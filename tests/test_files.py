@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import InputError
-from nas.files import locked, write_atomic
+from nas.files import locked, write_atomic, write_atomic_with
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,16 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypa
         write_atomic(path, b"new")
     assert path.read_text() == "old"
     assert [each.name for each in path.parent.iterdir()] == ["front.json"]
+
+
+def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
+    def private(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.touch(0o600)
+
+    write_atomic_with(tmp_path / "weights", private)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_write_atomic_where_the_folder_is_a_file(tmp_path: Path) -> None:

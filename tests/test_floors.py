@@ -15,7 +15,7 @@ FLOORS = (
     "search",
     "report",
     "bench classify diagnosis exporting measuring opening picturing pipeline precision prediction preparation pruning recording rounds "
-    "supernet testing",
+    "supernet targets testing",
     "__main__ cli service",
 )
 HOMES = {

@@ -53,7 +53,7 @@ def test_facts_of_two_devices(prepared: Prepared, tmp_path: Path) -> None:
     done = _done(prepared)
     fronts = []
     for device, evaluated in zip(prepared.devices, done, strict=True):
-        selection = select(prepared, device, evaluated)
+        selection = select(prepared, evaluated)
         made = {selection.front[0].id: Finalist(selection.front[0], {"onnx": "models/x/model.onnx"}, "a note")}
         fronts.append(front_record(prepared, device, evaluated, selection, made, {}, {"trials": 20.0, "seconds": 3.0}))
     facts = study_facts(prepared, fronts, done, [])
@@ -81,7 +81,7 @@ def test_measurements_that_cannot_be_read_cost_a_picture_only(prepared: Prepared
     try:
         path.write_text("not,a,summary\n1,2,3\n", encoding="utf-8")
         done = _done(prepared)
-        selections = [select(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
+        selections = [select(prepared, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
         three = zip(prepared.devices, done, selections, strict=True)
         fronts = [front_record(prepared, device, evaluated, selection, {}, {}, {}) for device, evaluated, selection in three]
         assert study_facts(prepared, fronts, done, []).predictors["board"].evaluation is None

@@ -11,14 +11,16 @@ import pytest
 import yaml
 
 from nas.config import SearchConfig, TrainRecipe
-from nas.errors import InputError, ProfileError
+from nas.errors import InfeasibleError, InputError, ProfileError
 from nas.events import Event
 from nas.hardware.native import foreign_operators
 from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import load_profile, parse_profile
+from nas.metrics import Constraint
 from nas.pipeline import Result, rebuild, run
-from nas.precision import DropModel, int8_scorer
+from nas.precision import DropModel
 from nas.preparation import prepare
+from nas.report.front import CandidateRecord
 from nas.resources import data_root
 from nas.space import load_space
 from tests.search.conftest import save_supernet
@@ -104,13 +106,15 @@ def test_it_can_be_derived_again(searched: tuple[Result, list[Event], SearchConf
 
 @pytest.mark.parametrize(
     ("factor", "words"),
-    [(1.3, "int8 is slower on this target (1.3x, measured): left out"), (None, "int8 is left out on raspberrypi4: ")],
+    [
+        (1.3, "int8 is slower on raspberrypi4/onnxruntime/int8/1 (1.3x, measured): left out"),
+        (None, "int8 is left out on raspberrypi4/onnxruntime/int8/1: "),
+    ],
 )
 def test_where_it_is_not_faster_it_is_left_out(factor: float | None, words: str, tmp_path: Path) -> None:
-    events: list[Event] = []
-    prepared = prepare(config(tmp_path, factor), tmp_path / "runs", events.append, lambda: False)
-    assert int8_scorer(prepared.devices[0], events.append) is None
-    assert events[-1].text.startswith(words)
+    prepared = prepare(config(tmp_path, factor), tmp_path / "runs", lambda event: None, lambda: False)
+    assert not prepared.devices[0].scorer.others
+    assert [event.text for event in prepared.words if event.text.startswith(words)]
 
 
 def test_a_model_of_drops() -> None:
@@ -151,3 +155,58 @@ def test_int8_needs_a_supernet_and_fp32_beside_it(tmp_path: Path) -> None:
         folder.mkdir()
         with pytest.raises(InputError, match=words):
             prepare(config(folder, 0.5, recipe=recipe, **changes), folder / "runs", lambda event: None, lambda: False)
+
+
+def test_a_network_stands_on_targets_of_every_precision_and_number_of_threads(tmp_path: Path) -> None:
+    """int8 by two threads is slower here, by one and four faster; and it draws more, so that energy tells the targets apart."""
+    wanted = config(tmp_path, None, threads=(1, 2, 4), finalists=3)
+    home = Path(wanted.devices[0])
+    profile = load_profile(str(home))
+    for threads, factor in ((1, 0.5), (2, 1.1), (4, 0.6)):
+        target = profile.target(threads=threads)
+        known = profile.predictor(target)
+        faster = replace(known, coefficients=tuple(factor * each for each in known.coefficients), measurements=30)
+        save_predictor(faster, profile.predictor_path(replace(target, precision="int8")))
+    data = yaml.safe_load((home / "profile.yaml").read_text())
+    data["power"]["by_precision"] = {"int8": {1: 5.0, 4: 9.0}}
+    (home / "profile.yaml").write_text(yaml.safe_dump(data))
+    events: list[Event] = []
+    front = run(wanted, tmp_path / "runs", events.append, lambda: False).fronts[0]
+    texts = [event.text for event in events]
+    assert any("ρ = " in text and "on 5 targets of raspberrypi4" in text and "third axis" in text for text in texts)
+    assert any(text.startswith("int8 is slower on raspberrypi4/onnxruntime/int8/2 ") for text in texts)
+    assert front.objectives == ("accuracy_search", "latency_s", "energy_j")
+    by_arch: dict[str, dict[tuple[str, int], CandidateRecord]] = {}
+    for each in front.candidates:
+        where = each.candidate.target
+        by_arch.setdefault(each.candidate.arch.arch_id, {})[where.precision, where.threads] = each
+    assert len(by_arch) == 5
+    for found in by_arch.values():
+        assert set(found) == {("fp32", 1), ("fp32", 2), ("fp32", 4), ("int8", 1), ("int8", 4)}
+        for (precision, threads), watts in ((("int8", 1), 5.0), (("int8", 4), 9.0), (("fp32", 4), 6.4)):
+            energy, latency_s = found[precision, threads].candidate.metrics["energy_j"], found[precision, threads].value("latency_s")
+            assert latency_s is not None
+            assert energy.value == pytest.approx(watts * latency_s)
+            assert (energy.scope, energy.source) == ("board", "modelled")
+        accuracies = {key: each.value("accuracy_search") for key, each in found.items()}
+        assert accuracies["int8", 1] == accuracies["int8", 4]
+        assert accuracies["fp32", 1] == accuracies["fp32", 4]
+    standing = {arch: {each.candidate.target for each in front.front if each.candidate.arch.arch_id == arch} for arch in by_arch}
+    assert max(map(len, standing.values())) > 1  # one architecture, several targets: each of them is best at something
+    # Files are those of a precision: no network is made twice in one.
+    made = [(each.candidate.arch, each.candidate.target.precision) for each in front.finalists]
+    assert sorted(made, key=repr) == sorted({(each.candidate.arch, each.candidate.target.precision) for each in front.front}, key=repr)
+
+
+def test_a_bound_that_int8_alone_meets(tmp_path: Path) -> None:
+    quick = config(tmp_path, 0.5)
+    prepared = prepare(quick, tmp_path / "runs", lambda event: None, lambda: False)
+    rows = prepared.devices[0].feasible.rows
+    fp32, int8 = (scorer.values(rows)["latency_s"] for scorer in prepared.devices[0].scorer.all)
+    assert int8 == pytest.approx(0.5 * fp32)
+    bounded = quick.model_copy(update={"constraints": (Constraint("latency_s", 0.9 * float(fp32.min())),)})
+    device = prepare(bounded, tmp_path / "runs", lambda event: None, lambda: False).devices[0]
+    assert len(device.feasible.rows)
+    assert device.scorer.others[0].values(device.feasible.rows)["latency_s"].max() <= 0.9 * fp32.min()
+    with pytest.raises(InfeasibleError, match="nothing meets latency"):
+        prepare(bounded.model_copy(update={"precision": "fp32"}), tmp_path / "runs", lambda event: None, lambda: False)

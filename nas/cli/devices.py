@@ -91,8 +91,10 @@ def show_device(device: DeviceArgument, as_json: JsonOption = False) -> None:
             value = f"{fact['value']:.4g}" if isinstance(fact["value"], float) else fact["value"]
             typer.echo(f"  {name:<20} {value}   [{fact['source']}]")
     for power in filter(None, (profile.measured_power, profile.power)):
-        watts = ", ".join(f"{count} busy {w:g} W" for count, w in power.watts.items())
-        typer.echo(f"  {'power':<20} {watts}, {power.scope}   [{power.source}]")
+        for precision in ("fp32", *power.by_precision):
+            watts = ", ".join(f"{count} busy {w:g} W" for count, w in power.known(precision).items())
+            told = f", {precision}" if power.by_precision else ""
+            typer.echo(f"  {'power' + told:<20} {watts}, {power.scope}   [{power.source}]")
     if profile.power is None:
         typer.echo(f"  {'power':<20} no data: energy of the board is not known")
     for name, runtime in profile.runtimes.items():

@@ -50,7 +50,7 @@ def impact(
     from nas.cli.results import find_candidate
     from nas.hardware.profile import load_profile
     from nas.report.grid import load_grid
-    from nas.report.impact import Use, impact_notes, impact_of
+    from nas.report.impact import Use, battery_notes, impact_notes, impact_of
     from nas.report.record import read_front, study_folder
     from nas.report.study import load_config
 
@@ -74,7 +74,7 @@ def impact(
         impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
     ]
     compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
-    notes = [*note, *impact_notes(found, use)]
+    notes = [*note, *impact_notes(found, use), *battery_notes([*found, *([] if compared is None else [compared])])]
     if plot is not None:
         from nas.files import write_atomic
         from nas.report.impact_figure import impact_png

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, RunsOption, RuntimeOption, command_line, emit
+from nas.cli.options import JsonOption, RunsOption, command_line, emit
 from nas.cli.quantities import parse
 from nas.cli.train import RecipeOption, WeightsOption, make_recipe
 from nas.errors import InputError, StoppedError
@@ -35,6 +35,14 @@ BOUNDS = {
 ON_RESUME = frozenset({"runs", "resume", "resumed", "study", "trials", "time_budget", "as_json"})
 """Parameters of `search` that go with --resume; all others are in the stored configuration."""
 LONGEST_NAME = 80
+OPTIONS = {
+    "devices": "--device",
+    "objectives": "--objective",
+    "time_budget_s": "--time-budget",
+    "evaluation_timeout_s": "--evaluation-timeout",
+    "halving.epochs": "--epochs",
+}
+"""Keys of the configuration whose options are named otherwise."""
 
 
 def _option(metavar: str, text: str) -> Any:
@@ -86,7 +94,10 @@ def search(
     max_size: Annotated[str | None, _option("BYTES", "e.g. 4MiB")] = None,
     max_memory: Annotated[str | None, _option("BYTES", "e.g. 64MiB")] = None,
     min_accuracy: Annotated[str | None, _option("SHARE", "e.g. 0.9 or 90%")] = None,
-    runtime: RuntimeOption = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Inference runtime; repeat it to choose among them.", show_default="the profile's"),
+    ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option("--precision", metavar="NAME", help="fp32, or fp32 and int8: repeat it.", show_default="fp32"),
@@ -153,7 +164,7 @@ def search(
             "study": _new_name(device[0], data) if study is None else study, "devices": tuple(device), "joint": joint, "space": space,
             "data": data,
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
-            "objectives": tuple(objective) if objective else None, "runtime": runtime, "precision": _precision(precision),
+            "objectives": tuple(objective) if objective else None, "runtime": tuple(runtime or ()), "precision": _precision(precision),
             "threads": tuple(threads or ()), "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler,
             "finalists": finalists, "prune": None if prune is None else parse(prune, "share", "--prune"),
             "verify": verify, "via": via, "grid": grid, "workers": workers,
@@ -236,7 +247,13 @@ def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> Sea
     }
     halving = {} if epochs is None or values["evaluator"] == "supernet" else {"epochs": epochs}
     given = {name: value for name, value in values.items() if value is not None}  # the others have the configuration's defaults
-    return check_config({**given, **named, "recipe": recipe.model_dump(), "halving": halving})
+    return check_config({**given, **named, "recipe": recipe.model_dump(), "halving": halving}, _option_of)
+
+
+def _option_of(key: str) -> str:
+    """The option that a key of the configuration, or one of its items, comes from."""
+    first = key.split(".", 1)[0]
+    return OPTIONS.get(key) or OPTIONS.get(first) or f"--{first.replace('_', '-')}"
 
 
 def _absolute(name: str, is_path: bool) -> str:

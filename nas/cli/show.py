@@ -172,7 +172,8 @@ def print_front(record: FrontRecord) -> None:
     targets = {each.candidate.target for each in members}
     target = next(iter(targets)).key if len(targets) == 1 else record.device
     shown = [column for column in COLUMNS if any(column[0] in each.candidate.metrics for each in members)]
-    columns = [Column("id"), Column(""), *([Column("threads", right=True)] if len(targets) > 1 else [])]
+    differing = [name for name in ("runtime", "precision", "threads") if len({getattr(each, name) for each in targets}) > 1]
+    columns = [Column("id"), Column(""), *(Column(name, right=name == "threads") for name in differing)]
     for name, label, _, rank in shown:
         sources = sorted({each.candidate.metrics[name].source for each in members if name in each.candidate.metrics})
         columns.append(Column(f"{label}\n{', '.join(sources)}", right=True, rank=rank))
@@ -180,8 +181,8 @@ def print_front(record: FrontRecord) -> None:
     for each in members:
         metrics = each.candidate.metrics
         cells = [_accuracy(metrics.get(name)) if factor is None else _scaled(metrics.get(name), factor) for name, _, factor, _ in shown]
-        threads = [str(each.candidate.target.threads)] if len(targets) > 1 else []
-        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else "p" if each.pruned else " "), *threads, *cells])
+        where = [str(getattr(each.candidate.target, name)) for name in differing]
+        rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else "p" if each.pruned else " "), *where, *cells])
     print_table(
         columns, rows, f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
         "★ finalist: fine-tuned, tested, exported   ≈ its gain in accuracy over a faster member may be chance\n"

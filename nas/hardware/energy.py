@@ -29,7 +29,8 @@ FoldedEnergy = Callable[[NDArray[np.intp], Array], Array]
 """Joules (n,) of networks given as block indices (n, positions) and their latencies, seconds (n,)."""
 
 OTHER_PRECISION_SPREAD = 1.25
-"""x/÷ of watts in another precision than fp32. An assumption: the same cores are busy, but with other instructions; nobody measured it."""
+"""x/÷ of watts in a precision whose own are not known: those of fp32 stand for them. An assumption: the same cores are busy, but with
+other instructions; nobody measured it."""
 
 
 class EnergyModel(Protocol):
@@ -75,12 +76,12 @@ class PowerTimesLatency:
     @property
     def spread(self) -> float:
         """x/÷ of the watts."""
-        return self.power.spread * (1.0 if self.precision == "fp32" else OTHER_PRECISION_SPREAD)
+        return self.power.spread * (1.0 if self.power.says(self.precision) else OTHER_PRECISION_SPREAD)
 
     def predict(self, parts: Sequence[Part], latency: Metric) -> Metric:
         """See `EnergyModel.predict`; the network matters by its latency only."""
         del parts
-        watts = self.power.at(self.threads)
+        watts = self.power.at(self.threads, self.precision)
         low = latency.value if latency.low is None else latency.low
         high = latency.value if latency.high is None else latency.high
         return Metric(
@@ -90,7 +91,7 @@ class PowerTimesLatency:
     def fold(self, blocks: Sequence[BlockSpec]) -> FoldedEnergy:
         """See `EnergyModel.fold`."""
         del blocks
-        watts = self.power.at(self.threads)
+        watts = self.power.at(self.threads, self.precision)
         return lambda index, latency_s: watts * latency_s  # noqa: ARG005
 
 

@@ -105,6 +105,7 @@ class Power(Strict):
     Attributes:
         scope: what they cover; what ends in "net of idle" is 0 at rest.
         watts: by busy cores; 0 is idle. Between two counts they are interpolated.
+        by_precision: the same, but for idle, in another precision than fp32, where somebody knows them; else they are those of fp32.
         spread: x/÷ of the watts; 1 where they were measured.
         assumed: nobody measured this device: watts of its class.
         most_w: more cannot be drawn; a meter that says more is refused.
@@ -112,6 +113,7 @@ class Power(Strict):
 
     scope: str = Field("board", min_length=1)
     watts: dict[int, float] = Field(min_length=2)
+    by_precision: dict[str, dict[Annotated[int, Field(ge=1)], float]] = Field(default_factory=dict)
     spread: float = Field(1.0, ge=1.0, le=10.0)
     assumed: bool = False
     most_w: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -128,29 +130,44 @@ class Power(Strict):
         the watts are a guess by class, which refuses nothing."""
         if self.most_w is None and self.spread > _VAGUE:
             return None
-        return self.most_w or _BEYOND * self.spread * max(self.watts.values())
+        return self.most_w or _BEYOND * self.spread * max(max(watts.values()) for watts in (self.watts, *self.by_precision.values()))
 
     @model_validator(mode="after")
     def _rising(self) -> Power:
-        counts = sorted(self.watts)
-        values = [self.watts[count] for count in counts]
-        if counts[0] != 0:
+        if min(self.watts) != 0:
             raise ValueError("watts need an entry for 0 busy cores (idle)")
-        if self.is_net and values[0] != 0:
-            raise ValueError(f"watts net of idle are 0 for 0 busy cores, got {values[0]}")
-        if values[0 if not self.is_net else 1] <= 0 or values != sorted(values):
-            raise ValueError(f"watts must be positive and not fall with busy cores, got {dict(zip(counts, values, strict=True))}")
+        if self.is_net and self.watts[0] != 0:
+            raise ValueError(f"watts net of idle are 0 for 0 busy cores, got {self.watts[0]}")
+        for precision, own in self.by_precision.items():
+            if precision not in PRECISIONS or precision == "fp32" or not own:
+                known = ", ".join(each for each in PRECISIONS if each != "fp32")
+                raise ValueError(f"by_precision has watts of one busy core or more in {known}, got {precision!r}: {own}")
+        for precision in ("fp32", *self.by_precision):
+            watts = self.known(precision)
+            values = list(watts.values())
+            if values[1 if self.is_net else 0] <= 0 or values != sorted(values):
+                raise ValueError(f"watts must be positive and not fall with busy cores, got {watts}")
         return self
 
-    def at(self, busy_cores: int) -> float:
+    def says(self, precision: str) -> bool:
+        """Whether its watts are those of a precision; else they stand for it."""
+        return precision == "fp32" or precision in self.by_precision
+
+    def known(self, precision: str = "fp32") -> dict[int, float]:
+        """Watts by busy cores in a precision, fewest cores first: those of fp32 where nobody knows its own."""
+        watts = {0: self.watts[0], **self.by_precision[precision]} if precision in self.by_precision else self.watts
+        return dict(sorted(watts.items()))
+
+    def at(self, busy_cores: int, precision: str = "fp32") -> float:
         """Watts with that many cores busy; the largest known count's beyond it."""
-        counts = sorted(self.watts)
+        watts = self.known(precision)
+        counts = list(watts)
         if busy_cores >= counts[-1]:
-            return self.watts[counts[-1]]
+            return watts[counts[-1]]
         upper = next(count for count in counts if count > busy_cores)
         lower = max(count for count in counts if count <= busy_cores)
         share = (busy_cores - lower) / (upper - lower)
-        return self.watts[lower] + share * (self.watts[upper] - self.watts[lower])
+        return watts[lower] + share * (watts[upper] - watts[lower])
 
 
 class PredictorEntry(Strict):

@@ -165,7 +165,7 @@ class DeviceProfile(Strict):
             if len({each.scope for each in found}) == 1:
                 return found[0]
         measured = self.measured_power
-        is_known = measured is not None and all(1 <= each.threads <= max(measured.watts) for each in targets)
+        is_known = measured is not None and all(1 <= each.threads <= max(measured.known(each.precision)) for each in targets)
         power = measured if is_known else self.power
         return None if power is None else PowerTimesLatency(power, target.threads, target.precision)
 

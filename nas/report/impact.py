@@ -14,7 +14,7 @@ from nas.hardware.facts import Power
 from nas.metrics import Metric
 from nas.report.grid import Grid
 
-__all__ = ["BATTERY_WH", "EMBODIED", "INFERENCES_PER_DAY", "Band", "Impact", "Use", "impact_notes", "impact_of"]
+__all__ = ["BATTERY_WH", "EMBODIED", "INFERENCES_PER_DAY", "Band", "Impact", "Use", "battery_notes", "impact_notes", "impact_of"]
 
 INFERENCES_PER_DAY = 1e6
 """Where nobody says how many."""
@@ -151,3 +151,15 @@ def impact_notes(found: Sequence[Impact], use: Use) -> Iterator[str]:
     if most > 1:
         yield f"one device cannot do so many: at least {math.ceil(most)} are needed"
     yield EMBODIED
+
+
+def battery_notes(found: Sequence[Impact]) -> Iterator[str]:
+    """What "always on" is, and why it is not known where it is not; nothing without a battery."""
+    on_battery = [each for each in found if each.battery_days is not None]
+    unknown = [each for each in on_battery if each.battery_always_on_days is None]
+    if len(unknown) < len(on_battery):
+        yield "always on: with the board idling between inferences, by its idle watts"
+    if busy := [each.name for each in unknown if each.busy_share > 1]:
+        yield f"always on of {', '.join(busy)} is not known: so many inferences leave one device no time to idle"
+    if any(each.busy_share <= 1 for each in unknown):
+        yield "always on is not known: the profile does not say what the board draws at rest"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 from nas.errors import DataError, MissingExtraError
@@ -12,7 +11,7 @@ from nas.report.facts import StudyFacts
 from nas.report.front import FrontRecord
 from nas.report.grid import WORLD, load_grid
 from nas.report.highlights import highlights
-from nas.report.impact import BATTERY_WH, INFERENCES_PER_DAY, Impact, Use, impact_notes, impact_of
+from nas.report.impact import BATTERY_WH, INFERENCES_PER_DAY, Impact, Use, battery_notes, impact_notes, impact_of
 from nas.report.units import describe
 from nas.search.fleet import fleet_name
 
@@ -51,7 +50,8 @@ def _device(record: FrontRecord, use: Use, facts: StudyFacts) -> dict[str, Any]:
         roles.setdefault(each.id, []).append(role)
         impacts[each.id] = impact_of(each.id, metrics["energy_j"], metrics["latency_s"], use, facts.powers.get(record.device))
     known["rows"] = [_row(impact, roles[name]) for name, impact in impacts.items()]
-    known["notes"] = [sentence(note) for note in (*impact_notes(tuple(impacts.values()), use), *_battery_notes(tuple(impacts.values())))]
+    every = tuple(impacts.values())
+    known["notes"] = [sentence(note) for note in (*impact_notes(every, use), *battery_notes(every))]
     known["command"] = shlex.join([
         "nas", "impact", record.study, *(["--device", record.device] if len(facts.fronts) > 1 else []), "--pick", found[RECOMMENDED].id,
         "--inferences-per-day", f"{use.inferences_per_day:.0f}", "--grid", use.grid.code, "--battery", f"{use.battery_wh:g}",
@@ -70,8 +70,3 @@ def _row(impact: Impact, roles: list[str]) -> dict[str, Any]:
         "days": "" if impact.battery_days is None else impact.battery_days.text(),
         "always_on": "" if impact.battery_always_on_days is None else impact.battery_always_on_days.text(),
     }
-
-
-def _battery_notes(impacts: tuple[Impact, ...]) -> Iterator[str]:
-    if any(each.battery_always_on_days is not None for each in impacts):
-        yield "always on: with the board idling between inferences, by its idle watts"

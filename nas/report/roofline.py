@@ -52,6 +52,7 @@ def name_of(target: Target, among: Sequence[Target]) -> str:
     """A target by what tells it from the others of its device."""
     words = [f"{target.threads} thread{'s' if target.threads > 1 else ''}"]
     words += [target.precision] if len({each.precision for each in among}) > 1 or target.precision != "fp32" else []
+    words += [target.runtime] if len({each.runtime for each in among}) > 1 else []
     return ", ".join(words)
 
 

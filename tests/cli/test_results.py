@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,24 @@ from nas.report.record import read_front
 from nas.space import reference_names
 from tests.command import Nas
 from tests.report.strategies import example_front, with_pruned
+
+
+def test_a_table_has_what_tells_its_targets_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    front = example_front(4, 0)
+    changes = ({}, {"precision": "int8"}, {"runtime": "openvino"}, {"runtime": "openvino", "precision": "int8"})
+    placed = []
+    for each, change in zip(front.candidates, changes, strict=True):
+        candidate = replace(each.candidate, target=replace(each.candidate.target, **change))
+        placed.append(replace(each, candidate=candidate, artifacts={}))
+    print_front(replace(front, candidates=tuple(placed)))
+    out = capsys.readouterr().out
+    heading = next(line for line in out.splitlines() if line.startswith("id"))
+    assert [word for word in ("runtime", "precision", "threads") if word in heading] == ["runtime", "precision"]
+    for each in placed:
+        row = next(line.split() for line in out.splitlines() if line.startswith(each.id))
+        assert {each.candidate.target.runtime, each.candidate.target.precision} <= set(row)
+    print_front(front)
+    assert "precision" not in capsys.readouterr().out
 
 
 def test_json_is_all_there_is_on_standard_output(nas: Nas, runs: Path, tmp_path: Path) -> None:

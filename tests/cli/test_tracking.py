@@ -47,7 +47,7 @@ def test_sync(nas: Nas, tracked: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("sync", "away"), 5, ("tracking to http://127.0.0.1:1 failed", "refused")),
+        (("sync", "away"), 4, ("tracking to http://127.0.0.1:1 failed", "refused")),
         (("sync", "digit-1"), 2, ("'digit-1'", "did you mean digits-1")),
         (("sync", "digits-1", "--tracking-uri", "htp://host"), 2, ("--tracking-uri must be http", "'htp://host'")),
         (("ui", "nosuch"), 2, ("'nosuch'",)),

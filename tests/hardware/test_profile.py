@@ -138,3 +138,15 @@ def test_the_predictor_of_own_measurements_comes_first(tmp_path: Path) -> None:
 def test_watts_are_interpolated() -> None:
     power = Power(watts={0: 2.7, 4: 6.4}, source="made up")
     assert [round(power.at(count), 3) for count in (0, 1, 2, 4, 9)] == [2.7, 3.625, 4.55, 6.4, 6.4]
+
+
+def test_watts_of_another_precision_are_its_own_where_they_are_known() -> None:
+    power = Power(watts={0: 2.0, 4: 6.0}, by_precision={"int8": {1: 3.5, 4: 8.0}}, source="made up")
+    assert [power.at(count, "int8") for count in (0, 1, 2, 4, 9)] == [2.0, 3.5, 5.0, 8.0, 8.0]
+    assert [power.at(4), power.at(4, "fp16")] == [6.0, 6.0]
+    assert [power.says(precision) for precision in ("fp32", "int8", "fp16")] == [True, True, False]
+    assert power.limit_w == 24.0
+    for own, words in (({"int9": {1: 3.0}}, "in fp16, bf16, int8, got 'int9'"), ({"int8": {}}, "got 'int8': {}"),
+                       ({"int8": {1: 1.0}}, "not fall with busy cores"), ({"int8": {0: 3.0}}, "greater than or equal to 1")):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            Power(watts={0: 2.0, 4: 6.0}, by_precision=own, source="made up")

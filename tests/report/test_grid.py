@@ -22,8 +22,9 @@ def test_a_country_has_two_codes_and_one_intensity() -> None:
     [("FX", r"nearest: F\w \("), ("FRX", r"FRA \(France\)"), ("France", "its code is FRA"), ("Farnce", "did you mean france")],
 )
 def test_unknown_codes_list_the_nearest(code: str, word: str) -> None:
-    with pytest.raises(UnknownNameError, match=word):
+    with pytest.raises(UnknownNameError, match=word) as refused:
         load_grid(code)
+    assert "there is no grid" not in str(refused.value)
 
 
 def test_an_intensity_that_cannot_be_is_refused() -> None:

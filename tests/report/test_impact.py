@@ -6,7 +6,7 @@ from nas.errors import InputError
 from nas.hardware.facts import Power
 from nas.metrics import Metric
 from nas.report.grid import Grid
-from nas.report.impact import DAYS, Use, impact_of
+from nas.report.impact import DAYS, Use, battery_notes, impact_of
 
 GRID = Grid("FRA", "France", 0.05, 2023, "a test")
 ENERGY = Metric(0.036, "J", "modelled", low=0.018, high=0.072, scope="board")
@@ -45,6 +45,15 @@ def test_one_device_that_cannot_do_so_many_never_idles() -> None:
     found = impact_of("one", ENERGY, LATENCY, Use(1e8, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test"))
     assert found.busy_share > 1
     assert found.battery_always_on_days is None
+    assert list(battery_notes([found])) == ["always on of one is not known: so many inferences leave one device no time to idle"]
+
+
+def test_why_nothing_is_always_on() -> None:
+    use, board = Use(1e5, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test")
+    alone, idling = impact_of("a", ENERGY, LATENCY, use, None), impact_of("b", ENERGY, LATENCY, use, board)
+    assert list(battery_notes([alone])) == ["always on is not known: the profile does not say what the board draws at rest"]
+    assert list(battery_notes([idling])) == ["always on: with the board idling between inferences, by its idle watts"]
+    assert list(battery_notes([impact_of("c", ENERGY, LATENCY, Use(1e5, GRID), board)])) == []
 
 
 def test_every_joule_of_the_record_says_its_scope_and_source() -> None:

@@ -12,7 +12,7 @@ from nas.hardware.ceiling import Ceiling, Peak, Peaks
 from nas.metrics import Metric
 from nas.report.canvas import DARK, LIGHT
 from nas.report.front import FrontRecord
-from nas.report.roofline import by_target, roofline_svg, roofline_words
+from nas.report.roofline import by_target, name_of, roofline_svg, roofline_words
 from nas.target import Target
 
 from .examples import example_ceilings
@@ -61,6 +61,13 @@ def test_targets_are_in_the_order_of_their_threads() -> None:
     text = words(front, example_ceilings(front))
     assert "Peaks, 4 threads: 24 GMAC/s (published" in text
     assert "Peaks, 1 thread: 6 GMAC/s (published" in text
+
+
+def test_a_target_is_named_by_what_tells_it_from_the_others() -> None:
+    small, other = replace(ONE, precision="int8"), replace(ONE, runtime="openvino", threads=2)
+    assert name_of(ONE, [ONE]) == "1 thread"
+    assert [name_of(each, [ONE, small]) for each in (ONE, small)] == ["1 thread, fp32", "1 thread, int8"]
+    assert name_of(other, [ONE, other]) == "2 threads, openvino"
 
 
 def test_peaks_say_where_they_are_from() -> None:

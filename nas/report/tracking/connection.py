@@ -54,6 +54,21 @@ class TrackingError(NasError):
         self.refused = refused
 
 
+class TrackingServerError(TrackingError):
+    """A server, or a database that is no file here, does not answer, or not as it should."""
+
+    exit_code = 4
+
+
+class TrackingRefusedError(TrackingError):
+    """A server does not let this user, or this name of it, in."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, refused=True)
+
+
 def local_store(runs: Path) -> str:
     """URI of the store that a laptop uses: SQLite in runs/mlflow."""
     return f"sqlite:///{(runs / 'mlflow' / 'mlflow.db').resolve()}"
@@ -158,8 +173,10 @@ class Connection:
                 database.execute("PRAGMA journal_mode=WAL")
 
     def _failed(self, exc: Exception, status: int) -> TrackingError:
-        advice = f": {ADVICE[status]}" if status in ADVICE else ""
-        return TrackingError(f"tracking to {self.shown} failed: {_cause(exc)}{advice}", refused=status in ADVICE)
+        text = f"tracking to {self.shown} failed: {_cause(exc)}"
+        if status in ADVICE:
+            return TrackingRefusedError(f"{text}: {ADVICE[status]}")
+        return TrackingError(text) if self.database is not None else TrackingServerError(text)
 
 
 def _cause(exc: Exception) -> str:

@@ -145,12 +145,12 @@ def study_run(folder: Path) -> StudyRun:
     """
     facts = load_facts(folder)
     config: Mapping[str, Any] = facts["config"]
-    targets = [target["device"] for target in facts.get("targets", ())]
+    devices = tuple(dict.fromkeys(target["device"] for target in facts.get("targets", ())))
     versions = {f"version.{name}": str(value) for name, value in facts.get("versions", {}).items()}
     tags = {**versions, **{name: str(facts[name]) for name in ("git_commit",) if facts.get(name)}}
     data = {"name": Path(str(config["data"])).stem, **facts["data"]}
     space = str(facts.get("space") or Path(str(config["space"])).stem)
-    return StudyRun(str(config["study"]), space, config, data, str(config["data"]), tuple(targets or config["devices"]), tags)
+    return StudyRun(str(config["study"]), space, config, data, str(config["data"]), devices or tuple(config["devices"]), tags)
 
 
 def epoch_points(fields: Mapping[str, object], milliseconds: int) -> list[Point]:

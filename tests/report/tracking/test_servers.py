@@ -87,6 +87,7 @@ def test_what_a_server_answers(status: int, words: tuple[str, ...], refused: boo
         Tracker(Connection(tmp_path, answering(status))).start(study_run("digits-1"))
     assert all(word in str(failure.value) for word in words), failure.value
     assert failure.value.refused == refused
+    assert failure.value.exit_code == (2 if refused else 4)
     assert len(str(failure.value).splitlines()) == 1
 
 
