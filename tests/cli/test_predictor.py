@@ -155,7 +155,9 @@ def test_int8_is_measured_evaluated_fitted_and_predicted(
     assert path.read_text() == before
     capsys.readouterr()
     assert nas("predict", "mobilenet_v2", *target, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["in_range"] is False
+    found = json.loads(capsys.readouterr().out)
+    assert found["target"]["precision"] == "int8"
+    assert (found["metrics"]["latency_s"]["source"], found["metrics"]["macs"]["source"]) == ("predicted", "counted")
 
 
 def test_a_runtime_that_nobody_knows_is_named(measurements: Path, capsys: pytest.CaptureFixture[str]) -> None:
