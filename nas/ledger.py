@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from optuna.study import Study
-
 from nas.events import Event, Listener
 from nas.report.footprint import Footprint
 from nas.search import storage
@@ -25,7 +23,7 @@ class Ledger:
         began: this run, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, study: Study, footprint: Footprint, began: float) -> None:
+    def __init__(self, study: storage.Study, footprint: Footprint, began: float) -> None:
         self._study, self._footprint, self._began = study, footprint, began
         self._seconds, self._cost = storage.spent(study), storage.cost(study)
         self._kept_at = began
