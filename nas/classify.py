@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from nas.config import MeasureProtocol
 from nas.errors import DataError, InputError, ModelFileError
+from nas.hardware.chip import told_facts
 from nas.hardware.measure import measure
 from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session
 from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
 
-__all__ = ["Answer", "Classifier", "find_images"]
+__all__ = ["Answer", "Classifier", "Skipped", "classify", "find_images", "find_model"]
 
 PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MOST_PIXELS = 64_000_000
@@ -33,28 +34,44 @@ class Answer:
     classes: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A picture that was passed over, and why."""
+
+    image: Path
+    why: str
+
+
 class Classifier:
     """An ONNX file that hwnas exported: it says itself what its pixels and classes are.
 
     Raises:
-        ModelFileError: it cannot be opened, or does not say what is needed.
+        ModelFileError: it cannot be opened, does not say what is needed, or says more or fewer classes than it has logits.
+        InputError: more threads than this machine has cores.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         if not path.is_file():
             raise ModelFileError(f"{path}: there is no such file")
+        cores = int(told_facts()["chip"]["cores"]["value"])
+        if not 1 <= threads <= cores:
+            raise InputError(f"this machine has {cores} cores: threads must be 1 to {cores}, got {threads}")
         self.path, self.threads = path, threads
         self._session: Any = open_session(path, threads)
         said = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
-            self.classes: tuple[str, ...] = tuple(json.loads(said["classes"]))
+            self.classes = tuple(str(name) for name in json.loads(said["classes"]))
             self._in_chs = len(json.loads(said["preprocessing"])["folded_mean"])
-            (entry,) = self._session.get_inputs()
+            (entry,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
             _, channels, self._size, width = entry.shape
+            _, outputs = logits.shape
             if (channels, width) != (self._in_chs, self._size):
                 raise ValueError(f"images of {entry.shape}")
         except (KeyError, TypeError, ValueError) as exc:
             raise ModelFileError(f"{path}: does not say its classes and preprocessing: nas run takes files of nas export") from exc
+        if outputs != len(self.classes):
+            told = f"it gives {outputs} logits and names {len(self.classes)} of them"
+            raise ModelFileError(f"{path}: {told}, so its answers have no meaning: export it again")
         self._input = entry.name
         self.is_as_exported = is_as_exported(path)
 
@@ -91,7 +108,7 @@ class Classifier:
                 box = (left, top, left + side, top + side)
                 values = whole if whole.size == size else whole.resize(size, Image.Resampling.BILINEAR, box=box)
                 array = np.asarray(values, np.float32).reshape(*size, -1)
-        except (OSError, ValueError, SyntaxError) as exc:  # what Pillow's decoders raise for a broken file
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:  # what Pillow raises for a file that is broken
             raise DataError(f"{image}: cannot be read: {exc}") from exc
         if array.shape[2] != self._in_chs:
             raise ModelFileError(f"{self.path}: takes images of {self._in_chs} channels, which pictures do not have")
@@ -102,6 +119,44 @@ class Classifier:
         with OnnxRuntime().open(self.path, self.threads) as run:
             windows_s = measure(run, protocol).labels_s()
         return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
+
+
+def classify(classifier: Classifier, images: Sequence[Path], top: int = 5) -> tuple[list[Answer], list[Skipped]]:
+    """Answers for the pictures that can be read, and the others.
+
+    Raises:
+        DataError: none of them can.
+        InputError: Pillow is not installed.
+        ModelFileError: the model takes no pictures.
+    """
+    answers, skipped = [], []
+    for image in images:
+        try:
+            answers.append(classifier.answer(image, top))
+        except DataError as exc:
+            skipped.append(Skipped(image, str(exc).removeprefix(f"{image}: ")))
+    if not answers and skipped:
+        more = f" (nor any of the {len(skipped) - 1} others)" if len(skipped) > 1 else ""
+        raise DataError(f"{skipped[0].image}: {skipped[0].why}{more}")
+    return answers, skipped
+
+
+def find_model(place: Path) -> Path:
+    """The file itself; of a folder that nas export wrote its model.onnx, or its only ONNX file.
+
+    Raises:
+        ModelFileError: a folder that does not say which file is meant.
+    """
+    if not place.is_dir():
+        return place
+    found = sorted(place.glob("*.onnx"))
+    if place / "model.onnx" in found:
+        return place / "model.onnx"
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ModelFileError(f"{place}: a folder without an ONNX file: nas run takes those of nas export --format onnx")
+    raise ModelFileError(f"{place}: a folder with several ONNX files: name one of {', '.join(path.name for path in found)}")
 
 
 def find_images(place: Path) -> Sequence[Path]:

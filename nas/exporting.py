@@ -5,26 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from nas.compress.int8 import calibration_pixels, pixels_of
 from nas.compress.parity import Check, Reference, check_openvino
 from nas.compress.quantize import quantize_openvino
+from nas.cost import count
 from nas.errors import InputError, MissingExtraError
 from nas.events import Event, Listener
 from nas.files import whole_folder, write_atomic
 from nas.hardware.export import Deployed, export_openvino
+from nas.metrics import Candidate, Metric
 from nas.models.network import Network
 from nas.models.weights import load_weights
 from nas.pipeline import make_finalist
+from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.report.front import CandidateRecord
 from nas.report.study import load_config
-from nas.search.artifacts import FILES
+from nas.search.artifacts import FILES, Artifacts
 from nas.search.card import check_row
-from nas.search.shipped import shipped_card
+from nas.search.shipped import OF_SMALL_FILE, Figures, refuse_other_model, shipped_card
 from nas.space import load_space
+from nas.target import Target
 from nas.training.data import ImageData, load_data
+from nas.training.evaluate import accuracy_metric
 
 __all__ = ["export"]
 
@@ -32,7 +38,12 @@ ALWAYS = ("card", "architecture", "labels")
 NEEDED = ("onnx", "weights", *ALWAYS)
 """Kinds of files that every finalist has."""
 ONNX_KINDS = {"fp32": ("onnx", "onnx_dynamic"), "int8": ("onnx_int8",)}
+MODELS = ("onnx", "onnx_dynamic", "onnx_int8", "openvino")
 INT8_IR = ("model.int8.xml", "model.int8.bin")
+CHECK = "check.json"
+"""How OpenVINO's int8 file was made, and how it does."""
+OF_TARGET = frozenset({"latency_s", "latency_measured_s", "energy_j", "size_bytes", "peak_memory_bytes"})
+"""Figures that another precision or runtime has otherwise."""
 
 
 def export(
@@ -40,6 +51,8 @@ def export(
     on_event: Listener, stop: Callable[[], bool],
 ) -> list[Path]:  # fmt: skip
     """Writes the files of a candidate to `out`: the model, its labels, card and architecture. All of them, or none.
+
+    A folder that has files of the same model keeps them, and the card is of them all; its figures are of what was written last.
 
     Args:
         folder: of the study.
@@ -49,11 +62,13 @@ def export(
         what was written.
 
     Raises:
-        InputError: `out` cannot be written to, or the candidate has no int8 file: says why.
+        InputError: `out` cannot be written to or has files of another model, or the candidate has no int8 file: says why.
         TargetError: a file differs from torch.
     """
     with whole_folder(out) as temporary:  # refuses before anything is made
         artifacts = dict(record.artifacts)
+        described = folder / artifacts.get("architecture", f"models/{record.id}/{FILES['architecture']}")
+        refuse_other_model(out, described.read_bytes() if described.is_file() else b"")
         if not all(kind in artifacts and (folder / artifacts[kind]).is_file() for kind in NEEDED):
             artifacts = dict(make_finalist(folder, record.candidate, on_event, stop).artifacts)
         source = (folder / artifacts["onnx"]).parent
@@ -63,16 +78,81 @@ def export(
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
         for kind in (*kinds, *ALWAYS):
             shutil.copy2(source / FILES[kind], temporary)
-        rows = []
+        refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate that was made only now
+        check = None
         if form == "openvino" and precision == "int8":
             check, how = _int8_openvino(folder, record, source, temporary, on_event)
             text = json.dumps({"schema": 1, "how": how, **check.to_dict()}, indent=1)
-            write_atomic(temporary / "check.json", text + "\n")
-            rows.append(check_row(check))
-        card = temporary / FILES["card"]
-        write_atomic(card, shipped_card(card.read_text(encoding="utf-8"), {FILES[kind]: FILES[kind] for kind in kinds}, rows))
+            write_atomic(temporary / CHECK, text + "\n")
+        _write_card(temporary, out, _figures(record.candidate, source, form, precision, check))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
+
+
+def _write_card(written: Path, out: Path, figures: Figures) -> None:
+    """Makes the study's card among the files that were written one of them and of those that the folder has of the model already."""
+
+    def there(name: str) -> Path | None:
+        return next((folder / name for folder in (written, out) if (folder / name).is_file()), None)
+
+    files = [FILES[kind] for kind in (*MODELS, "labels") if there(FILES[kind])]
+    rows, how, path = [], "", there(CHECK)
+    if path is not None and there(INT8_IR[0]):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        how = str(told["how"])
+        rows = [check_row(Check(**{key: value for key, value in told.items() if key not in ("schema", "how", "accuracy")}))]
+    card = written / FILES["card"]
+    write_atomic(card, shipped_card(card.read_text(encoding="utf-8"), files, figures, rows, how))
+
+
+def _figures(candidate: Candidate, source: Path, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:
+    """Of the file of that form and precision on the candidate's device, where those on the card are of another.
+
+    Args:
+        source: folder of the finalist.
+        check: of a file that was made for this.
+    """
+    own = candidate.target
+    target = replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)
+    file = check.file if check else FILES[{"onnx": "onnx" if precision == "fp32" else "onnx_int8"}.get(form, form)]
+    title, dropped, metrics = f"Of {file} on {target.key}.", set(OF_SMALL_FILE), dict[str, Metric]()
+    if precision == "int8":
+        dropped.add("accuracy_validation")  # of the network before it was rounded
+    if precision != own.precision:
+        dropped.add("accuracy_search")
+    if (target.runtime, precision) != (own.runtime, own.precision):
+        dropped |= OF_TARGET
+        metrics, unknown = _on(target, source)
+        title += unknown
+        small = candidate.metrics.get("latency_int8_s")
+        if small is not None and small.source == "measured" and (form, precision) == ("onnx", "int8"):
+            metrics["latency_measured_s"] = small
+    if form == "openvino" or precision != own.precision:
+        dropped.add("accuracy_test")
+        whole = check or _on_all_images(source, file)
+        if whole is not None:
+            metrics["accuracy_test"] = accuracy_metric(whole.correct, whole.images, "trained")
+    return Figures(title, frozenset(dropped), metrics)
+
+
+def _on_all_images(source: Path, file: str) -> Check | None:
+    """How a file of a finalist does on all test images; model.onnx has the nodes and weights of the file that was run on all."""
+    made = Artifacts.read(source)
+    names = (file, FILES["onnx_dynamic"]) if file == FILES["onnx"] else (file,)
+    checks = [each for each in made.checks if each.file in names] if made else []
+    return max(checks, key=lambda each: each.images, default=None)
+
+
+def _on(target: Target, source: Path) -> tuple[dict[str, Metric], str]:
+    """Figures of the network on a target that it was not searched for, and what is not known of it, as an addition to a sentence."""
+    blocks = read_architecture(source / FILES["architecture"]).blocks
+    try:
+        network = NamedNetwork.of_blocks(target.device, blocks)
+        found = predict_network(network, target.device, target.runtime, target.precision, target.threads).metrics
+        unknown = ""
+    except InputError as exc:
+        found, unknown = count(blocks, target.precision).metrics(), f" Latency and energy are not known: {exc}."
+    return {name: metric for name, metric in found.items() if name in OF_TARGET}, unknown
 
 
 def _int8_openvino(folder: Path, record: CandidateRecord, source: Path, out: Path, on_event: Listener) -> tuple[Check, str]:

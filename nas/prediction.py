@@ -17,7 +17,7 @@ from nas.ops import Op, lower_block
 from nas.space import load_space, reference_blocks, reference_names
 from nas.target import Target
 
-__all__ = ["NamedNetwork", "Prediction", "blocks_of_file", "network_of", "predict_network"]
+__all__ = ["ArchitectureFile", "NamedNetwork", "Prediction", "network_of", "predict_network", "read_architecture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ def network_of(model: str, allow_unknown: bool = False) -> NamedNetwork:
     if path.suffix == ".onnx" and path.is_file():
         return _from_onnx(path, allow_unknown)
     if path.suffix == ".json" and path.is_file():
-        return NamedNetwork.of_blocks(model, blocks_of_file(path))
+        file = read_architecture(path)
+        return replace(NamedNetwork.of_blocks(model, file.blocks), notes=file.notes)
     if path.suffix in (".onnx", ".json"):
         raise ModelFileError(f"{model}: there is no such file")
     if model not in reference_names():
@@ -169,11 +170,26 @@ def _from_own_export(path: Path) -> NamedNetwork | None:
     return NamedNetwork.of_blocks(str(path), blocks, "fp32") if len(content) >= count(blocks).weight_bytes else None
 
 
-def blocks_of_file(path: Path) -> tuple[BlockSpec, ...]:
-    """The blocks of an architecture's JSON file: those that it states, or those of its genes in the space that it names.
+@dataclass(frozen=True, slots=True)
+class ArchitectureFile:
+    """What an architecture's JSON file says.
+
+    Attributes:
+        blocks: those that it states, or those of its genes.
+        architecture: None where it states blocks alone.
+        notes: what to say beside figures of the blocks.
+    """
+
+    blocks: tuple[BlockSpec, ...]
+    architecture: Architecture | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_architecture(path: Path) -> ArchitectureFile:
+    """An architecture's JSON file: genes of a space that it names, or blocks, or as models/<id>/architecture.json both.
 
     Raises:
-        ModelFileError: it cannot be read, or is of no such form.
+        ModelFileError: it cannot be read, is of no such form, or its blocks are not those of its genes.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -181,14 +197,38 @@ def blocks_of_file(path: Path) -> tuple[BlockSpec, ...]:
         raise ModelFileError(f"{path}: cannot be read as JSON: {exc}") from exc
     if not isinstance(data, dict):
         raise ModelFileError(f'{path}: an architecture is {{"space": NAME, "genes": {{...}}}}, got {type(data).__name__}')
-    if "blocks" in data:
-        return _blocks(str(path), json.dumps(data["blocks"]))
+    blocks = _blocks(str(path), json.dumps(data["blocks"])) if "blocks" in data else None
+    told = data.get("architecture") if blocks else data
+    if blocks and told is None:
+        return ArchitectureFile(blocks)
     try:
-        arch = Architecture.from_dict(data)
-        space = load_space(arch.space)
-        return space.decode(replace(space.canonical(dict(arch.genes)), widths=arch.widths))
+        if not isinstance(told, dict):
+            raise SpaceError(f"an architecture is an object, got {told!r}")
+        arch = Architecture.from_dict(told)
+        try:
+            space = load_space(arch.space)
+        except UnknownNameError:
+            if blocks is None:
+                raise
+            return ArchitectureFile(blocks, arch, (f"space {arch.space!r} is not known here: these are the figures of the file's blocks",))
+        if blocks:
+            space = space.with_data(blocks[0].in_chs, blocks[-1].out_chs)
+        decoded = space.decode(replace(space.canonical(dict(arch.genes)), widths=arch.widths))
     except InputError as exc:
         raise ModelFileError(f"{path}: {exc}") from exc
+    if blocks is not None and blocks != decoded:
+        raise ModelFileError(f"{path}: {_differing(blocks, decoded)}: leave out the blocks or the architecture, whichever is wrong")
+    return ArchitectureFile(decoded, arch)
+
+
+def _differing(blocks: Sequence[BlockSpec], decoded: Sequence[BlockSpec]) -> str:
+    """The first difference between the blocks that a file states and those of its genes."""
+    for stated, meant in zip(blocks, decoded, strict=False):
+        if stated != meant:
+            pairs = zip(stated.to_dict().items(), meant.to_dict().values(), strict=True)
+            name, value, other = next((name, value, other) for (name, value), other in pairs if value != other)
+            return f"block {stated.name!r} has {name} {value!r}, by the genes and widths beside it {other!r}"
+    return f"it has {len(blocks)} blocks, by the genes and widths beside them {len(decoded)}"
 
 
 def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:

@@ -18,7 +18,7 @@ from nas.matching import find
 from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.models.supernet import Supernet
-from nas.prediction import blocks_of_file
+from nas.prediction import read_architecture
 from nas.search.energy_axis import energy_axis, verdict
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.evaluators.from_scratch import fresh_network
@@ -32,7 +32,7 @@ from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
 from nas.training.teacher import open_teacher
 
-__all__ = ["FURTHER", "Device", "Estimate", "Prepared", "estimate", "prepare", "scored"]
+__all__ = ["FURTHER", "Device", "Estimate", "Prepared", "estimate", "prepare", "scored", "start_of"]
 
 HOST_NETWORKS = 20
 """Networks that the first search on this machine measures."""
@@ -116,7 +116,7 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
     _check_going_on(stop)
     data = _images(config, space.resolutions[-1], cache, on_event)
     space = space.with_data(data.in_chs, data.num_classes)
-    starts = tuple(_start(name, space, data) for name in config.start_from)
+    starts = tuple(start_of(name, space, data) for name in config.start_from)
     _check_files(config, space, data, cache, on_event)
     _check_going_on(stop)
     devices: list[Device] = []
@@ -166,13 +166,25 @@ def objectives_of(config: SearchConfig) -> tuple[tuple[Objective, ...], tuple[Ob
     return tuple(OBJECTIVES[name] for name in names), tuple(OBJECTIVES[name] for name in front)
 
 
-def _start(name: str, space: SearchSpace, data: ImageData) -> Architecture:
-    """A network to start from, as an architecture of the space."""
+def start_of(name: str, space: SearchSpace, data: ImageData) -> Architecture:
+    """A network to start from, as an architecture of the space.
+
+    Args:
+        name: of a reference, or path of an architecture's .json file.
+
+    Raises:
+        UnknownNameError: neither.
+        InputError: the network was pruned, or is not of the space.
+    """
     if name in reference_names():
         reference = load_reference(name).with_data(data.in_chs, data.num_classes)
         blocks = reference.decode(reference.smallest)
     elif name.endswith(".json"):
-        blocks = blocks_of_file(Path(name))
+        file = read_architecture(Path(name))
+        if file.architecture is not None and file.architecture.widths:
+            whole = file.architecture.unpruned.arch_id
+            raise InputError(f"--start-from {name}: it was pruned, and a search starts from whole networks: name that of {whole}")
+        blocks = file.blocks
     else:
         raise UnknownNameError("network", name, reference_names(), hint="(a path to an architecture's .json file works too)")
     arch = find(space, blocks)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.classify import Classifier, find_images
+from nas.classify import Classifier, find_images, find_model
 from nas.errors import DataError, InputError, ModelFileError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
 from nas.models.network import Network, recalibrate
@@ -63,6 +63,20 @@ def test_pixels_are_prepared_as_for_training(model: Path, pictures: Path) -> Non
     assert Classifier(model).pixels(pictures / "sub" / "c.png").shape == (1, 3, 8, 8)
 
 
+@pytest.mark.parametrize(("shape", "kind"), [((160, 480, 3), "JPEG"), ((31, 12, 3), "PNG"), ((8, 8), "PNG")])
+def test_the_readme_prepares_pictures_in_the_same_way(shape: tuple[int, ...], kind: str, model: Path, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (snippet,) = [block.partition("```")[0] for block in readme.split("```python\n")[1:] if "InferenceSession" in block]
+    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.jpg", kind)
+    (tmp_path / "snippet.py").write_text(f"{snippet}\nnp.save('pixels.npy', pixels)\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    classifier = Classifier(model)
+    np.testing.assert_array_equal(np.load(tmp_path / "pixels.npy"), classifier.pixels(tmp_path / "picture.jpg"))
+    assert done.stdout.strip() == classifier.answer(tmp_path / "picture.jpg").classes[0][0]
+
+
 def test_what_is_said_of_a_folder(nas: Nas, model: Path, pictures: Path) -> None:
     ended = nas("run", model, pictures, "--json")
     assert (ended.code, ended.err) == (0, "")
@@ -105,6 +119,53 @@ def test_bad_input(nas: Nas, model: Path, pictures: Path, tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(InputError, match="pip install pillow"):
         Classifier(model).answer(pictures / "a.png")
+
+
+@pytest.mark.parametrize("classes", [["ant"], ["ant", "bee", "cat", "dog"], []])
+def test_classes_that_are_not_the_logits_are_refused_when_it_is_opened(classes: list[str], model: Path, nas: Nas, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    (entry,) = [each for each in proto.metadata_props if each.key == "classes"]
+    entry.value = json.dumps(classes)
+    onnx.save(proto, tmp_path / "edited.onnx")
+    ended = nas("run", tmp_path / "edited.onnx", tmp_path)
+    assert ended.code == 2
+    assert f"gives 3 logits and names {len(classes)} of them" in ended.err
+
+
+def test_pictures_of_a_folder_that_cannot_be_read_are_listed(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:
+    for name, content in (("bad.jpg", b"no picture"), ("empty.png", b""), ("huge.ppm", b"P6 90000 90000 255 ")):
+        (tmp_path / name).write_bytes(content)
+    none = nas("run", model, tmp_path)
+    assert none.code == 2
+    assert "bad.jpg" in none.err
+    assert "nor any of the 2 others" in none.err
+    assert nas("run", model, tmp_path / "bad.jpg").code == 2
+    (tmp_path / "good.png").write_bytes((pictures / "a.png").read_bytes())
+    ended = nas("run", model, tmp_path, "--json")
+    assert ended.code == 0
+    assert [Path(each["image"]).name for each in ended.json["images"]] == ["good.png"]
+    assert [Path(each["image"]).name for each in ended.json["skipped"]] == ["bad.jpg", "empty.png", "huge.ppm"]
+    assert "3 of 4 pictures cannot be read" in ended.err
+    assert "bad.jpg" in ended.err
+    assert "empty.png" in ended.err
+
+
+def test_a_folder_stands_for_its_model(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:
+    assert nas("run", model.parent, pictures / "a.png", "--json").json["model"] == str(model)
+    (tmp_path / "model.xml").touch()
+    with pytest.raises(ModelFileError, match="without an ONNX file"):
+        find_model(tmp_path)
+    (tmp_path / "model.int8.onnx").touch()
+    assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
+    (tmp_path / "model.dynamic.onnx").touch()
+    with pytest.raises(ModelFileError, match=r"name one of model\.dynamic\.onnx, model\.int8\.onnx"):
+        find_model(tmp_path)
+
+
+def test_more_threads_than_cores_are_refused(nas: Nas, model: Path, pictures: Path) -> None:
+    ended = nas("run", model, pictures, "--threads", "999999")
+    assert ended.code == 2
+    assert "threads must be 1 to" in ended.err
 
 
 def test_no_heavy_library_is_loaded(model: Path, pictures: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas.errors import InputError, MissingExtraError, ModelFileError, UnknownNameError
-from nas.prediction import NamedNetwork, network_of, predict_network
+from nas.prediction import ArchitectureFile, NamedNetwork, network_of, predict_network, read_architecture
 from nas.space import load_space
 
 onnx = pytest.importorskip("onnx")
@@ -82,6 +83,36 @@ def test_architectures_and_references(tmp_path: Path) -> None:
     found = predict_network(network_of("mobilenet_v2"), "raspberrypi4", None, None, None)
     assert found.metrics["macs"].value == pytest.approx(300.8e6, rel=1e-3)
     assert found.blocks[0][0] == "stem"
+
+
+def test_blocks_are_those_of_the_genes_and_widths_beside_them(tmp_path: Path) -> None:
+    space = load_space("mobilenet_tiny").with_data(1, 7)
+    arch = dataclasses.replace(space.largest, widths=(("s1.b2.mid", 48),))
+    blocks = [block.to_dict() for block in space.decode(arch)]
+    path = tmp_path / "architecture.json"
+
+    def read(architecture: object) -> ArchitectureFile:
+        path.write_text(json.dumps({"architecture": architecture, "blocks": blocks}), encoding="utf-8")
+        return read_architecture(path)
+
+    told = read(arch.to_dict())
+    assert (told.architecture, told.blocks, told.notes) == (arch, space.decode(arch), ())
+    genes = dict(arch.genes)
+    for architecture, words in (
+        ({**arch.to_dict(), "widths": {"s1.b2.mid": 40}}, "block 's1.b2' has mid_chs 48, by the genes and widths beside it 40"),
+        (space.largest.to_dict(), "has mid_chs 48"),
+        ({**arch.to_dict(), "widths": {"s1.b2.mid": -8}}, "s1.b2"),
+        ({**arch.to_dict(), "widths": {"s9.mid": 8}}, "s9.mid"),
+        ({**arch.to_dict(), "widths": [8]}, "widths are"),
+        ({**arch.to_dict(), "genes": {name: value for name, value in genes.items() if name != "s1.depth"}}, "needs the gene 's1.depth'"),
+        ([], "is an object"),
+    ):
+        with pytest.raises(ModelFileError, match=re.escape(words)):
+            read(architecture)
+    read({**arch.to_dict(), "space": "elsewhere"})
+    foreign = network_of(str(path))
+    assert foreign.parts == space.decode(arch)
+    assert foreign.notes == ("space 'elsewhere' is not known here: these are the figures of the file's blocks",)
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "absent.json"])

@@ -4,7 +4,7 @@
 
 FOLDER is what `nas export` or a study's models/<id>/ holds; IMAGES a folder or .zip whose test images are in [test/]<class>/. Every
 model is run on every image, one by one. Prints one JSON object: the accuracy of each file, whether it is what architecture.json and
-card.md say, and whether checksums hold; exit code 1 where something does not.
+card.md say, and whether checksums hold; exit code 1 where something does not, 2 where FOLDER or IMAGES cannot be used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ import numpy as np
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
+class UnusableError(Exception):
+    """What was given cannot be checked; says why."""
+
+
 def pictures(place: Path) -> Iterator[tuple[str, bytes]]:
     """(class, content) of every test image."""
     if place.suffix == ".zip":
@@ -40,11 +44,17 @@ def pictures(place: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any, Any]:
-    """Pixels 0..1 (n, channels, size, size) and labels (n,)."""
+    """Pixels 0..1 (n, channels, size, size) and labels (n,).
+
+    Raises:
+        UnusableError: there are no images, or one is not in the folder of a class.
+    """
     from PIL import Image
 
     arrays, numbers = [], []
     for name, content in pictures(place):
+        if name not in labels:
+            raise UnusableError(f"{place}: test images lie in a folder for each class of labels.txt ({', '.join(labels)}), got {name!r}")
         with Image.open(io.BytesIO(content)) as picture:
             whole = picture.convert("L" if channels == 1 else "RGB")
         side = min(whole.size)
@@ -53,6 +63,8 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
             whole = whole.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
         arrays.append(np.asarray(whole, np.float32).reshape(size, size, channels).transpose(2, 0, 1) / np.float32(255))
         numbers.append(labels.index(name))
+    if not numbers:
+        raise UnusableError(f"{place}: holds no images in [test/]<class>/")
     return np.stack(arrays), np.array(numbers)
 
 
@@ -99,6 +111,13 @@ def _changed(path: Path, digest: str) -> bool:
 
 
 if __name__ == "__main__":
-    result = check(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) != 3:
+        sys.stderr.write("usage: python check_export.py FOLDER IMAGES\n")
+        sys.exit(2)
+    try:
+        result = check(Path(sys.argv[1]), Path(sys.argv[2]))
+    except (UnusableError, OSError) as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(2)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if result["problems"] else 0)

@@ -90,7 +90,8 @@ def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
         return (exact or found)[0]
     if found:
         raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
-    raise UnknownNameError("candidate", name, [each.id for each in record.candidates], hint="(nas front --csv lists them)")
+    hint = f"(nas front --csv lists the {len(record.candidates)} there are)"
+    raise UnknownNameError("candidate", name, (), hint, aliases=[each.id for each in record.candidates])
 
 
 def _choose(
@@ -276,8 +277,7 @@ def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
 
 
 def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_json: bool) -> None:
-    from nas.files import write_atomic
-    from nas.search.shipped import shipped_card
+    from nas.report.tracking import write_fetched
 
     with _registered(runs, uri) as fetched:
         name = fetched.candidate.id
@@ -286,11 +286,7 @@ def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_jso
                 f"--format {form} is checked on the study's images: {command_line('nas export', fetched.study, runs)} "
                 f"--device {fetched.device} --pick {name} --format {form}"
             )
-        home = out or Path("exports") / f"{fetched.study}-{name}"
-        written = [home / path.name for path in fetched.files.values()]
-        for path, (kind, source) in zip(written, fetched.files.items(), strict=True):
-            content = source.read_bytes()
-            write_atomic(path, shipped_card(content.decode(), {fetched.original: "model.onnx"}) if kind == "card" else content)
+        written = write_fetched(fetched, out or Path("exports") / f"{fetched.study}-{name}")
     if as_json:
         emit({"schema": 1, "study": fetched.study, "id": name, "format": form, "files": [str(path) for path in written]})
         return

@@ -13,7 +13,7 @@ __all__ = ["register"]
 
 
 def run(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A file of nas export.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A file of nas export, or its folder.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A picture, or a folder of them.")],
     top: Annotated[int, typer.Option(metavar="N", help="Classes to show.", min=1)] = 5,
     threads: Annotated[int, typer.Option(metavar="N", help="Of ONNX Runtime.", min=1)] = 1,
@@ -21,23 +21,29 @@ def run(
 ) -> None:
     """Classifies images with an exported model.
 
-    Tells the latency measured here. Needs no torch. Warns where the model was edited after its export.
+    Tells the latency measured here. Needs no torch. Warns where the model was edited after its export, and lists the pictures of a folder
+    that cannot be read.
 
     Example: nas run exports/photos-1a2b/model.onnx picture.jpg
     """
-    from nas.classify import Classifier, find_images
+    from nas.classify import Classifier, classify, find_images, find_model
     from nas.config import MeasureProtocol
     from nas.report.units import describe
 
-    classifier = Classifier(model, threads)
+    classifier = Classifier(find_model(model), threads)
     if classifier.is_as_exported is False:
-        typer.echo(f"warning: {model} was edited after its export: its checksum is another", err=True)
-    answers = [classifier.answer(path, top) for path in find_images(images)]
+        typer.echo(f"warning: {classifier.path} was edited after its export: its checksum is another", err=True)
+    answers, skipped = classify(classifier, find_images(images), top)
+    if skipped:
+        typer.echo(f"warning: {len(skipped)} of {len(skipped) + len(answers)} pictures cannot be read:", err=True)
+        for each in skipped:
+            typer.echo(f"  {each.image}: {each.why}", err=True)
     latency = classifier.latency(MeasureProtocol())
     if as_json:
         emit({
-            "schema": 1, "model": str(model), "as_exported": classifier.is_as_exported, "latency_s": latency.to_dict(),
+            "schema": 1, "model": str(classifier.path), "as_exported": classifier.is_as_exported, "latency_s": latency.to_dict(),
             "images": [{"image": str(a.image), "top": [{"class": name, "probability": p} for name, p in a.classes]} for a in answers],
+            "skipped": [{"image": str(each.image), "why": each.why} for each in skipped],
         })  # fmt: skip
         return
     for answer in answers:

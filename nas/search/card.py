@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nas.compress.parity import Check
 from nas.metrics import Candidate
-from nas.search.shipped import FILES_TITLE
+from nas.search.shipped import FIGURES_TITLE, FILES_TITLE, figure_row
 from nas.training.data import ImageData
 from nas.training.evaluate import standard_error
 
@@ -39,15 +39,12 @@ def card(
         f"- int8: {int8}",
         "- Licence: not stated; that of the training images applies",
         "",
-        "## Figures",
+        FIGURES_TITLE,
         "",
         "| metric | value | 90 % band or standard error | unit | source |",
         "|---|---|---|---|---|",
     ]
-    for name, metric in candidate.metrics.items():
-        spread = f"{metric.low:.6g} to {metric.high:.6g}" if metric.low is not None else f"± {metric.std:.2g}" if metric.std else ""
-        scope = f" ({metric.scope})" if metric.scope else ""
-        lines.append(f"| {name} | {metric.value:.6g} | {spread} | {metric.unit}{scope} | {metric.source} |")
+    lines += [figure_row(name, metric) for name, metric in candidate.metrics.items()]
     if origin is not None:
         lines += _pruned(candidate, origin)
     lines += [

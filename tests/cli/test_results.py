@@ -150,6 +150,14 @@ def test_what_cannot_be_picked(options: tuple[str, ...], code: int, words: tuple
         assert all(word in ended.err for word in words), ended.err
 
 
+def test_an_id_that_is_not_there_brings_no_list_of_ids(nas: Nas, runs: Path) -> None:
+    record = read_front(runs / "digits-1")
+    told = nas("pick", "digits-1", "--runs", runs, "--pick", "zzz").err
+    assert not [each.id for each in record.candidates if each.id in told]
+    near = record.candidates[0].id
+    assert f"did you mean {near}" in nas("pick", "digits-1", "--runs", runs, "--pick", f"{near}0").err
+
+
 def test_export_of_a_finalist_copies_its_files(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     finalist = read_front(runs / "digits-1").finalists[0]

@@ -89,6 +89,20 @@ def test_an_independent_script_finds_what_is_said(shipped: Path, digits: ImageDa
     assert "model.onnx: its checksum" in script.check(tmp_path / "edited", images)["problems"][0]
 
 
+def test_what_the_script_cannot_use_it_names(shipped: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "loose.png")
+    (tmp_path / "empty").mkdir()
+    for arguments, words in (
+        ((shipped, tmp_path), "a folder for each class of labels.txt (0, 1, 2"),
+        ((shipped, tmp_path / "empty"), "holds no images"),
+        ((tmp_path, tmp_path), "architecture.json"),
+        ((shipped,), "usage:"),
+    ):
+        done = subprocess.run([sys.executable, "-I", script.__file__, *map(str, arguments)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert words in done.stderr
+
+
 def test_the_script_uses_nothing_of_ours() -> None:
     tree = ast.parse(Path(script.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

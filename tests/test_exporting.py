@@ -1,0 +1,123 @@
+"""What goes out with a finalist: its card is of the files beside it, in their precision and for their runtime."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from nas.compress.parity import Check
+from nas.config import TrainRecipe
+from nas.cost import count
+from nas.errors import InputError
+from nas.exporting import export
+from nas.metrics import Candidate, Metric
+from nas.models.network import Network, recalibrate
+from nas.prediction import NamedNetwork, predict_network
+from nas.report.front import CandidateRecord
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts
+from nas.search.card import card
+from nas.target import Target
+from nas.training.data import load_data
+from nas.training.evaluate import accuracy_metric, calibration_images
+from nas.training.finetune import fit
+from tests.spaces import make_space
+
+RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs") / "digits"
+
+
+@pytest.fixture(scope="module")
+def record(study: Path) -> CandidateRecord:
+    """An fp32 finalist for ONNX Runtime."""
+    data, arch, blocks = load_data("digits", 8, 0), make_space().largest, make_space().decode(make_space().largest)
+    torch.manual_seed(0)
+    network = Network(blocks)
+    recalibrate(network, calibration_images(data))
+    fit(network, None, data, RECIPE, 0, epochs=2, lr=0.2)
+    target = Target("raspberrypi4", "onnxruntime", "1", "fp32", 1)
+    home = study / "models" / target.candidate_id(arch.arch_id)
+    home.mkdir(parents=True)
+    made = ArtifactMaker(data, RECIPE, 0).write(home, network, arch, "a note", None, lambda progress: None, lambda: False)
+    latency = Metric(0.002, "s", "predicted", low=0.001, high=0.003)
+    small = {"accuracy_test_int8": accuracy_metric(made.of("int8").correct, made.of("int8").images, "trained")}
+    tested = {"accuracy_test": accuracy_metric(made.of("fp32").correct, made.of("fp32").images, "trained")}
+    metrics = {"accuracy_search": Metric(0.7, "1", "supernet"), "latency_s": latency, **count(blocks).metrics(), **tested, **small}
+    candidate = Candidate(arch, target, metrics)
+    (home / FILES["card"]).write_text(card(candidate, "8px", data, made.checks, "a note", made.int8), encoding="utf-8")
+    return CandidateRecord(candidate, True, True, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
+
+
+def shipped(
+    study: Path, record: CandidateRecord, form: Literal["onnx", "openvino"], precision: Literal["fp32", "int8"], out: Path
+) -> tuple[str, dict[str, str]]:
+    """The card, and its figures: metric to value."""
+    export(study, record, form, precision, out, lambda event: None, lambda: False)
+    told = (out / "card.md").read_text(encoding="utf-8")
+    return told, dict(re.findall(r"^\| (\w+) \| (\S+) \|", told, re.M))
+
+
+def check_of(study: Path, record: CandidateRecord, file: str) -> Check:
+    made = Artifacts.read(study / "models" / record.id)
+    assert made is not None
+    return next(each for each in made.checks if each.file == file)
+
+
+def test_figures_are_of_the_precision_that_goes_out(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    told, figures = shipped(study, record, "onnx", "int8", tmp_path / "int8")
+    assert "Of model.int8.onnx on raspberrypi4/onnxruntime/int8/1. Latency and energy are not known" in told
+    assert float(figures["size_bytes"]) == pytest.approx(count(make_space().decode(record.candidate.arch), "int8").weight_bytes)
+    assert float(figures["accuracy_test"]) == pytest.approx(check_of(study, record, "model.int8.onnx").accuracy, abs=1e-6)
+    assert not {"accuracy_search", "accuracy_test_int8", "latency_s"} & set(figures)
+    told, figures = shipped(study, record, "onnx", "fp32", tmp_path / "fp32")
+    assert "Of model.onnx on raspberrypi4/onnxruntime/fp32/1.\n" in told
+    assert (figures["latency_s"], figures["accuracy_search"]) == ("0.002", "0.7")
+    assert "int8" not in told
+
+
+def test_figures_of_an_int8_candidate_do_not_go_out_with_its_fp32_file(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    each = record.candidate
+    target = replace(each.target, precision="int8")
+    blocks = make_space().decode(each.arch)
+    metrics = {**each.metrics, **count(blocks, "int8").metrics(), "latency_measured_s": Metric(0.001, "s", "measured")}
+    small = Candidate(each.arch, target, {name: metric for name, metric in metrics.items() if not name.endswith("_int8")})
+    home = study / "models" / target.candidate_id(each.arch.arch_id)
+    shutil.copytree(study / "models" / record.id, home)
+    made = Artifacts.read(home)
+    assert made is not None
+    (home / FILES["card"]).write_text(card(small, "8px", load_data("digits", 8, 0), made.checks, "a note", made.int8), encoding="utf-8")
+    shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
+    told, figures = shipped(study, shown, "onnx", "fp32", tmp_path / "out")
+    assert "Of model.onnx on raspberrypi4/onnxruntime/fp32/1." in told
+    assert float(figures["size_bytes"]) == pytest.approx(count(blocks).weight_bytes)
+    predicted = predict_network(NamedNetwork.of_blocks("it", blocks), "raspberrypi4", "onnxruntime", "fp32", 1).metrics
+    assert float(figures["latency_s"]) == pytest.approx(predicted["latency_s"].value, rel=1e-5)
+    assert re.search(r"^\| latency_s \|.*\| predicted \|$", told, re.M)
+    assert float(figures["accuracy_test"]) == pytest.approx(check_of(study, record, "model.dynamic.onnx").accuracy, abs=1e-6)
+    assert not {"accuracy_search", "latency_measured_s"} & set(figures)
+
+
+def test_a_folder_has_one_model_and_its_card_all_of_its_files(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    shipped(study, record, "openvino", "fp32", tmp_path / "out")
+    told, _ = shipped(study, record, "onnx", "int8", tmp_path / "out")
+    rows = set(re.findall(r"^\| (model\.\S+) ", told, re.M))
+    assert rows == {"model.xml", "model.int8.onnx"} == {path.name for path in (tmp_path / "out").glob("model.*[lx]")}
+    told, figures = shipped(study, record, "openvino", "fp32", tmp_path / "out")
+    assert "raspberrypi4/openvino/fp32/1" in told
+    assert float(figures["accuracy_test"]) == pytest.approx(check_of(study, record, "model.xml").accuracy, abs=1e-6)
+    described = tmp_path / "out" / "architecture.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "int8": "another"}))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match=rf"another model \({record.id}\): .*model\.xml: choose another --out"):
+        shipped(study, record, "onnx", "fp32", tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
