@@ -95,7 +95,7 @@ def _predictor(prepared: Prepared, device: Device, front: FrontRecord) -> Predic
         return None
     predictor = device.scorer.predictor
     decode = prepared.space.decode
-    outside = [each.id for each in front.front if predictor.is_measured and not predictor.in_range(decode(each.candidate.arch))]
+    outside = [each.id for each in front.shown if predictor.is_measured and not predictor.in_range(decode(each.candidate.arch))]
     return PredictorFacts(
         measurements=predictor.measurements,
         held_out_error=dict(predictor.quality).get("out_of_fold_mape"),

@@ -16,10 +16,10 @@ from nas.errors import NasError, StoppedError
 from nas.events import Event, Listener
 from nas.metrics import Candidate, Constraint, Objective
 from nas.preparation import Device, Prepared
-from nas.search import pareto, storage
-from nas.search.engine import losses
+from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
+from nas.search.judging import unbeaten
 from nas.search.pruned import Pruned, Pruner
 from nas.target import Target
 from nas.training.loop import TrainProgress
@@ -30,8 +30,6 @@ Made = tuple[dict[str, Finalist], dict[str, str]]
 """Finalists of a device and, of those that failed, why: by candidate id."""
 Telling = Callable[[Listener, str], Callable[[TrainProgress], None]]
 """Who listens to a training, by its name."""
-ACCURACY = Objective("accuracy_validation", "maximize")
-"""Of trained networks, on images that chose none of their weights but the best epoch's."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,8 @@ def with_pruned(prepared: Prepared, study: storage.Study, finalists: Mapping[str
     if not able:
         shop.on_event(Event("info", "no finalist is pruned: none of them is in fp32"))
         return dict(finalists)
-    text = f"Pruning {len(able)} finalist{'s' if len(able) != 1 else ''} to {share:.0%} of the predicted latency"
+    device = next(iter(targets.values())).device
+    text = f"Pruning {len(able)} finalist{'s' if len(able) != 1 else ''} on {device} to {share:.0%} of the predicted latency"
     shop.on_event(Event("phase", text, fields={"phase": "finalists"}))
     known = {name: able[name].judged(each) if name in able else each for name, each in finalists.items()}
     candidates, fresh = _candidates(study, known, able, shop)
@@ -191,9 +190,8 @@ def why_left_out(
     for bound in constraints:
         if bound.metric == "accuracy_search" and not bound.holds(accuracy):
             return f"{_figures(candidate)}, where an accuracy of {bound.bound:g} is asked for"
-    judged = [ACCURACY, *(each for each in objectives if each.metric != "accuracy_search")]
     for other in others:
-        if other.id != candidate.id and not pareto.front(losses([candidate, other], judged))[0]:
+        if other.id != candidate.id and not unbeaten([candidate, other], objectives)[0]:
             return f"{_figures(candidate)}, and {other.id} has {_figures(other)}"
     return ""
 

@@ -79,7 +79,7 @@ def test_it_is_a_finalist_of_its_own_with_figures_from_its_blocks(searched: Sear
         "accuracy_validation",
     } <= pruned.candidate.metrics.keys() & whole.candidate.metrics.keys()
     assert "fine-tuned with itself unpruned as teacher: 2 epochs" in pruned.note
-    assert any(text.startswith("Pruning 1 finalist to 80%") for text in texts)
+    assert any(text.startswith("Pruning 1 finalist on raspberrypi4 to 80%") for text in texts)
     blocks = load_space(wanted.space).with_data(1, 10).decode(pruned.candidate.arch)
     described = json.loads((result.folder / pruned.artifacts["architecture"]).read_text())
     assert described["blocks"] == [block.to_dict() for block in blocks]

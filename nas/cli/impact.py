@@ -47,7 +47,7 @@ def impact(
 
     Example: nas impact --inferences-per-day 1e6 --grid FR --battery 40
     """
-    from nas.cli.results import find_candidate
+    from nas.cli.picking import find_candidate
     from nas.hardware.profile import load_profile
     from nas.report.grid import load_grid
     from nas.report.impact import Use, battery_notes, impact_notes, impact_of
@@ -73,21 +73,22 @@ def impact(
     found = [
         impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
     ]
+    pruned = [each.id for each in known if each.pruned]
     compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
     notes = [*note, *impact_notes(found, use), *battery_notes([*found, *([] if compared is None else [compared])])]
     if plot is not None:
         from nas.files import write_atomic
         from nas.report.impact_figure import impact_png
 
-        write_atomic(plot, impact_png(found, compared, use, record.device))
+        write_atomic(plot, impact_png(found, compared, use, record.device, pruned))
     if as_json:
         emit({
             "schema": 1, "study": record.study, "device": record.device, "inferences_per_day": use.inferences_per_day,
-            "battery_wh": use.battery_wh, "grid": use.grid.to_dict(), "impacts": [each.to_dict() for each in found],
+            "battery_wh": use.battery_wh, "grid": use.grid.to_dict(), "impacts": [each.to_dict() for each in found], "pruned": pruned,
             "baseline": None if compared is None else compared.to_dict(), "notes": notes, "plot": None if plot is None else str(plot),
         })  # fmt: skip
         return
-    _print(found, compared, use, notes)
+    _print(found, compared, use, notes, pruned)
     if plot is not None:
         typer.echo(f"picture   {plot}")
 
@@ -109,7 +110,7 @@ def _baseline(device: str, like: CandidateRecord, model: str, use: Use, profile:
     return impact_of(model, energy, found.metrics["latency_s"], use, profile.power), notes
 
 
-def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[str]) -> None:
+def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[str], pruned: list[str]) -> None:
     from nas.cli.show import Column, print_table
 
     columns = [Column("candidate"), Column("mJ", right=True), Column("kWh a year", right=True), Column("kg CO2e a year", right=True)]
@@ -119,7 +120,12 @@ def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[s
         columns += [Column(f"days on {use.battery_wh:g} Wh", right=True, rank=2), Column("always on", right=True, rank=3)]
     rows = []
     for each in [*found, *([compared] if compared is not None else [])]:
-        row = [each.name, f"{1e3 * each.energy.value:.3g}", _text(each.kwh_year), _text(each.co2e_kg_year)]
+        row = [
+            f"{each.name} (pruned)" if each.name in pruned else each.name,
+            f"{1e3 * each.energy.value:.3g}",
+            _text(each.kwh_year),
+            _text(each.co2e_kg_year),
+        ]
         if compared is not None:
             row.append(f"{each.energy.value / compared.energy.value:.1%}")
         if use.battery_wh is not None:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nas.cli.options import JsonOption, RunsOption, StudyArgument, command_line, emit
-from nas.cli.quantities import parse
-from nas.errors import InfeasibleError, InputError, UnknownNameError
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.errors import InputError
+from nas.report.front import FrontRecord
 
 if TYPE_CHECKING:
     from nas.report.tracking import Fetched
 
-__all__ = ["DeviceChoice", "find_candidate", "register"]
+__all__ = ["DeviceChoice", "register"]
 
 ModelArgument = Annotated[
     str | None,
@@ -82,62 +81,12 @@ def _plot(path: Path, folder: Path, record: FrontRecord, *, alone: bool) -> None
         raise InputError(f"--plot takes a file that ends in .html or .png, got {path}")
 
 
-def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
-    """A candidate by id or by an unambiguous beginning of it."""
-    found = [each for each in record.candidates if each.id.startswith(name)]
-    exact = [each for each in found if each.id == name]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
-    if found:
-        raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
-    hint = f"(nas front --csv lists the {len(record.candidates)} there are)"
-    raise UnknownNameError("candidate", name, (), hint, aliases=[each.id for each in record.candidates])
-
-
-def _choose(
-    record: FrontRecord, candidate: str | None, bounds: dict[str, str | None], knee: bool, fastest: bool, most_accurate: bool
-) -> CandidateRecord:
-    """The candidate that the options mean: an id, or the most accurate, the knee or the fastest of the front within the bounds."""
-    from nas.cli.search import BOUNDS
-    from nas.report.units import describe
-
-    if sum([candidate is not None, knee, fastest, most_accurate]) > 1:
-        raise InputError("choose one of --pick, --knee, --fastest and --most-accurate")
-    if candidate is not None:
-        if given := [option for option, text in bounds.items() if text is not None]:
-            raise InputError(f"--pick names one candidate: leave out {', '.join(given)}")
-        return find_candidate(record, candidate)
-    able = list(record.front)
-    for option, text in bounds.items():
-        if text is None:
-            continue
-        metric, kind, side = BOUNDS[option]
-        bound = parse(text, kind, option)
-        values = [each.value(metric) for each in able]
-        kept = [e for e, v in zip(able, values, strict=True) if v is not None and (v <= bound if side == "max" else v >= bound)]
-        if not kept:
-            best = (min if side == "max" else max)((e for e in able if e.value(metric) is not None), key=lambda e: e.value(metric) or 0.0)
-            figure = describe(metric, best.candidate.metrics[metric])
-            raise InfeasibleError(
-                f"no member of the front meets {option} {text}: the nearest has {figure}", len(able), {metric: best.value(metric) or 0.0}
-            )
-        able = kept
-    if fastest:
-        return min(able, key=lambda each: each.value("latency_s") or 0.0)
-    if knee:
-        from nas.report.highlights import cost_of
-        from nas.report.highlights import knee as knee_of
-
-        return knee_of(able, cost_of(record))
-    return max(able, key=lambda each: (each.value("accuracy_search") or 0.0, -(each.value("latency_s") or 0.0)))
-
-
 MaxLatency = Annotated[str | None, typer.Option(metavar="LATENCY", help="e.g. 20ms", show_default=False)]
 MaxEnergy = Annotated[str | None, typer.Option(metavar="ENERGY", help="e.g. 40mJ", show_default=False)]
 MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="e.g. 3M", show_default=False)]
 MaxSize = Annotated[str | None, typer.Option(metavar="BYTES", help="e.g. 4MiB", show_default=False)]
 MinAccuracy = Annotated[str | None, typer.Option(metavar="SHARE", help="e.g. 0.9 or 90%", show_default=False)]
-Knee = Annotated[bool, typer.Option("--knee", help="The knee of the front.")]
+Knee = Annotated[bool, typer.Option("--knee", help="The knee.")]
 Fastest = Annotated[bool, typer.Option("--fastest", help="The fastest.")]
 MostAccurate = Annotated[bool, typer.Option("--most-accurate", help="The most accurate (the default).")]
 
@@ -157,12 +106,14 @@ def pick(
     most_accurate: MostAccurate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """One candidate of the front, with its figures.
+    """One candidate of the front, or a pruned finalist, with its figures.
 
-    The most accurate one by search accuracy, where no other is asked for.
+    The most accurate one, where no other is asked for: by search accuracy, and by validation accuracy among trained networks where
+    pruned ones are among them.
 
     Example: nas pick --max-latency 20ms
     """
+    from nas.cli.picking import choose, role_of
     from nas.cli.show import candidate_lines
     from nas.report.record import read_front, study_folder
     from nas.report.tracking import is_model_uri
@@ -174,15 +125,18 @@ def pick(
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, bounds, knee or fastest or most_accurate)
         with _registered(runs, study) as fetched:
-            name, chip, chosen = fetched.study, fetched.device, fetched.candidate
+            name, chip, chosen, how = fetched.study, fetched.device, fetched.candidate, ""
     else:
         record = read_front(study_folder(runs, study), device)
-        name, chip, chosen = record.study, record.device, _choose(record, candidate, bounds, knee, fastest, most_accurate)
+        chosen, how = choose(record, candidate, bounds, role_of(candidate, knee=knee, fastest=fastest, most_accurate=most_accurate))
+        name, chip = record.study, record.device
     if as_json:
         emit({"schema": 1, "study": name, "device": chip, "candidate": chosen.to_dict()})
         return
     for line in candidate_lines(chosen):
         typer.echo(line)
+    if how:
+        typer.echo(how)
     if not chosen.artifacts:
         typer.echo(f"not exported yet: {command_line('nas export', name, runs)} --pick {chosen.id}")
 
@@ -209,6 +163,7 @@ def export(
 
     Example: nas export --knee --format openvino --precision int8
     """
+    from nas.cli.picking import choose, role_of
     from nas.cli.search import stopping
     from nas.cli.show import Display
     from nas.report.record import read_front, study_folder
@@ -222,7 +177,8 @@ def export(
         return
     folder = study_folder(runs, study)
     record = read_front(folder, device)
-    chosen = _choose(record, candidate, {"--max-latency": max_latency}, knee, fastest, most_accurate)
+    role = role_of(candidate, knee=knee, fastest=fastest, most_accurate=most_accurate)
+    chosen, _ = choose(record, candidate, {"--max-latency": max_latency}, role)
     with Display() as display, stopping() as stop:
         from nas.exporting import export as write
 

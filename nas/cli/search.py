@@ -166,7 +166,7 @@ def search(
             "trials": trials, "time_budget_s": budget_s, "constraints": _constraints(bounds),
             "objectives": tuple(objective) if objective else None, "runtime": tuple(runtime or ()), "precision": _precision(precision),
             "threads": tuple(threads or ()), "evaluator": evaluator, "table": table, "teacher": teacher, "sampler": sampler,
-            "finalists": finalists, "prune": None if prune is None else parse(prune, "share", "--prune"),
+            "finalists": finalists, "prune": None if prune is None else parse(prune, "part", "--prune"),
             "verify": verify, "via": via, "grid": grid, "workers": workers,
             "ray": ray, "seed": seed, "storage": storage, "tracking_uri": tracking_uri,
             "weights": None if weights is None else _absolute(str(weights), is_path=True), "warm_start": tuple(warm_start or ()),

@@ -150,9 +150,12 @@ def _scaled(metric: Metric | None, factor: float) -> str:
     return text
 
 
+VALIDATION = "accuracy_validation"
+"""Shown where it decides: beside pruned networks."""
 COLUMNS = (
     # metric, header, factor (None for shares), rank
     ("accuracy_search", "search accuracy", None, 0),
+    (VALIDATION, "validation accuracy", None, 2),
     ("accuracy_test", "test accuracy", None, 0),
     ("accuracy_test_int8", "int8", None, 3),
     ("latency_s", "latency ms", 1e3, 0),
@@ -171,7 +174,9 @@ def print_front(record: FrontRecord) -> None:
     )
     targets = {each.candidate.target for each in members}
     target = next(iter(targets)).key if len(targets) == 1 else record.device
+    also = " and pruned finalists" if any(each.pruned for each in members) else ""
     shown = [column for column in COLUMNS if any(column[0] in each.candidate.metrics for each in members)]
+    shown = [column for column in shown if also or column[0] != VALIDATION]
     differing = [name for name in ("runtime", "precision", "threads") if len({getattr(each, name) for each in targets}) > 1]
     columns = [Column("id"), Column(""), *(Column(name, right=name == "threads") for name in differing)]
     for name, label, _, rank in shown:
@@ -184,9 +189,9 @@ def print_front(record: FrontRecord) -> None:
         where = [str(getattr(each.candidate.target, name)) for name in differing]
         rows.append([each.id, ("★" if each.finalist else " ") + ("≈" if each.tied else "p" if each.pruned else " "), *where, *cells])
     print_table(
-        columns, rows, f"{record.study}: Pareto front for {target}, {record.space} on {record.data}",
+        columns, rows, f"{record.study}: Pareto front{also} for {target}, {record.space} on {record.data}",
         "★ finalist: fine-tuned, tested, exported   ≈ its gain in accuracy over a faster member may be chance\n"
-        + ("p pruned from a finalist, so without a search accuracy\n" if any(each.pruned for each in members) else "")
+        + ("p pruned from a finalist, so without a search accuracy: chosen by that on search-validation\n" if also else "")
         + "± one standard error, in points   (low–high) 90 % band   test accuracy is never used to select", "nas front --json",
     )  # fmt: skip
 

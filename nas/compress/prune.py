@@ -5,7 +5,9 @@ Channels that belong together leave together (`nas.channels.Groups`); a residual
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -87,6 +89,35 @@ def _writers(block: BlockSpec, module: nn.Module, groups: Groups) -> list[tuple[
     return [(places[name], layer) for name, layer in module.named_children() if isinstance(layer, nn.BatchNorm2d) and name in places]
 
 
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """How fast a network is to become.
+
+    Attributes:
+        whole_s: predicted latency as it is.
+        share: of it that is to be left; InputError where it is not between 0 and 1.
+    """
+
+    whole_s: float
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise InputError(f"a network is pruned to a share of its latency between 0 and 1, got {self.share:g}")
+
+    def budget_s(self, step: int) -> float:
+        """Latency after a round, 1 to `ROUNDS`, of equal shares."""
+        return float(self.share ** (step / ROUNDS) * self.whole_s)
+
+    def missed(self, reached_s: float) -> InfeasibleError:
+        """What to raise where no channel that saves time can be taken any more, in whatever round."""
+        least = math.ceil(100 * reached_s / self.whole_s)
+        wanted = f"{100 * self.share:.3g} % of the latency were asked for, {1e3 * self.share * self.whole_s:.3g} ms"
+        advice = f"ask for {least} % or more (nas search --prune {least}%)" if least < 100 else "leave it as it is"
+        text = f"pruning reaches {1e3 * reached_s:.3g} of {1e3 * self.whole_s:.3g} ms and no less; {wanted}: {advice}"
+        return InfeasibleError(text, 1, {"latency_s": reached_s})
+
+
 def prune_to_latency(network: Network, batches: Images, latency_s: LatencyOf, share: float) -> Network:
     """Takes away channels until the predicted latency is `share` of what it was: each time those that cost least for the time they save.
 
@@ -104,13 +135,11 @@ def prune_to_latency(network: Network, batches: Images, latency_s: LatencyOf, sh
         InputError: a share that is not between 0 and 1, or no images.
         InfeasibleError: one group of channels after the other is as narrow as can be, and the network is not fast enough.
     """
-    whole, whole_s = Groups.of(network.blocks).sizes, latency_s(network.blocks)
-    _check(share)
+    whole, aim = Groups.of(network.blocks).sizes, _Aim(latency_s(network.blocks), share)
     for step in range(1, ROUNDS + 1):
-        scores, budget_s = importance(network, batches), share ** (step / ROUNDS) * whole_s
-        groups = Groups.of(network.blocks)
+        scores, groups = importance(network, batches), Groups.of(network.blocks)
         order = {name: np.argsort(values, kind="stable") for name, values in scores.items()}
-        sizes = _sizes(network.blocks, groups, scores, whole, latency_s, budget_s)
+        sizes = _sizes(network.blocks, groups, scores, whole, latency_s, aim, step)
         kept = {name: np.sort(order[name][groups.sizes[name] - size :]) for name, size in sizes.items() if name in order}
         network = remove_channels(network, kept)
         recalibrate(network, [images for images, _ in batches])
@@ -118,9 +147,14 @@ def prune_to_latency(network: Network, batches: Images, latency_s: LatencyOf, sh
 
 
 def _sizes(
-    blocks: Sequence[BlockSpec], groups: Groups, scores: Importance, whole: Mapping[str, int], latency_s: LatencyOf, budget_s: float
+    blocks: Sequence[BlockSpec], groups: Groups, scores: Importance, whole: Mapping[str, int], latency_s: LatencyOf, aim: _Aim, step: int
 ) -> dict[str, int]:
-    """Channels that each group keeps, by what its least important ones cost for the time they save; what is below the budget is none."""
+    """Channels that each group keeps, by what its least important ones cost for the time they save; what is below the budget is none.
+
+    Args:
+        step: round, of whose budget the time is; 1 is the first.
+    """
+    budget_s = aim.budget_s(step)
     lost = {name: np.concatenate([[0.0], np.cumsum(np.sort(values))]) for name, values in scores.items()}
     sizes = dict(groups.sizes)
     now_s = latency_s(blocks)
@@ -136,7 +170,7 @@ def _sizes(
                     cost = float(lost[name][first - smaller] - lost[name][first - sizes[name]])
                     options.append((cost / (now_s - max(then_s, budget_s)), name, smaller, then_s))
         if not options:
-            raise _too_slow(now_s, budget_s)
+            raise aim.missed(now_s)
         _, name, sizes[name], now_s = min(options)
     return sizes
 
@@ -153,31 +187,19 @@ def scale_to_latency(network: Network, batches: Images, latency_s: LatencyOf, sh
     Raises:
         InputError, InfeasibleError: as `prune_to_latency`.
     """
-    _check(share)
-    scores, groups, budget_s, now_s = importance(network, batches), Groups.of(network.blocks), share * latency_s(network.blocks), 0.0
+    aim, now_s = _Aim(latency_s(network.blocks), share), 0.0
+    scores, groups = importance(network, batches), Groups.of(network.blocks)
     for scale in np.arange(0.99, SMALLEST_SCALE, -0.01):
         sizes = {
             name: min(size, max(DIVISOR, round(size * scale / DIVISOR) * DIVISOR)) for name, size in groups.sizes.items() if name in scores
         }
         now_s = latency_s(groups.resized(network.blocks, sizes))
-        if now_s <= budget_s:
+        if now_s <= aim.budget_s(ROUNDS):
             order = {name: np.argsort(values, kind="stable") for name, values in scores.items()}
             smaller = remove_channels(network, {name: np.sort(order[name][-size:]) for name, size in sizes.items()})
             recalibrate(smaller, [images for images, _ in batches])
             return smaller
-    raise _too_slow(now_s, budget_s)
-
-
-def _check(share: float) -> None:
-    if not 0 < share < 1:
-        raise InputError(f"a network is pruned to a share of its latency between 0 and 1, got {share:g}")
-
-
-def _too_slow(reached_s: float, budget_s: float) -> InfeasibleError:
-    return InfeasibleError(
-        f"pruning reaches {reached_s * 1e3:.3g} ms and no less, {budget_s * 1e3:.3g} ms were asked for: choose a smaller candidate", 1,
-        {"latency_s": reached_s},
-    )  # fmt: skip
+    raise aim.missed(now_s)
 
 
 def remove_channels(network: Network, kept: Mapping[str, NDArray[np.int64]]) -> Network:

@@ -16,7 +16,9 @@ def sure_of_front(record: FrontRecord, predictor: PredictorFacts | None) -> Iter
     members = record.front
     sources = {each.candidate.metrics["latency_s"].source for each in members if "latency_s" in each.candidate.metrics}
     if predictor is not None and "predicted" in sources:
-        yield from _sure_of_latency([each.id for each in members], predictor)
+        pruned = [each.id for each in record.finalists if each.pruned]
+        who = "members of the front and pruned finalists" if pruned else "members of the front"
+        yield from _sure_of_latency([*(each.id for each in members), *pruned], who, predictor)
     errors = sorted(
         metric.std for each in members if (metric := each.candidate.metrics.get(ACCURACY)) is not None and metric.std is not None
     )
@@ -31,9 +33,11 @@ def sure_of_front(record: FrontRecord, predictor: PredictorFacts | None) -> Iter
     if tied:
         yield "Ties", f"{tied} of {len(members)} members of the front gain so little over a faster one that it may be chance (marked ≈)."
     if record.finalists:
+        count = sum(each.pruned for each in record.finalists)
+        some = f" ({count} of them pruned)" if count else ""
         yield (
             "Test accuracy",
-            f"{len(record.finalists)} finalists, each tested once, as the exported file; nothing was selected on these images.",
+            f"{len(record.finalists)} finalists{some}, each tested once, as the exported file; nothing was selected on these images.",
         )
     if any(each.candidate.metrics["energy_j"].source == "modelled" for each in members if "energy_j" in each.candidate.metrics):
         yield (
@@ -45,8 +49,12 @@ def sure_of_front(record: FrontRecord, predictor: PredictorFacts | None) -> Iter
             yield each.id, sentence(each.note)
 
 
-def _sure_of_latency(members: Sequence[str], predictor: PredictorFacts) -> Iterator[tuple[str, str]]:
-    """On what a model predicted for the members of a front, given by id."""
+def _sure_of_latency(members: Sequence[str], who: str, predictor: PredictorFacts) -> Iterator[tuple[str, str]]:
+    """On what a model predicted for members of a front, given by id.
+
+    Args:
+        who: what they are.
+    """
     held = "nothing was held out" if predictor.held_out_error is None else f"held-out error {100 * predictor.held_out_error:.1f} %"
     made = (
         f"a model fitted to {predictor.measurements} latencies" if predictor.measurements else "a model that nothing measured was fitted to"
@@ -57,10 +65,10 @@ def _sure_of_latency(members: Sequence[str], predictor: PredictorFacts) -> Itera
         yield "Range", "Nothing was measured on this device: every figure is an extrapolation."
     elif predictor.outside:
         outside = [name for name in members if name in predictor.outside]
-        words = f"{len(outside)} of {len(members)} members of the front spend more than a quarter of their predicted time in operators"
+        words = f"{len(outside)} of {len(members)} {who} spend more than a quarter of their predicted time in operators"
         yield "Range", f"{words} unlike those measured, so their bands are wider: {', '.join(outside)}."
     else:
-        yield "Range", "Every member of the front is inside the range of what was measured."
+        yield "Range", f"All {who} are inside the range of what was measured."
 
 
 def sentence(note: str) -> str:

@@ -27,7 +27,7 @@ class PredictorFacts:
         held_out_error: mean relative error on what the fit had not seen; None where nothing was held out.
         band: the 90 % band inside the measured range is the value x/÷ this.
         source: of the measurements, or how the model came about.
-        outside: ids of members of the front that are outside the measured range (`LatencyPredictor.in_range`).
+        outside: ids of members of the front and finalists that are outside the measured range (`LatencyPredictor.in_range`).
         unknown: what is not known of the device, one sentence each.
         evaluation: measured networks against predictions that had not seen them; None where there are too few.
     """

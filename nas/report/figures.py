@@ -14,7 +14,7 @@ from nas.errors import InputError
 from nas.metrics import Metric
 from nas.report.canvas import LIGHT, Palette, figure_of, library, png, svg
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.highlights import ACCURACY, cost_of, knee
+from nas.report.highlights import ACCURACY, cost_of, highlights
 from nas.report.units import SHOWN
 
 if TYPE_CHECKING:
@@ -103,7 +103,6 @@ def _front(record: FrontRecord, palette: Palette, width: float, height: float, *
         )  # fmt: skip
     if members:
         _members(axes, members, cost, palette, line=len(record.objectives) == 2)
-        _mark_knee(axes, knee(members, cost), cost, palette)
     if tested:
         x, y = _points(tested, cost, "accuracy_test")
         bars = [_reach(each.candidate.metrics["accuracy_test"], "accuracy_test") for each in tested]
@@ -116,6 +115,8 @@ def _front(record: FrontRecord, palette: Palette, width: float, height: float, *
                     facecolors=palette.paper if pruned else palette.second, edgecolors=palette.second if pruned else palette.paper,
                     linewidths=1.5 if pruned else 0.8,
                 )  # fmt: skip
+    if (best := highlights(record).get("knee")) is not None:
+        _mark_knee(axes, best, cost, palette)
     axes.set_xlabel(SHOWN[cost].axis)
     axes.set_ylabel("accuracy, %")
     if titled:
@@ -144,11 +145,16 @@ def _members(axes: Axes, members: Sequence[CandidateRecord], cost: str, palette:
 
 
 def _mark_knee(axes: Axes, member: CandidateRecord, cost: str, palette: Palette) -> None:
-    (x,), (y,) = _points([member], cost, ACCURACY)
-    axes.scatter([x], [y], s=190, facecolors="none", edgecolors=palette.main, linewidths=1.3, zorder=4)
+    """At its search accuracy; a pruned one has none and is where it is drawn, at its test accuracy."""
+    accuracy, color = (ACCURACY, palette.main) if ACCURACY in member.candidate.metrics else ("accuracy_test", palette.second)
+    if accuracy not in member.candidate.metrics:
+        return
+    (x,), (y,) = _points([member], cost, accuracy)
+    axes.scatter([x], [y], s=190, facecolors="none", edgecolors=color, linewidths=1.3, zorder=4)
     axes.annotate(
-        "knee", (x, y), xytext=(8, -8), textcoords="offset points", ha="left", va="top", fontsize=10, fontweight="bold",
-        color=palette.main, zorder=7,
+        # Below a pruned one, to its right, is what it was pruned from.
+        "knee", (x, y), xytext=(8, 8 if member.pruned else -8), textcoords="offset points", ha="left",
+        va="bottom" if member.pruned else "top", fontsize=10, fontweight="bold", color=color, zorder=7,
     )  # fmt: skip
 
 

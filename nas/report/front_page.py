@@ -52,7 +52,8 @@ def front_html(fronts: Sequence[FrontRecord]) -> str:
         "metrics": {name: _shown(name, fronts) for name in metrics},
         "in_space": "Drag to turn, scroll to come nearer. No member of the front is worse than another one in all three. Dominated "
         "networks far from the front are outside. Bands are in the words of each point.",
-        "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line.",
+        "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line. "
+        "Hollow diamonds are finalists that were pruned, which have no search accuracy.",
     }
     return render("front.html", {"title": f"{first.study}: fronts", "heading": heading, "data": data, "plotly": packed})
 

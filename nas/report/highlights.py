@@ -1,22 +1,25 @@
-"""The members of a front that people ask for first: the fastest, the knee, the most accurate."""
+"""What people ask of a front first: the fastest, the knee, the most accurate. One function says what they are chosen from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from nas.errors import InputError
+from nas.metrics import Objective
 from nas.report.front import CandidateRecord, FrontRecord
+from nas.search.judging import VALIDATION, judged_by, unbeaten
 from nas.search.pareto import knee as knee_of
 
-__all__ = ["ACCURACY", "Highlight", "cost_of", "highlights", "knee", "target_words"]
+__all__ = ["ACCURACY", "Choice", "Highlight", "choice", "cost_of", "highlights", "knee", "target_words"]
 
 Highlight = Literal["fastest", "knee", "most accurate"]
 ACCURACY = "accuracy_search"
-"""The accuracy that decides a front."""
+"""The accuracy that decides the front of a search."""
 
 
 def cost_of(record: FrontRecord) -> str:
@@ -31,7 +34,7 @@ def cost_of(record: FrontRecord) -> str:
     return "latency_s" if "latency_s" in costs else costs[0]
 
 
-def knee(members: Sequence[CandidateRecord], cost: str) -> CandidateRecord:
+def knee(members: Sequence[CandidateRecord], cost: str, accuracy: str = ACCURACY) -> CandidateRecord:
     """The member farthest below the line through the front's ends (`nas.search.pareto.knee`), over the logarithm of the cost: costs spread
     over decades.
 
@@ -41,21 +44,82 @@ def knee(members: Sequence[CandidateRecord], cost: str) -> CandidateRecord:
     if not members:
         raise InputError("a front without members has no knee")
     tiny = np.finfo(float).tiny
-    points = [(-(each.value(ACCURACY) or 0.0), math.log(max(each.value(cost) or 0.0, tiny))) for each in members]
+    points = [(-(each.value(accuracy) or 0.0), math.log(max(each.value(cost) or 0.0, tiny))) for each in members]
     return members[knee_of(np.array(points))]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Networks that somebody may take, and how they are told apart.
+
+    Attributes:
+        able: members of the search's front, and pruned finalists; all that can be told apart by cost alone.
+        members: those of `able` that are compared by accuracy. Together they are a front: none beats another.
+        accuracy: the accuracy that compares them, one that all members have from one source.
+        untrained: members of the search's front that are not compared, for they were not trained.
+    """
+
+    able: tuple[CandidateRecord, ...]
+    members: tuple[CandidateRecord, ...]
+    accuracy: str
+    untrained: tuple[CandidateRecord, ...] = ()
+
+    def cheapest(self, cost: str) -> CandidateRecord:
+        """Of all that are able; of equal ones the most accurate. A choice of none raises ValueError."""
+        return min(self.able, key=lambda each: (each.value(cost) or 0.0, -(each.value(self.accuracy) or 0.0)))
+
+    def knee(self, cost: str) -> CandidateRecord:
+        """Of the members. A choice of none raises InputError."""
+        return knee(self.members, cost, self.accuracy)
+
+    def most_accurate(self, cost: str) -> CandidateRecord:
+        """Of the members; of equal ones the cheapest. A choice of none raises ValueError."""
+        return max(self.members, key=lambda each: (each.value(self.accuracy) or 0.0, -(each.value(cost) or 0.0)))
+
+    @property
+    def words(self) -> str:
+        """How it was chosen, a sentence; empty where it is the search's front by the search's accuracy."""
+        if self.accuracy == ACCURACY:
+            return ""
+        pruned, left = sum(each.pruned for each in self.able), len(self.untrained)
+        text = "chosen by validation accuracy, for pruned networks have no search accuracy, "
+        text += f"among {len(self.able) - left} that are trained, {pruned} of them pruned"
+        return f"{text}; {left} of the front {'is' if left == 1 else 'are'} not trained, so not compared" if left else text
+
+
+def choice(record: FrontRecord, among: Collection[CandidateRecord] | None = None) -> Choice:
+    """What everything that answers "which model do I take" chooses from: the front, and the finalists that were pruned.
+
+    Without pruned ones it is the front by accuracy_search. Pruned ones have none: as soon as there is one, trained networks are compared
+    by accuracy_validation, as it was decided that it earns its place (`nas.search.judging`), and a finalist that it beats is no member.
+    Members of the front that were not trained have only the supernet's accuracy, which says nothing beside a trained network's.
+
+    Args:
+        among: nothing else is able, e.g. what meets a bound; None for everything.
+    """
+    kept = None if among is None else {each.id for each in among}
+    costs = [Objective(name, "minimize") for name in record.objectives if not name.startswith("accuracy")]
+    needed = {each.metric for each in judged_by(costs)}
+    trained = [each for each in record.finalists if needed <= each.candidate.metrics.keys() and (each.pruned or each.on_front)]
+    found = (*record.front, *(each for each in trained if each.pruned and not each.on_front))
+    able = tuple(each for each in found if kept is None or each.id in kept)
+    if not any(each.pruned for each in able):
+        return Choice(able, able, ACCURACY)
+    names = {each.id for each in able}
+    compared = [each for each in trained if each.id in names]
+    marks = unbeaten([each.candidate for each in compared], costs)
+    members = tuple(each for each, mark in zip(compared, marks, strict=True) if mark)
+    names -= {each.id for each in compared}
+    return Choice(able, members, VALIDATION.metric, tuple(each for each in able if each.id in names))
+
+
 def highlights(record: FrontRecord) -> dict[Highlight, CandidateRecord]:
-    """The fastest (cheapest where latency is no objective), the knee and the most accurate of the front; nothing of an empty one. One
-    network can be two of them."""
-    members, cost = record.front, cost_of(record)
-    if not members:
+    """The fastest (cheapest where latency is no objective), the knee and the most accurate of what can be chosen; nothing of an empty
+    front. One network can be two of them."""
+    found, cost = choice(record), cost_of(record)
+    if not found.members:
         return {}
-    return {
-        "fastest": min(members, key=lambda each: (each.value(cost) or 0.0, -(each.value(ACCURACY) or 0.0))),
-        "knee": knee(members, cost),
-        "most accurate": max(members, key=lambda each: (each.value(ACCURACY) or 0.0, -(each.value(cost) or 0.0))),
-    }
+    return {"fastest": found.cheapest(cost), "knee": found.knee(cost), "most accurate": found.most_accurate(cost)}
 
 
 def target_words(record: FrontRecord) -> str:

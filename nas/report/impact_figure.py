@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["impact_png"]
 
 
-def impact_png(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str) -> bytes:
+def impact_png(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str, pruned: Collection[str] = ()) -> bytes:
     """kWh a year with 90 % bands on a logarithmic axis, kg CO2e on the one above it; 1440 pixels wide, as high as it has networks.
+
+    Args:
+        pruned: names of those that are to be marked so.
 
     Raises:
         InputError: there is no network.
@@ -27,10 +30,10 @@ def impact_png(found: Sequence[Impact], baseline: Impact | None, use: Use, devic
     if not found:
         raise InputError("a picture of an impact needs at least one network")
     with library("matplotlib"):
-        return png(_impact(found, baseline, use, device))
+        return png(_impact(found, baseline, use, device, pruned))
 
 
-def _impact(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str) -> Figure:
+def _impact(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str, pruned: Collection[str]) -> Figure:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     every = [*found, *([baseline] if baseline is not None else [])]
@@ -45,7 +48,8 @@ def _impact(found: Sequence[Impact], baseline: Impact | None, use: Use, device: 
     logarithmic(axes, only_x=True)
     axes.margins(x=0.14)
     axes.set(ylim=(len(every) - 0.4, -0.8), xlabel="kWh a year, 90 % band")
-    axes.set_yticks(range(len(every)), [f"{each.name} (baseline)" if each is baseline else each.name for each in every])
+    marks = [" (baseline)" if each is baseline else " (pruned)" if each.name in pruned else "" for each in every]
+    axes.set_yticks(range(len(every)), [f"{each.name}{mark}" for each, mark in zip(every, marks, strict=True)])
     axes.grid(visible=False, axis="y")
     kg_per_kwh = use.grid.kg_per_kwh
     if kg_per_kwh:

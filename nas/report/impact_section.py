@@ -47,7 +47,7 @@ def _device(record: FrontRecord, use: Use, facts: StudyFacts) -> dict[str, Any]:
     roles: dict[str, list[str]] = {}
     for role, each in found.items():
         metrics = each.candidate.metrics
-        roles.setdefault(each.id, []).append(role)
+        roles.setdefault(each.id, ["pruned"] if each.pruned else []).append(role)
         impacts[each.id] = impact_of(each.id, metrics["energy_j"], metrics["latency_s"], use, facts.powers.get(record.device))
     known["rows"] = [_row(impact, roles[name]) for name, impact in impacts.items()]
     every = tuple(impacts.values())

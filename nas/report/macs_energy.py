@@ -23,6 +23,9 @@ __all__ = ["known_energies", "macs_energy_svg", "macs_energy_words"]
 FEWEST = 3
 """Candidates that a rank correlation needs."""
 NANO = 1e9
+DOMINATED, MEMBER, PRUNED = "dominated", "on the front", "pruned finalists"
+MARKS = ((DOMINATED, "o", 4.2), (MEMBER, "o", 6.5), (PRUNED, "s", 6.5))
+"""Kind of a candidate, its marker and size in points, from below."""
 
 
 def known_energies(record: FrontRecord) -> dict[Target, list[CandidateRecord]]:
@@ -52,13 +55,15 @@ def _macs_energy(record: FrontRecord, found: Mapping[Target, list[CandidateRecor
     figure, axes = figure_of(7.6, 3.6, palette)
     for target, records in found.items():
         color = colors_of(record, palette)[target]
-        for is_front in (False, True):
-            kept = [each for each in records if each.on_front == is_front]
+        for label, marker, size in MARKS:
+            kept = [each for each in records if _kind(each) == label]
+            if not kept:
+                continue
+            matters = label != DOMINATED
             macs, energy = ([SHOWN[name].number(each.value(name) or 0.0) for each in kept] for name in ("macs", "energy_j"))
-            label = "on the front" if is_front else "dominated"
             axes.plot(
-                np.array(macs) / 1e6, energy, "o", color=color, markersize=6.5 if is_front else 4.2, alpha=1.0 if is_front else 0.35,
-                markeredgecolor=palette.paper, markeredgewidth=0.6, zorder=3 if is_front else 2,
+                np.array(macs) / 1e6, energy, marker, color=color, markersize=size, alpha=1.0 if matters else 0.35,
+                markeredgecolor=palette.paper, markeredgewidth=0.6, zorder=3 if matters else 2,
                 label=f"{name_of(target, tuple(found))}, {label}" if len(found) > 1 else label,
             )  # fmt: skip
     logarithmic(axes)
@@ -67,6 +72,10 @@ def _macs_energy(record: FrontRecord, found: Mapping[Target, list[CandidateRecor
         loc="upper left", labelcolor=palette.ink, frameon=True, framealpha=0.9, edgecolor="none", facecolor=palette.paper, fontsize=9
     )  # fmt: skip
     return figure
+
+
+def _kind(each: CandidateRecord) -> str:
+    return PRUNED if each.pruned else MEMBER if each.on_front else DOMINATED
 
 
 def macs_energy_words(record: FrontRecord) -> str:

@@ -82,9 +82,9 @@ def front_csv(record: FrontRecord) -> str:
     """Every candidate of a front as CSV, front members first."""
     rows = []
     for each in sorted(record.candidates, key=lambda each: (not each.on_front, each.value(record.objectives[-1]) or 0.0, each.id)):
-        shown: dict[str, Cell] = {"on_front": each.on_front, "finalist": each.finalist, "tied": each.tied, "title": each.title}
+        shown: dict[str, Cell] = {"on_front": each.on_front, "finalist": each.finalist, "tied": each.tied, "pruned": each.pruned}
         flat = flat_row(each.candidate)
-        rows.append({"id": flat.pop("id"), **shown, **flat, "note": each.note})
+        rows.append({"id": flat.pop("id"), **shown, "title": each.title, **flat, "note": each.note})
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["id"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

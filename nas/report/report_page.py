@@ -20,18 +20,19 @@ from nas.report.drawing import architecture_svg
 from nas.report.facts import StudyFacts
 from nas.report.figures import front_svg, hypervolume_svg
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.highlights import ACCURACY, cost_of, highlights, target_words
+from nas.report.highlights import ACCURACY, choice, cost_of, highlights, target_words
 from nas.report.impact_section import impact_section
 from nas.report.pages import embedded, picture, render
 from nas.report.predicted import predicted_png
 from nas.report.units import SHOWN, describe, seconds_text, short
 from nas.search.fleet import fleet_name
+from nas.search.judging import VALIDATION
 
 __all__ = ["report_html"]
 
 COLUMNS = (
-    ACCURACY, "accuracy_test", "accuracy_test_int8", "latency_s", "latency_measured_s", "energy_j", "macs", "params", "size_bytes",
-    "peak_memory_bytes",
+    ACCURACY, VALIDATION.metric, "accuracy_test", "accuracy_test_int8", "latency_s", "latency_measured_s", "energy_j", "macs", "params",
+    "size_bytes", "peak_memory_bytes",
 )  # fmt: skip
 """Metrics of the table, where any member has them."""
 
@@ -89,7 +90,8 @@ def _found(record: FrontRecord) -> str:
     name = "accuracy_test" if "accuracy_test" in metrics else ACCURACY
     right = "of the test images" if name == "accuracy_test" else "of the search-validation images, by the " + metrics[name].source
     price = f"{short(SHOWN[cost].number(metrics[cost].value))} {SHOWN[cost].unit or SHOWN[cost].label}"
-    return f"{words}; the knee takes {price} ({metrics[cost].source}) and classifies {100 * metrics[name].value:.1f} % {right}."
+    which = "the knee, a pruned finalist," if best.pruned else "the knee"
+    return f"{words}; {which} takes {price} ({metrics[cost].source}) and classifies {100 * metrics[name].value:.1f} % {right}."
 
 
 def _evaluated(record: FrontRecord) -> int:
@@ -113,7 +115,14 @@ def _question(facts: StudyFacts) -> Iterator[tuple[str, str]]:
     budget = f"{config.trials:,} trials"
     budget += f", {seconds_text(config.time_budget_s)} in all" if config.time_budget_s else ""
     yield "Budget", f"{budget}; sampler {config.sampler}, seed {config.seed}"
-    yield "Accuracy from", f"{config.evaluator}; {config.finalists} finalists at most are trained and tested"
+    again = (
+        ""
+        if config.prune is None
+        else (
+            f", and once more each in fp32, pruned to {100 * config.prune:.3g} % of its predicted latency (--prune), where it earns a place"
+        )
+    )
+    yield "Accuracy from", f"{config.evaluator}; {config.finalists} finalists at most are trained and tested{again}"
 
 
 def _bound(metric: str, kind: str, bound: float) -> str:
@@ -141,10 +150,13 @@ def _device(record: FrontRecord, facts: StudyFacts) -> dict[str, Any]:
     predictor = facts.predictors.get(record.device)
     found = predictor.evaluation if predictor else None
     columns = [name for name in COLUMNS if any(name in each.candidate.metrics for each in shown)]
+    if not any(each.pruned for each in shown):  # it decides nothing then
+        columns = [name for name in columns if name != VALIDATION.metric]
     return {
         "name": record.device,
         "target": target_words(record),
         "cards": list(_cards(record, facts)),
+        "chosen": sentence(choice(record).words),
         "front": picture(front_svg(record, LIGHT), front_svg(record, DARK)),
         "alt": f"Accuracy against {SHOWN[cost_of(record)].label} on {record.device}: {len(record.front)} networks on the front.",
         "columns": [_header(name, shown) for name in columns],
@@ -165,7 +177,7 @@ def _cards(record: FrontRecord, facts: StudyFacts) -> Iterator[dict[str, Any]]:
     for each in {each.id: each for each in found.values()}.values():
         metrics = each.candidate.metrics
         price, unit = SHOWN[cost].number(metrics[cost].value), SHOWN[cost].unit
-        accuracy = metrics.get("accuracy_test", metrics[ACCURACY])
+        accuracy = metrics["accuracy_test" if "accuracy_test" in metrics else ACCURACY]
         yield {
             "role": " · ".join(roles[each.id]),
             "id": each.id,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import InputError
 from nas.hardware.ceiling import Ceiling, Peak, Peaks
 from nas.report.canvas import Palette, figure_of, library, logarithmic, svg
 from nas.report.front import FrontRecord
-from nas.report.highlights import cost_of, knee
+from nas.report.highlights import highlights
 from nas.report.units import short, span
 from nas.target import Target
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["by_target", "colors_of", "name_of", "roofline_svg", "roofline_words"]
 
+MEMBER, FINALIST, PRUNED = "front", "finalist", "pruned finalist"
+MARKERS: Mapping[str, str] = MappingProxyType({MEMBER: "o", FINALIST: "D", PRUNED: "s"})
+"""Form of a mark, by the kind of its network."""
 GIGA = 1e9
 ENOUGH = 0.5
 """Share of a roof from which on little is wasted: half the peak is what the best kernels reach on convolutions of some tens of channels."""
@@ -83,15 +87,15 @@ def _roofline(record: FrontRecord, found: Mapping[Target, Mapping[str, Ceiling]]
     top, bottom = max(each.peaks.macs_per_s.value for each in values), min(each.macs_per_s for each in values)
     logarithmic(axes)
     axes.set(xlim=(min(intensities) / 5, 5 * max(intensities)), ylim=(bottom / 2.5 / GIGA, 2.5 * top / GIGA))
-    finalists = {each.id for each in record.finalists} & set(every)
+    kinds = {each.id: PRUNED if each.pruned else FINALIST for each in record.finalists if each.id in every}
     for target, networks in found.items():
         color = colors_of(record, palette)[target]
         name = f", {name_of(target, tuple(found))}" if len(found) > 1 else ""
         _roof(axes, next(iter(networks.values())).peaks, name, color, palette)
         for id_, each in networks.items():
-            _network(axes, each, color, palette, is_finalist=id_ in finalists)
+            _network(axes, each, color, palette, kinds.get(id_, MEMBER))
     _name_memory(axes, {each.peaks.bytes_per_s for each in values}, palette)
-    if record.front and (best := knee(record.front, cost_of(record))).id in every:
+    if (best := highlights(record).get("knee")) is not None and best.id in every:
         at = every[best.id]
         axes.annotate(
             "knee", (at.macs_per_byte, at.macs_per_s / GIGA), xytext=(8, -8), textcoords="offset points", ha="left", va="top",
@@ -99,7 +103,7 @@ def _roofline(record: FrontRecord, found: Mapping[Target, Mapping[str, Ceiling]]
         )  # fmt: skip
     axes.set_xlabel("arithmetic intensity, multiply-adds a byte read or written")
     axes.set_ylabel("achieved, 10⁹ multiply-adds/s")
-    _legend(axes, {(id_ in finalists, each.latency.source) for id_, each in every.items()}, palette)
+    _legend(axes, {(kinds.get(id_, MEMBER), each.latency.source) for id_, each in every.items()}, palette)
     return figure
 
 
@@ -129,30 +133,27 @@ def _name_memory(axes: Axes, peaks: Collection[Peak], palette: Palette) -> None:
         )  # fmt: skip
 
 
-def _network(axes: Axes, each: Ceiling, color: str, palette: Palette, *, is_finalist: bool) -> None:
-    axes.plot(
-        [each.macs_per_byte], [each.macs_per_s / GIGA], zorder=5, **_look(each.latency.source, color, palette, is_finalist=is_finalist)
-    )
+def _network(axes: Axes, each: Ceiling, color: str, palette: Palette, kind: str) -> None:
+    axes.plot([each.macs_per_byte], [each.macs_per_s / GIGA], zorder=5, **_look(each.latency.source, color, palette, kind))
 
 
-def _look(source: str, color: str, palette: Palette, *, is_finalist: bool) -> dict[str, Any]:
-    """Of a network's mark: finalists are diamonds, a latency that was not measured is hollow."""
+def _look(source: str, color: str, palette: Palette, kind: str) -> dict[str, Any]:
+    """Of a network's mark: its kind is its form, a latency that was not measured is hollow."""
     filled = source == "measured"
     return {
-        "linestyle": "none", "marker": "D" if is_finalist else "o", "markersize": 7, "markerfacecolor": color if filled else palette.paper,
+        "linestyle": "none", "marker": MARKERS[kind], "markersize": 7, "markerfacecolor": color if filled else palette.paper,
         "markeredgecolor": palette.paper if filled else color, "markeredgewidth": 0.8 if filled else 1.5,
     }  # fmt: skip
 
 
-def _legend(axes: Axes, kinds: Collection[tuple[bool, str]], palette: Palette) -> None:
+def _legend(axes: Axes, kinds: Collection[tuple[str, str]], palette: Palette) -> None:
     """What the marks mean: those that are there.
 
     Args:
-        kinds: (whether it is a finalist, source of its latency).
+        kinds: (kind of a network, source of its latency).
     """
-    for is_finalist, source in sorted(kinds):
-        label = f"{'finalist' if is_finalist else 'front'}, {source} latency"
-        axes.plot([], [], label=label, **_look(source, palette.soft, palette, is_finalist=is_finalist))
+    for kind, source in sorted(kinds, key=lambda each: (list(MARKERS).index(each[0]), each[1])):
+        axes.plot([], [], label=f"{kind}, {source} latency", **_look(source, palette.soft, palette, kind))
     axes.plot([], [], color=palette.soft, linewidth=0.9, linestyle=(0, (4, 4)), label=f"{100 * GUIDE:.0f} % of the roof")
     axes.legend(loc="best", labelcolor=palette.ink, frameon=True, framealpha=0.9, edgecolor="none", facecolor=palette.paper, fontsize=9)
 

@@ -149,6 +149,7 @@ def run_tags(each: CandidateRecord, front: FrontRecord, rank: int, devices: Sequ
     labels |= {key: str(value).lower() for key, value in (("pareto", each.on_front), ("finalist", each.finalist), ("tied", each.tied))}
     if each.pruned:
         labels["pruned_from"] = each.candidate.arch.unpruned.arch_id
+        labels["pruned_widths"] = ", ".join(f"{group} {width}" for group, width in each.candidate.arch.widths)
     labels |= {f"source_{SHOWN[name].key}": metric.source for name, metric in each.candidate.metrics.items()}
     labels |= {f"scope_{SHOWN[name].key}": metric.scope for name, metric in each.candidate.metrics.items() if metric.scope}
     labels |= {"title": each.title, "mlflow.note.content": "\n\n".join(filter(None, (each.title, each.note)))}

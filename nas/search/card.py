@@ -29,7 +29,8 @@ def card(
         "",
         f"Image classifier for {len(data.classes)} classes of `{data.name}`, found by hwnas for {candidate.target.key}.",
         "",
-        f"- Architecture ({candidate.arch.space}): {title}",
+        f"- Architecture ({candidate.arch.space}): {title}{'  (pruned)' if candidate.arch.widths else ''}",
+        *([f"- Channels after pruning, by group: {_widths(candidate)}"] if candidate.arch.widths else []),
         f"- Input `images`: float32 [1, {data.in_chs}, {data.size}, {data.size}] ({chs}; [batch, {data.in_chs}, {data.size}, {data.size}] "
         "in model.dynamic.onnx), the centre square of a picture, resized bilinearly, pixels / 255. Normalisation is inside the files: "
         f"mean {_numbers(data.mean)}, deviation {_numbers(data.std)}",
@@ -77,6 +78,11 @@ def _pruned(candidate: Candidate, origin: Candidate) -> list[str]:
         change = f"{100 * (after - before):+.2f} points" if name.startswith("accuracy") else f"{after / before - 1:+.1%}" if before else ""
         rows.append(f"| {name} | {before:.6g} | {after:.6g} | {change} |")
     return ["", f"## Pruned from {origin.id}", "", "| metric | before | after | change |", "|---|---|---|---|", *rows]
+
+
+def _widths(candidate: Candidate) -> str:
+    """Of the groups that are narrower than the genes say, the stem and the head among them; 0 is a residual block that left."""
+    return ", ".join(f"{group} {width}" for group, width in candidate.arch.widths)
 
 
 def _numbers(values: Sequence[float]) -> str:

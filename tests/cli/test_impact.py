@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from nas.report.record import read_front, write_front
 from tests.command import Nas
+from tests.report.strategies import with_pruned
 
 
 def test_finalists_are_compared_with_the_baseline(nas: Nas, runs: Path) -> None:
@@ -68,3 +70,13 @@ def test_a_study_without_energy_says_so(nas: Nas, runs: Path, tmp_path: Path) ->
     ended = nas("impact", "--runs", tmp_path)
     assert ended.code == 2
     assert "has no power data" in ended.err
+
+
+def test_what_was_pruned_is_marked(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "digits-1", tmp_path / "digits-1")
+    front = with_pruned(read_front(runs / "digits-1", "raspberrypi4"))
+    write_front(tmp_path / "digits-1", front)
+    pruned = front.finalists[-1].id
+    assert nas("impact", "--runs", tmp_path).out.count(f"{pruned} (pruned)") == 1
+    assert nas("impact", "--runs", tmp_path, "--json").json["pruned"] == [pruned]
+    assert nas("impact", "--runs", tmp_path, "--plot", tmp_path / "impact.png").code == 0

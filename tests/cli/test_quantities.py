@@ -19,8 +19,9 @@ def test_a_number_with_any_unit_of_its_kind_is_read(data: st.DataObject, number:
     kind = data.draw(kinds)
     unit, factor = data.draw(st.sampled_from(sorted(UNITS[kind].items())))
     text = f"{number:.6g}{blank}{unit}"
-    if kind == "share" and float(f"{number:.6g}") * factor > 1:
-        with pytest.raises(InputError, match="at most 1"):
+    value = float(f"{number:.6g}") * factor
+    if (kind == "share" and value > 1) or (kind == "part" and value >= 1):
+        with pytest.raises(InputError, match=r"at most 1|less than 1"):
             parse(text, kind, "--x")
         return
     assert parse(text, kind, "--x") == pytest.approx(float(f"{number:.6g}") * factor)
@@ -61,6 +62,15 @@ def test_whatever_is_typed_is_a_positive_number_or_an_error_that_shows_it(text: 
 )
 def test_examples(text: str, kind: str, value: float) -> None:
     assert parse(text, kind, "--x") == pytest.approx(value)
+
+
+def test_per_cent_are_exact_and_a_forgotten_sign_is_named() -> None:
+    assert [parse(f"{number}%", "part", "--prune") for number in (7, 29, 57, 70)] == [0.07, 0.29, 0.57, 0.7]
+    for text in ("100%", "1"):
+        with pytest.raises(InputError, match=r"--prune must be more than zero and less than 1 \(100 %\), got"):
+            parse(text, "part", "--prune")
+    with pytest.raises(InputError, match="did you mean 70%"):
+        parse("70", "part", "--prune")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from nas.cli.show import print_front
-from nas.report.record import read_front
+from nas.config import check_config
+from nas.files import write_atomic
+from nas.report.record import read_front, write_front
 from nas.space import reference_names
 from tests.command import Nas
 from tests.report.strategies import example_front, with_pruned
@@ -79,6 +81,34 @@ def test_what_was_pruned_stands_in_the_table_without_a_search_accuracy(capsys: p
     assert "★p" in row
     assert " - " in row
     assert "p pruned from a finalist" in shown
+
+
+def test_a_pruned_finalist_is_picked_where_it_is_the_answer(nas: Nas, tmp_path: Path) -> None:
+    front = with_pruned(example_front(study="p"))
+    *whole, pruned = front.finalists
+    write_front(tmp_path / "p", front)
+    write_atomic(
+        tmp_path / "p" / "config.json",
+        check_config({"study": "p", "devices": ("raspberrypi4",), "space": "mobilenet_tiny", "data": "digits"}).model_dump_json(),
+    )
+
+    def picked(*options: str) -> str:
+        ended = nas("pick", "p", "--runs", tmp_path, *options, "--json")
+        assert ended.code == 0, ended.err
+        return str(ended.json["candidate"]["id"])
+
+    fastest_s = whole[0].value("latency_s") or 0.0
+    assert picked("--fastest") == picked("--max-latency", f"{900 * fastest_s}ms") == pruned.id
+    assert picked("--max-latency", f"{1001 * fastest_s}ms") == whole[0].id  # more accurate on search-validation
+    assert picked("--most-accurate") == whole[-1].id
+    assert picked("--min-accuracy", "90%", "--fastest") == pruned.id
+    assert picked("--min-accuracy", "90.5%", "--fastest") == whole[0].id
+    text = nas("pick", "p", "--runs", tmp_path, "--max-latency", f"{1001 * fastest_s}ms").out
+    assert "by validation accuracy" in text
+    refused = nas("pick", "p", "--runs", tmp_path, "--max-latency", "1us")
+    assert (refused.code, "no pruned finalist meets --max-latency 1us: the nearest has 1.47 ms" in refused.err) == (3, True)
+    (row,) = (row for row in csv.DictReader(io.StringIO(nas("front", "p", "--runs", tmp_path, "--csv").out)) if row["pruned"] == "True")
+    assert row["id"] == pruned.id
 
 
 def test_tables_lose_columns_and_never_characters(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,8 +119,11 @@ def test_what_cannot_be_done_is_said(tiny: Network, latency_s: LatencyOf) -> Non
     for way in (prune_to_latency, scale_to_latency):
         with pytest.raises(InputError, match=r"between 0 and 1, got 1\.5"):
             way(tiny, batches(tiny), latency_s, 1.5)
-        with pytest.raises(InfeasibleError, match="choose a smaller candidate"):
+        with pytest.raises(InfeasibleError, match=r"1 % of the latency were asked for.*: ask for \d+ % or more") as refused:
             way(tiny, batches(tiny), latency_s, 0.01)
+        reached_s, whole_s = refused.value.tightest["latency_s"], latency_s(tiny.blocks)
+        assert f"reaches {1e3 * reached_s:.3g} of {1e3 * whole_s:.3g} ms" in str(refused.value)
+        assert f"{0.01 * 1e3 * whole_s:.3g} ms" in str(refused.value)  # not the budget of the round in which it failed
     with pytest.raises(InputError, match="there are none"):
         importance(tiny, [])
 

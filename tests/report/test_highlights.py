@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from nas.errors import InputError
-from nas.report.highlights import cost_of, highlights, knee, target_words
+from nas.metrics import Metric
+from nas.report.front import FrontRecord
+from nas.report.highlights import choice, cost_of, highlights, knee, target_words
 
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 from .test_roofline import on_threads
 
 
@@ -39,3 +41,46 @@ def test_target_words() -> None:
     assert target_words(example_front()) == "raspberrypi4, onnxruntime 1.22, fp32, 1 thread"
     assert target_words(example_front(0, 0)) == "raspberrypi4"
     assert target_words(on_threads(example_front(), 1, 2, 4)) == "raspberrypi4, onnxruntime 1.22, fp32, 1, 2 or 4 threads"
+
+
+def validated(front: FrontRecord, name: str, value: float) -> FrontRecord:
+    """A front with another accuracy on search-validation of one of its networks."""
+    candidates = []
+    for each in front.candidates:
+        metrics = {**each.candidate.metrics, "accuracy_validation": Metric(value, "1", "trained")}
+        candidates.append(replace(each, candidate=replace(each.candidate, metrics=metrics)) if each.id == name else each)
+    return replace(front, candidates=tuple(candidates))
+
+
+def test_without_pruned_ones_the_front_is_chosen_from_by_search_accuracy() -> None:
+    front = example_front()
+    found = choice(front)
+    assert (found.able, found.members, found.accuracy, found.words) == (front.front, front.front, "accuracy_search", "")
+
+
+def test_trained_networks_are_compared_by_what_all_of_them_have() -> None:
+    front = with_pruned(example_front())
+    *whole, pruned = front.finalists
+    found = choice(front)
+    assert found.accuracy == "accuracy_validation"
+    assert {each.id for each in found.members} == {each.id for each in front.finalists}
+    assert {each.id for each in found.untrained} == {each.id for each in front.front} - {each.id for each in whole}
+    assert "among 5 that are trained, 1 of them pruned; 8 of the front are not trained, so not compared" in found.words
+    best = highlights(front)
+    assert (best["fastest"].id, best["most accurate"].id) == (pruned.id, whole[-1].id)
+    # What is better on search-validation than its parent, and faster, takes its place; tests do not count.
+    better = choice(validated(front, pruned.id, 0.95))
+    assert whole[0].id not in {each.id for each in better.members}
+    assert whole[0].id in {each.id for each in better.able}
+    most = highlights(validated(front, pruned.id, 0.999))
+    assert {each.id for each in most.values()} == {pruned.id}
+    assert (pruned.value("accuracy_test") or 0) < (whole[-1].value("accuracy_test") or 0)
+
+
+def test_of_some_networks_only() -> None:
+    front = with_pruned(example_front())
+    pruned = front.finalists[-1]
+    assert (choice(front, front.front).members, choice(front, front.front).accuracy) == (front.front, "accuracy_search")
+    only = choice(front, [pruned])
+    assert [each.id for each in (only.cheapest("latency_s"), only.knee("latency_s"), only.most_accurate("latency_s"))] == [pruned.id] * 3
+    assert choice(front, ()).members == ()

@@ -13,7 +13,7 @@ from nas.report.canvas import LIGHT
 from nas.report.front import FrontRecord
 from nas.report.macs_energy import macs_energy_svg, macs_energy_words
 
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 from .test_roofline import on_threads
 
 
@@ -60,3 +60,10 @@ def test_too_few_energies_are_not_compared() -> None:
 
 def test_a_picture_is_the_same_twice() -> None:
     assert macs_energy_svg(example_front(), LIGHT) == macs_energy_svg(example_front(), LIGHT)
+
+
+def test_what_was_pruned_is_not_drawn_as_dominated() -> None:
+    whole = example_front(4, 0)
+    drawn, plain = macs_energy_svg(with_pruned(whole), LIGHT), macs_energy_svg(whole, LIGHT)
+    assert [b"<!-- " + words + b" -->" in drawn for words in (b"on the front", b"pruned finalists", b"dominated")] == [True, True, False]
+    assert b"<!-- pruned finalists -->" not in plain

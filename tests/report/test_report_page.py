@@ -108,7 +108,20 @@ def test_the_table_has_the_front(facts: StudyFacts, page: str) -> None:
 def test_what_was_pruned_is_in_the_table() -> None:
     front = with_pruned(example_front())
     page = report_html(example_facts(front))
-    assert f"<code>{front.finalists[-1].id}</code> ★ pruned" in page
+    name = front.finalists[-1].id
+    assert f"<code>{name}</code> ★ pruned" in page
+    assert f'href="#net-{name}"' in page  # it is the fastest, so it has a card
+    facts = example_facts(front)
+    facts = replace(facts, config=facts.config.model_copy(update={"prune": 0.7}))
+    text = Page(report_html(facts)).text
+    for words in (
+        "Chosen by validation accuracy, for pruned networks have no search accuracy, among 5 that are trained, 1 of them pruned",
+        "and once more each in fp32, pruned to 70 % of its predicted latency (--prune), where it earns a place",
+        "5 finalists (1 of them pruned), each tested once",
+        "1 of 13 members of the front and pruned finalists spend more",
+        "pruned · fastest",
+    ):
+        assert words in text, words
 
 
 def test_how_sure(page: str) -> None:

@@ -16,7 +16,7 @@ from nas.report.roofline import by_target, name_of, roofline_svg, roofline_words
 from nas.target import Target
 
 from .examples import example_ceilings
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 
 ONE = Target("raspberrypi4", "onnxruntime", "1.22", "fp32", 1)
 PEAKS = Peaks(Peak(6e9, "published", "a data sheet"), Peak(4e9, "measured", "a copy"))
@@ -51,6 +51,12 @@ def test_a_picture_has_every_network_and_is_the_same_twice(front: FrontRecord) -
     marks = [each for each in root.iter() if each.tag.endswith("}use") and f"stroke: {LIGHT.series[0]}" in each.get("style", "")]
     on_first = len([each for each in front.shown if each.candidate.target == next(iter(by_target(front, ceilings)))])
     assert len(marks) == on_first
+
+
+def test_what_was_pruned_has_a_mark_of_its_own() -> None:
+    whole, front = example_front(), with_pruned(example_front())
+    assert b"pruned finalist, predicted latency" in roofline_svg(front, example_ceilings(front), LIGHT)
+    assert b"pruned finalist" not in roofline_svg(whole, example_ceilings(whole), LIGHT)
 
 
 def test_targets_are_in_the_order_of_their_threads() -> None:

@@ -238,5 +238,9 @@ def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist]
     plain = dataclasses.replace(candidate, metrics={"macs": Metric(1e6, "MAC", "counted"), "latency_s": MEASURED})
     text = card(plain, "8px", digits, [Check("model.onnx", "onnxruntime 1", "fp32", 1.5e-6, 0.9975, 350, 360)], "as it is", "none")
     assert "| macs | 1e+06 |  | MAC | counted |" in text
+    assert f"- Architecture ({plain.arch.space}): 8px\n- Input" in text
+    narrow = dataclasses.replace(plain, arch=dataclasses.replace(plain.arch, widths=(("stem.out", 8), ("head.out", 48))))
+    pruned = card(narrow, "8px", digits, [], "as it is", "none")
+    assert f"- Architecture ({plain.arch.space}): 8px  (pruned)\n- Channels after pruning, by group: head.out 48, stem.out 8\n" in pruned
     assert "| latency_s | 0.002 | 0.0019 to 0.0022 | s | measured |" in text
     assert "| model.onnx | fp32 | onnxruntime 1 | 360 | 0.972222 ± 0.009 | 99.75% | 1.5e-06 |" in text

@@ -143,24 +143,30 @@ function front(device, cost, colour, name) {
   });
 }
 
+// Of the bit that says that a finalist is pruned.
+const TESTED = { 0: "finalists, test accuracy", 16: "pruned finalists, test accuracy" };
+const diamond = (bit, size) => bit
+  ? { size, symbol: "diamond-open", color: style("second"), line: { width: 2, color: style("second") } }
+  : { size, symbol: "diamond", color: style("second"), line: { width: 1, color: style("paper") } };
+
 function traces(device, cost) {
   const every = device.ids.map((_, row) => row), main = style("main"), second = style("second");
   const dominated = points(device, every.filter((row) => !(device.marks[row] & 1)), cost, SEARCH);
   Object.assign(dominated, { name: "dominated", meta: "dominated", marker: { size: 6, color: clear(style("faint"), 0.45) } });
-  const knee = points(device, every.filter((row) => device.marks[row] & 8), cost, SEARCH);
+  const middle = every.filter((row) => device.marks[row] & 8); // a pruned one has no search accuracy: it is marked where it is drawn
+  const knee = points(device, middle, cost, middle.some((row) => device.marks[row] & 16) ? TEST : SEARCH);
   Object.assign(knee, {
     name: "knee", meta: "knee", hoverinfo: "skip", hovertemplate: null, mode: "markers+text", text: knee.x.map(() => "<b>knee</b>"),
-    textposition: "bottom right", textfont: { color: main, size: 14 }, showlegend: false,
+    textposition: middle.some((row) => device.marks[row] & 16) ? "top right" : "bottom right", textfont: { color: main, size: 14 }, showlegend: false,
     marker: { size: 19, color: "rgba(0,0,0,0)", line: { width: 1.5, color: main } },
   });
-  const tested = points(device, every, cost, TEST);
-  Object.assign(tested, {
-    name: "finalists, test accuracy", meta: "tested", error_y: bars(device, tested, TEST, second),
-    marker: { size: 10, symbol: tested.rows.map((row) => device.marks[row] & 16 ? "diamond-open" : "diamond"), color: second, line: { width: 1, color: style("paper") } },
+  const tested = [0, 16].map((bit) => {
+    const trace = points(device, every.filter((row) => (device.marks[row] & 16) === bit), cost, TEST);
+    return Object.assign(trace, { name: TESTED[bit], meta: "tested", error_y: bars(device, trace, TEST, second), marker: diamond(bit, 10) });
   });
   const tied = { name: "tied: its gain may be chance", meta: "key", x: [null], y: [null], mode: "markers", type: "scatter", hoverinfo: "skip",
     marker: { size: 9, color: style("paper"), line: { width: 2, color: main } } };
-  const found = [dominated, knee, front(device, cost, main, "front, search accuracy"), tested].filter((trace) => trace.x.length);
+  const found = [dominated, knee, front(device, cost, main, "front, search accuracy"), ...tested].filter((trace) => trace.x.length);
   return device.marks.some((mark) => mark & 4) ? [...found, tied] : found;
 }
 
@@ -180,13 +186,13 @@ function tracesInSpace(devices) {
     const colour = all ? style(`series-${index % 8}`) : style("main");
     const front = spaced(device, members, SEARCH, all ? device.device : "front, search accuracy", "front", { size: 5, color: colour, line: rim });
     if (all) return [front];
-    const dominated = every.filter((row) => !(device.marks[row] & 1));
+    const dominated = every.filter((row) => !(device.marks[row] & 1)), middle = every.filter((row) => device.marks[row] & 8);
     return [
       spaced(device, dominated, SEARCH, "dominated", "dominated", { size: 3, color: style("faint"), opacity: 0.45 }),
       front,
-      Object.assign(spaced(device, members.filter((row) => device.marks[row] & 8), SEARCH, "knee", "knee", { size: 9, color: colour, symbol: "circle-open", line: { width: 2, color: colour } }),
+      Object.assign(spaced(device, middle, middle.some((row) => device.marks[row] & 16) ? TEST : SEARCH, "knee", "knee", { size: 9, color: colour, symbol: "circle-open", line: { width: 2, color: colour } }),
         { mode: "markers+text", hoverinfo: "skip", hovertemplate: null, showlegend: false, textfont: { color: colour, size: 13 }, textposition: "bottom right" }),
-      spaced(device, every, TEST, "finalists, test accuracy", "tested", { size: 5, symbol: "diamond", color: style("second"), line: rim }),
+      ...[0, 16].map((bit) => spaced(device, every.filter((row) => (device.marks[row] & 16) === bit), TEST, TESTED[bit], "tested", diamond(bit, 5))),
     ];
   });
   for (const trace of found) if (trace.meta === "knee") trace.text = trace.x.map(() => "knee");
@@ -197,8 +203,8 @@ function drawInSpace(devices, axes, font) {
   const data = tracesInSpace(devices), look = { ...axes, tickfont: { size: font.size - 2 }, backgroundcolor: style("paper"), showbackground: true };
   const axis = (name, end) => ({ ...look, ...ticks(reach(data, end)), type: chosen.scale, range: reach(data, end), title: { text: page.metrics[name].axis, font: { size: font.size } } });
   Plotly.react("chart", data, {
-    paper_bgcolor: style("paper"), font, margin: { l: 0, r: 0, t: 0, b: 0 }, showlegend: true, uirevision: JSON.stringify(chosen),
-    legend: { orientation: "h", x: 0, y: 0, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)", itemsizing: "constant" },
+    paper_bgcolor: style("paper"), font, margin: { l: 0, r: 0, t: 0, b: 64 }, showlegend: true, uirevision: JSON.stringify(chosen),
+    legend: { orientation: "h", x: 0, y: 0, yanchor: "top", bgcolor: "rgba(0,0,0,0)", itemsizing: "constant" },
     hoverlabel: { align: "left", bgcolor: style("paper"), bordercolor: style("faint"), font: { color: style("ink"), size: narrow() ? 11 : 13 } },
     scene: { xaxis: axis(LATENCY, "x"), yaxis: axis(ENERGY, "y"), zaxis: { ...look, title: { text: "accuracy, %", font: { size: font.size } }, range: limits(devices) },
       aspectmode: "manual", aspectratio: { x: 1.2, y: 1.2, z: 0.9 }, camera: { eye: { x: -0.75, y: -1.75, z: 0.75 }, center: { x: 0, y: 0, z: -0.26 } } },

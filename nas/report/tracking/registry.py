@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from nas.errors import InputError, ModelFileError, StudyError
 from nas.files import write_atomic
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.highlights import ACCURACY, cost_of, knee
+from nas.report.highlights import choice, cost_of
 from nas.report.tracking.artifacts import digest_of
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.units import SHOWN, describe
@@ -61,23 +61,21 @@ def is_model_uri(text: str) -> bool:
 
 
 def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[str, CandidateRecord]:
-    """Which finalist each alias means, as `nas pick` chooses on the front: by search accuracy, never by test accuracy. Pruned ones
-    have none, and no alias.
+    """Which finalist each alias means, as `nas pick` chooses (`nas.report.highlights.choice`): never by test accuracy.
 
-    The knee is the front's where it is a finalist, else the finalist nearest to it in cost.
+    The knee is that of `nas pick` where it is a finalist, else the finalist nearest to it in cost.
     """
-    finalists = [each for each in finalists if not each.pruned]
-    if not finalists or not record.front:
+    found = choice(record, finalists)
+    if not found.members:
         return {}
     name = cost_of(record)
 
     def cost(each: CandidateRecord) -> float:
         return math.log(each.value(name) or 1.0)
 
-    middle = knee(record.front, name)
-    most = max(finalists, key=lambda each: (each.value(ACCURACY) or 0.0, -cost(each)))
-    nearest = min(finalists, key=lambda each: (each.id != middle.id, abs(cost(each) - cost(middle)), each.id))
-    return {"fastest": min(finalists, key=cost), "knee": nearest, "most-accurate": most}
+    middle = choice(record).knee(name)
+    nearest = min(found.members, key=lambda each: (each.id != middle.id, abs(cost(each) - cost(middle)), each.id))
+    return {"fastest": found.cheapest(name), "knee": nearest, "most-accurate": found.most_accurate(name)}
 
 
 def _shipped(each: CandidateRecord) -> str:

@@ -16,6 +16,7 @@ import pytest
 
 from nas.errors import InputError, StudyError
 from nas.files import write_atomic
+from nas.report.highlights import highlights
 from nas.report.record import read_front, write_front
 from nas.report.runs import run_tags
 from nas.report.tracking import Connection, StudyMirror, TrackingError, fetch, local_store, registry
@@ -38,8 +39,13 @@ def test_aliases_mean_what_pick_means(runs: Path) -> None:
     assert {alias: versions[str(number)] for alias, number in model.aliases.items()} == {key: each.id for key, each in chosen.items()}
     assert model.tags == {"study": "digits-1", "device": "raspberrypi4", "space": "mobilenet_tiny", "data": "digits"}
     pruned = with_pruned(front)
-    assert registry.aliases(pruned, pruned.finalists) == chosen  # it has no search accuracy to be chosen by
+    renamed = registry.aliases(pruned, pruned.finalists)
+    assert renamed["fastest"].id == pruned.finalists[-1].id
+    assert {key: each.id for key, each in renamed.items()} == {
+        key.replace(" ", "-"): each.id for key, each in highlights(pruned).items()
+    }  # all of them are finalists
     tags = run_tags(pruned.finalists[-1], pruned, 1, ["raspberrypi4"])
+    assert tags["pruned_widths"] == "s1.b1.mid 8"
     assert tags["pruned_from"] == front.finalists[0].candidate.arch.arch_id
 
 

@@ -1,0 +1,97 @@
+"""Which candidate of a study the options of nas pick and nas export mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from nas.cli.quantities import parse
+from nas.errors import InfeasibleError, InputError, UnknownNameError
+from nas.report.front import CandidateRecord, FrontRecord
+
+__all__ = ["Role", "choose", "find_candidate", "role_of"]
+
+Role = Literal["fastest", "knee", "most accurate"]
+
+
+def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
+    """A candidate by id or by an unambiguous beginning of it.
+
+    Raises:
+        InputError: the beginning of several.
+        UnknownNameError: of none.
+    """
+    found = [each for each in record.candidates if each.id.startswith(name)]
+    exact = [each for each in found if each.id == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
+    hint = f"(nas front --csv lists the {len(record.candidates)} there are)"
+    raise UnknownNameError("candidate", name, (), hint, aliases=[each.id for each in record.candidates])
+
+
+def role_of(candidate: str | None, *, knee: bool, fastest: bool, most_accurate: bool) -> Role:
+    """The role that the flags ask for; the most accurate where none does.
+
+    Raises:
+        InputError: they ask for several, or beside an id.
+    """
+    if sum([candidate is not None, knee, fastest, most_accurate]) > 1:
+        raise InputError("choose one of --pick, --knee, --fastest and --most-accurate")
+    return "knee" if knee else "fastest" if fastest else "most accurate"
+
+
+def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str | None], role: Role) -> tuple[CandidateRecord, str]:
+    """The candidate that the options mean, and how it was chosen where that needs a word: an id, or the role's of all that can be chosen
+    (`nas.report.highlights.choice`) within the bounds.
+
+    Args:
+        bounds: what was given to each option, by its name.
+
+    Raises:
+        InputError: bounds beside an id, or no quantity.
+        InfeasibleError: nothing is within the bounds.
+    """
+    from nas.report.highlights import choice, cost_of
+
+    given = {option: text for option, text in bounds.items() if text is not None}
+    if candidate is not None:
+        if given:
+            raise InputError(f"--pick names one candidate: leave out {', '.join(given)}")
+        return find_candidate(record, candidate), ""
+    able = choice(record).able
+    # The accuracy that is bounded is the one that compares: it is known when costs have been bounded.
+    for option in sorted(given, key=lambda each: each == "--min-accuracy"):
+        able = _within(record, able, option, given[option])
+    found = choice(record, able)
+    if not able:
+        raise InfeasibleError(f"no candidate is on the front of {record.study}", len(record.candidates), {})
+    chosen = {"fastest": found.cheapest, "knee": found.knee, "most accurate": found.most_accurate}[role]
+    return chosen("latency_s" if role != "knee" else cost_of(record)), "" if role == "fastest" else found.words
+
+
+def _within(record: FrontRecord, able: Sequence[CandidateRecord], option: str, text: str) -> tuple[CandidateRecord, ...]:
+    """Those that keep a bound.
+
+    Raises:
+        InfeasibleError: none does; it names the nearest.
+    """
+    from nas.cli.search import BOUNDS
+    from nas.report.highlights import ACCURACY, choice
+    from nas.report.units import describe
+
+    metric, kind, side = BOUNDS[option]
+    if metric == ACCURACY:
+        metric = choice(record, able).accuracy
+    bound = parse(text, kind, option)
+    known = {each.id: value for each in able if (value := each.value(metric)) is not None}
+    kept = tuple(each for each in able if each.id in known and (known[each.id] <= bound if side == "max" else known[each.id] >= bound))
+    if kept or not able:
+        return kept
+    if not known:
+        raise InputError(f"{option} bounds a figure that study {record.study} does not have for {record.device}: leave it out")
+    best = (min if side == "max" else max)((each for each in able if each.id in known), key=lambda each: known[each.id])
+    who = "member of the front and no pruned finalist" if any(each.pruned for each in able) else "member of the front"
+    verb = f"no {who} meets {option} {text}: the nearest has {describe(metric, best.candidate.metrics[metric])}"
+    raise InfeasibleError(verb, len(able), {metric: best.value(metric) or 0.0})
