@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from nas.events import Event, Listener
-from nas.report.footprint import Footprint
+from nas.report.footprint import Footprint, seconds_of
 from nas.search import storage
 
 __all__ = ["Ledger"]
@@ -15,22 +15,22 @@ EVERY_S = 30.0
 
 
 class Ledger:
-    """Seconds and energy of this run and of those before.
+    """Seconds and energy of this run and of those before. The seconds are the footprint's, so that both are of the same time.
 
     Args:
         study: that keeps them.
         footprint: of this run.
-        began: this run, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, study: storage.Study, footprint: Footprint, began: float) -> None:
-        self._study, self._footprint, self._began = study, footprint, began
+    def __init__(self, study: storage.Study, footprint: Footprint) -> None:
+        self._study, self._footprint = study, footprint
         self._seconds, self._cost = storage.spent(study), storage.cost(study)
-        self._kept_at = began
+        self._kept_at = time.monotonic()
 
     def so_far(self) -> tuple[float, dict[str, float | str]]:
         """Seconds, and the cost as a record says it (`Footprint.record`), of all runs."""
-        return self._seconds + time.monotonic() - self._began, self._footprint.record(self._cost)
+        cost = self._footprint.record(self._cost)
+        return self._seconds + seconds_of(cost) - seconds_of(self._cost), cost
 
     def keep(self) -> tuple[float, dict[str, float | str]]:
         """Keeps `so_far`, and returns it."""

@@ -12,7 +12,7 @@ from nas.architecture import Architecture
 from nas.errors import InputError
 from nas.target import Target
 
-__all__ = ["OBJECTIVES", "UNITS", "Candidate", "Constraint", "Metric", "Objective", "Source"]
+__all__ = ["OBJECTIVES", "UNITS", "Candidate", "Constraint", "Metric", "Objective", "Source", "contradicts", "measured_first"]
 
 Source = Literal["counted", "predicted", "supernet", "trained", "measured", "published", "modelled"]
 SOURCES: tuple[str, ...] = get_args(Source)
@@ -92,6 +92,24 @@ class Metric:
             return cls(**cast("dict[str, float]", dict(data)))  # type: ignore[arg-type]
         except TypeError as exc:
             raise InputError(f"a metric has value, unit and source, and may have std, low, high, scope; got {sorted(data)}") from exc
+
+
+def measured_first(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The same metrics; a measured latency stands before what the search saw."""
+    found = {}
+    for name, metric in metrics.items():
+        if name == "latency_s" and "latency_measured_s" in metrics:
+            found["latency_measured_s"] = metrics["latency_measured_s"]
+        found[name] = metric
+    return found
+
+
+def contradicts(metrics: Mapping[str, Metric]) -> bool:
+    """Whether the measured latency is outside the 90 % band of the predicted one; not where either is unknown or has no band."""
+    measured, seen = metrics.get("latency_measured_s"), metrics.get("latency_s")
+    if measured is None or seen is None or seen.low is None or seen.high is None:
+        return False
+    return not seen.low <= measured.value <= seen.high
 
 
 @dataclass(frozen=True, slots=True)

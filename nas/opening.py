@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.errors import StudyError
+from nas.events import Event
 from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
 from nas.search import storage
@@ -22,6 +23,7 @@ __all__ = [
     "open_round",
     "open_studies",
     "own_storage",
+    "reused_words",
     "shared_storage",
     "study_name",
     "tell_known",
@@ -116,6 +118,26 @@ def known_accuracies(prepared: Prepared, runs: Path) -> dict[Architecture, Metri
         for candidate in storage.candidates_of(own_storage(path.parent), facts, name):
             found[candidate.arch] = candidate.metrics["accuracy_search"]
     return found
+
+
+def reused_words(prepared: Prepared, study: storage.Study) -> tuple[Event, ...]:
+    """What a new study begins with that names earlier ones, and whether that leaves nothing to evaluate.
+
+    Args:
+        study: of the first device, as `begin_studies` left it.
+    """
+    config = prepared.config
+    if not config.warm_start:
+        return ()
+    count = len(storage.evaluated(study))
+    told = f"{count} accuracies are reused from {' and '.join(config.warm_start)}"
+    if count < config.trials:
+        return (Event("info", told),)
+    return (
+        Event(
+            "warning", f"{told}; they count as trials, so that --trials {config.trials} evaluates nothing new: ask for more than {count}"
+        ),
+    )
 
 
 def clock(prepared: Prepared, store: storage.BaseStorage) -> storage.Study:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from nas.errors import NasError
 from nas.hardware.ceiling import Ceiling, ceiling
 from nas.hardware.evaluation import Evaluation, cross_validate
 from nas.hardware.features import network_features
+from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
 from nas.hardware.rows import labels_s, newest_rows, read_rows, rows_path
 from nas.preparation import Device, Prepared
@@ -90,20 +92,34 @@ def _ceilings(prepared: Prepared, profile: DeviceProfile, front: FrontRecord) ->
 
 
 def _predictor(prepared: Prepared, device: Device, front: FrontRecord) -> PredictorFacts | None:
-    """None where several devices are one: each of them has its own."""
-    if device.profile is None or not isinstance(device.scorer, Scorer):
+    """Of the first target, with those of the others; None where several devices are one: each of them has its own."""
+    if device.profile is None:
         return None
-    predictor = device.scorer.predictor
-    decode = prepared.space.decode
-    outside = [each.id for each in front.shown if predictor.is_measured and not predictor.in_range(decode(each.candidate.arch))]
+    found: list[tuple[LatencyPredictor, list[Target]]] = []
+    for scorer in device.scorer.all:
+        if not isinstance(scorer, Scorer):
+            return None
+        known = next((targets for predictor, targets in found if predictor == scorer.predictor), None)
+        if known is None:
+            found.append((scorer.predictor, [scorer.target]))
+        else:
+            known.append(scorer.target)
+    first, *others = [_facts_of(prepared, predictor, targets, front) for predictor, targets in found]
+    evaluation = _evaluation(device.profile, device.target)
+    return replace(first, unknown=device.profile.unknown, evaluation=evaluation, others=tuple(others))
+
+
+def _facts_of(prepared: Prepared, predictor: LatencyPredictor, targets: Sequence[Target], front: FrontRecord) -> PredictorFacts:
+    """Of one predictor; what it says of members of the front and pruned finalists on the targets that it answers for."""
+    decode, members = prepared.space.decode, (each for each in front.shown if each.candidate.target in targets)
+    outside = [each.id for each in members if predictor.is_measured and not predictor.in_range(decode(each.candidate.arch))]
     return PredictorFacts(
         measurements=predictor.measurements,
         held_out_error=dict(predictor.quality).get("out_of_fold_mape"),
         band=math.exp(predictor.half_width),
         source=predictor.source,
         outside=frozenset(outside),
-        unknown=device.profile.unknown,
-        evaluation=_evaluation(device.profile, device.target),
+        targets=tuple(targets),
     )
 
 

@@ -17,13 +17,13 @@ from nas.hardware.calibrate import measure_model
 from nas.ledger import Ledger
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
-from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, shared_storage
+from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, reused_words, shared_storage
 from nas.precision import int8_latency, on_every_target, tell_foreign
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, save_config, select_all
 from nas.report.footprint import Footprint, track
-from nas.report.front import FrontRecord
+from nas.report.front import STOPPED, FrontRecord
 from nas.report.runs import Status
 from nas.report.study import LOCK, load_config, load_data_record
 from nas.rounds import Searched, search_device
@@ -96,7 +96,9 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
         store = shared or own_storage(folder)
         with storage.driving(clock(prepared, store)) as superseded:
             studies = begin_studies(prepared, store, known)
-            ledger = Ledger(clock(prepared, store), footprint, started)
+            if not resume:
+                prepared = replace(prepared, words=(*reused_words(prepared, studies[0]), *prepared.words))
+            ledger = Ledger(clock(prepared, store), footprint)
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
@@ -138,7 +140,16 @@ def _searched(
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     maker = partial(_maker, prepared, context, folder)
-    made = prune_finalists(prepared, context, folder, studies, made, maker, _telling, recorder.listen, stop, until)
+    try:
+        made = prune_finalists(prepared, context, folder, studies, made, maker, _telling, recorder.listen, stop, until)
+    except StoppedError:  # all else is there to be looked at
+        made = [
+            (kept_pruned(prepared, device, study, finalists, folder), notes)
+            for device, study, (finalists, notes) in zip(prepared.devices, studies, made, strict=True)
+        ]
+        seconds, cost = ledger.so_far()
+        _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were pruned"})
+        raise
     return _record(prepared, recorder, done, selections, made, *ledger.so_far())
 
 

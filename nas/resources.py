@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -41,8 +41,11 @@ def listing(kind: Kind, pattern: str) -> dict[str, Path]:
     return found
 
 
-def find(kind: Kind, pattern: str, name: str, what: str) -> Path:
+def find(kind: Kind, pattern: str, name: str, what: str, hidden: Collection[str] = ()) -> Path:
     """Path of `name`, which is a path itself or a name in `listing`.
+
+    Args:
+        hidden: names that are not told.
 
     Raises:
         UnknownNameError: naming the nearest names, and that a path works too.
@@ -55,4 +58,4 @@ def find(kind: Kind, pattern: str, name: str, what: str) -> Path:
     known = listing(kind, pattern)
     if name in known:
         return known[name]
-    raise UnknownNameError(what, name, known, hint="(a path works too)")
+    raise UnknownNameError(what, name, set(known) - set(hidden), hint="(a path works too)")

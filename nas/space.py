@@ -24,6 +24,9 @@ from nas.space_file import SpaceFile, read_references, read_space
 
 __all__ = ["Gene", "SearchSpace", "load_reference", "load_space", "reference_blocks", "reference_names", "space_names"]
 
+REFERENCES = "references"
+"""File beside the spaces, of the reference architectures."""
+
 
 class Trial(Protocol):
     """What of an Optuna trial `SearchSpace.suggest` uses."""
@@ -313,7 +316,7 @@ def _genes(options: Mapping[str, tuple[GeneValue, ...]]) -> tuple[Gene, ...]:
 
 def space_names() -> list[str]:
     """Names of the spaces at hand, sorted."""
-    return sorted(name for name in listing("search_spaces", "*.yaml") if name != "references")
+    return sorted(name for name in listing("search_spaces", "*.yaml") if name != REFERENCES)
 
 
 def load_space(name_or_path: str) -> SearchSpace:
@@ -323,7 +326,11 @@ def load_space(name_or_path: str) -> SearchSpace:
         UnknownNameError: with the nearest names.
         SpaceError: with file, key and the offending value.
     """
-    path = find("search_spaces", "*.yaml", name_or_path, "search space")
+    if name_or_path == REFERENCES:
+        names = reference_names()
+        hint = f"(its networks are no search space: nas predict {names[0]}, or nas search --start-from {names[0]})"
+        raise UnknownNameError("search space", REFERENCES, (), hint)
+    path = find("search_spaces", "*.yaml", name_or_path, "search space", hidden=(REFERENCES,))
     file = read_space(path)
     try:
         return SearchSpace(file)
@@ -332,7 +339,7 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 
 def _references() -> dict[str, SpaceFile]:
-    return read_references(data_root("search_spaces") / "references.yaml")
+    return read_references(data_root("search_spaces") / f"{REFERENCES}.yaml")
 
 
 def reference_names() -> list[str]:

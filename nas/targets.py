@@ -53,7 +53,7 @@ def with_faster_int8(
                 raise InputError(f"nothing was measured in it: nas measure --device {HOST} {options}")
             int8 = profile.predictor(small)
         except InputError as exc:
-            words.append(Event("info", f"int8 is left out on {small.key}: {exc}"))
+            words.append(Event("warning", f"int8 is left out on {small.key}: {exc}"))
             continue
         one, other = (Scorer(space, on, of, None).values(rows)["latency_s"] for on, of in ((small, int8), (target, fp32)))
         ratio = float(np.exp(np.log(one / other).mean()))
@@ -62,8 +62,8 @@ def with_faster_int8(
         if ratio < 1:
             found[small] = int8
         else:
-            text = f"int8 is slower on {small.key} ({ratio:.2g}x, {source}): left out"
-        words.append(Event("info", text, fields={"int8_over_fp32": ratio}))
+            text = f"int8 is left out on {small.key}: it takes {ratio:.2g}x the time of fp32 ({source})"
+        words.append(Event("info" if ratio < 1 else "warning", text, fields={"int8_over_fp32": ratio}))
     return found, tuple(words)
 
 

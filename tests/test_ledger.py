@@ -13,14 +13,15 @@ from nas import ledger as module
 from nas.events import Event
 from nas.ledger import EVERY_S, Ledger
 from nas.metrics import OBJECTIVES
-from nas.report.footprint import Footprint
+from nas.report import footprint as footprint_module
+from nas.report.footprint import Footprint, seconds_of
 from nas.search import storage
 
 STEP = Event("progress", "epoch 1")
 
 
 class Clock:
-    """In the place of `time`, for the ledger."""
+    """In the place of `time`, for the ledger and the footprint."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -32,12 +33,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(module, "time", found)
+    for each in (module, footprint_module):
+        monkeypatch.setattr(each, "time", found)
     return found
 
 
 @pytest.fixture
-def footprint() -> Iterator[Footprint]:
+def footprint(clock: Clock) -> Iterator[Footprint]:
     found = Footprint(None)  # seconds alone: no carbon data
     yield found
     found.stop()
@@ -50,7 +52,7 @@ def open_it(folder: Path) -> storage.Study:
 
 def test_a_run_that_is_killed_leaves_what_it_spent(tmp_path: Path, clock: Clock, footprint: Footprint) -> None:
     heard: list[Event] = []
-    listen = Ledger(open_it(tmp_path), footprint, began=clock.now).hearing(heard.append)
+    listen = Ledger(open_it(tmp_path), footprint).hearing(heard.append)
     clock.now += EVERY_S / 2
     listen(STEP)
     assert storage.spent(open_it(tmp_path)) == 0
@@ -60,23 +62,24 @@ def test_a_run_that_is_killed_leaves_what_it_spent(tmp_path: Path, clock: Clock,
     assert storage.spent(open_it(tmp_path)) == 1.5 * EVERY_S
     # It is killed here; a resume begins an hour later.
     clock.now += 3600
-    resumed = Ledger(open_it(tmp_path), footprint, began=clock.now)
+    resumed = Ledger(open_it(tmp_path), Footprint(None))
     clock.now += 4
     seconds, cost = resumed.keep()
     assert seconds == storage.spent(open_it(tmp_path)) == 1.5 * EVERY_S + 4
     assert cost == storage.cost(open_it(tmp_path))
+    assert seconds_of(cost) == seconds
     assert cost["cost_source"] == "unknown: no carbon data are installed"
 
 
 def test_keeping_twice_counts_once(tmp_path: Path, clock: Clock, footprint: Footprint) -> None:
-    found = Ledger(open_it(tmp_path), footprint, began=clock.now)
+    found = Ledger(open_it(tmp_path), footprint)
     clock.now += 7
     assert found.keep()[0] == found.keep()[0] == storage.spent(open_it(tmp_path)) == 7
 
 
 def test_a_storage_that_is_away_ends_nothing(tmp_path: Path, clock: Clock, footprint: Footprint, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Event] = []
-    listen = Ledger(open_it(tmp_path), footprint, began=clock.now).hearing(heard.append)
+    listen = Ledger(open_it(tmp_path), footprint).hearing(heard.append)
 
     def away(*_: Any) -> None:
         raise ConnectionError("the database is away")

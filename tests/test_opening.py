@@ -13,7 +13,7 @@ from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
-from nas.opening import begin_studies, known_accuracies, own_storage
+from nas.opening import begin_studies, known_accuracies, own_storage, reused_words
 from nas.pipeline import run
 from nas.preparation import FURTHER, Prepared, prepare
 from nas.rounds import Searched, search_device
@@ -104,6 +104,20 @@ def test_accuracies_of_an_earlier_study_count(tmp_path: Path) -> None:
         searched(ready(tmp_path, study="other", warm_start=("nothing",)), tmp_path, executor)
     with pytest.raises(StudyError, match="its accuracies are of no use here"):
         searched(ready(tmp_path, study="other", warm_start=("s",), seed=1), tmp_path, executor)
+
+
+def test_what_is_reused_is_told_and_whether_it_leaves_nothing_to_evaluate(tmp_path: Path) -> None:
+    before = ready(tmp_path)
+    searched(before, tmp_path, Growing(before.space))
+    assert reused_words(before, begin_studies(before, own_storage(tmp_path / "s"), {})[0]) == ()
+    for trials, kind, words in ((TRIALS + 3, "info", "from s"), (TRIALS, "warning", f"ask for more than {TRIALS}")):
+        warm = ready(tmp_path, study=f"warm{trials}", warm_start=("s",), trials=trials)
+        (tmp_path / warm.config.study).mkdir()
+        (study,) = begin_studies(warm, own_storage(tmp_path / warm.config.study), known_accuracies(warm, tmp_path))
+        (told,) = reused_words(warm, study)
+        assert told.kind == kind
+        assert told.text.startswith(f"{TRIALS} accuracies are reused from s")
+        assert told.text.endswith(words)
 
 
 def test_networks_that_are_named_are_evaluated_first(tmp_path: Path) -> None:

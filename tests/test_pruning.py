@@ -17,6 +17,8 @@ from nas.metrics import OBJECTIVES, Candidate, Constraint, Metric
 from nas.pipeline import Result, make_finalist, rebuild, run
 from nas.pruning import why_left_out
 from nas.report.front import CandidateRecord
+from nas.report.record import read_front
+from nas.report.study import summarise
 from nas.space import load_space
 from nas.target import Target
 from tests.search.conftest import save_supernet
@@ -128,9 +130,13 @@ def test_one_that_is_stopped_goes_on(home: Path) -> None:
 
     with pytest.raises(StoppedError):
         run(wanted, home / "runs", hear, stop)
+    front = read_front(home / "runs" / "stopped")  # what is finished can be looked at, and goes on
+    assert (len(front.front), [each.pruned for each in front.finalists]) == (1, [False])
+    assert summarise(home / "runs" / "stopped")["state"] == "unfinished"
     result, texts = search(wanted, home / "runs", resume=True)
     assert not any("pruned: epoch 1" in text for text in texts)
     assert both(result)[1].pruned
+    assert summarise(result.folder)["state"] == "done"
 
 
 def candidate(accuracy: float, latency_s: float, width: int) -> Candidate:

@@ -245,6 +245,13 @@ def test_channels_that_do_not_fit_are_refused_by_block_and_value() -> None:
 def test_unknown_names_list_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"search space 'mobilenet_cifr': did you mean mobilenet_cifar.*\(a path works too\)"):
         load_space("mobilenet_cifr")
+    with pytest.raises(
+        UnknownNameError, match=r"search space 'references' \(its networks are no search space: nas predict \w+, or nas search"
+    ):
+        load_space("references")
+    with pytest.raises(UnknownNameError, match=r"known are [^(]*mobilenet_tiny") as refused:
+        load_space("qqqqqqqq")
+    assert "references" not in str(refused.value)
     with pytest.raises(UnknownNameError, match=r"reference architecture 'mobilenetv2': did you mean mobilenet_v2"):
         load_reference("mobilenetv2")
 

@@ -65,6 +65,8 @@ def test_int8_joins_where_it_is_faster_and_energy_sees_all_targets(profile: Devi
     found, words = with_faster_int8(SPACE, profile, {target: profile.predictor(target) for target in targets}, 0)
     assert [target.key for target in found] == [f"raspberrypi4/onnxruntime/{rest}" for rest in ("fp32/4", "fp32/1", "int8/1")]
     assert words[0].text.startswith("int8 is left out on raspberrypi4/onnxruntime/int8/4: ")
+    assert words[0].text.endswith("nas measure --device raspberrypi4 --runtime onnxruntime --precision int8 --threads 4")
+    assert words[0].kind == "warning"  # so that the report has it
     assert words[1].text == "int8 is 1.7x as fast on raspberrypi4/onnxruntime/int8/1 (measured)"
     scorer = scorer_of(SPACE, profile, found)
     assert [each.target for each in scorer.all] == list(found)

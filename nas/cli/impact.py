@@ -75,7 +75,7 @@ def impact(
     ]
     pruned = [each.id for each in known if each.pruned]
     compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
-    notes = [*note, *impact_notes(found, use), *battery_notes([*found, *([] if compared is None else [compared])])]
+    notes = [*note, *impact_notes(found, use, compared), *battery_notes([*found, *([] if compared is None else [compared])])]
     if plot is not None:
         from nas.files import write_atomic
         from nas.report.impact_figure import impact_png

@@ -168,6 +168,7 @@ def export(
     from nas.cli.show import Display
     from nas.report.record import read_front, study_folder
     from nas.report.tracking import is_model_uri
+    from nas.report.units import contradiction
 
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, {"--max-latency": max_latency}, knee or fastest or most_accurate)
@@ -198,6 +199,8 @@ def export(
         return
     for path in written:
         typer.echo(f"wrote {path}")
+    if told := contradiction(chosen.candidate.metrics):
+        typer.echo(f"warning: {told}", err=True)
 
 
 def _refuse_choice(

@@ -158,8 +158,8 @@ COLUMNS = (
     (VALIDATION, "validation accuracy", None, 2),
     ("accuracy_test", "test accuracy", None, 0),
     ("accuracy_test_int8", "int8", None, 3),
-    ("latency_s", "latency ms", 1e3, 0),
     ("latency_measured_s", "measured ms", 1e3, 1),
+    ("latency_s", "latency ms", 1e3, 0),
     ("energy_j", "energy mJ", 1e3, 2),
     ("params", "params k", 1e-3, 3),
     ("size_bytes", "size MiB", 2**-20, 4),
@@ -168,6 +168,8 @@ COLUMNS = (
 
 def print_front(record: FrontRecord) -> None:
     """The front and what was pruned from its finalists, fastest first. Each column's header names the source of its numbers."""
+    from nas.report.units import origin
+
     cost = record.objectives[-1]
     members = sorted(
         (*record.front, *(each for each in record.finalists if each.pruned)), key=lambda each: (each.value(cost) or 0.0, each.id)
@@ -180,7 +182,7 @@ def print_front(record: FrontRecord) -> None:
     differing = [name for name in ("runtime", "precision", "threads") if len({getattr(each, name) for each in targets}) > 1]
     columns = [Column("id"), Column(""), *(Column(name, right=name == "threads") for name in differing)]
     for name, label, _, rank in shown:
-        sources = sorted({each.candidate.metrics[name].source for each in members if name in each.candidate.metrics})
+        sources = sorted({origin(each.candidate.metrics[name]) for each in members if name in each.candidate.metrics})
         columns.append(Column(f"{label}\n{', '.join(sources)}", right=True, rank=rank))
     rows = []
     for each in members:
@@ -198,12 +200,16 @@ def print_front(record: FrontRecord) -> None:
 
 def candidate_lines(each: CandidateRecord) -> list[str]:
     """A candidate with all its figures, one a line."""
-    from nas.report.units import SHOWN, describe
+    from nas.metrics import measured_first
+    from nas.report.units import SHOWN, contradiction, describe
 
+    metrics = each.candidate.metrics
     known = (("on the front", each.on_front), ("finalist", each.finalist), ("tied", each.tied), ("pruned", each.pruned))
     marks = [word for word, mark in known if mark]
     lines = [f"{each.id}  {', '.join(marks) or 'dominated'}  {each.candidate.target.key}", f"  {each.title}"]
-    lines += [f"  {SHOWN[name].label:<18} {describe(name, metric)}" for name, metric in each.candidate.metrics.items()]
+    lines += [f"  {SHOWN[name].label:<18} {describe(name, metric)}" for name, metric in measured_first(metrics).items()]
+    if told := contradiction(metrics):
+        lines.append(f"  {'warning':<18} {told}")
     if each.note:
         lines.append(f"  {'note':<18} {each.note}")
     return lines + [f"  {kind:<18} {path}" for kind, path in each.artifacts.items()]

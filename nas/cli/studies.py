@@ -64,7 +64,8 @@ def show(runs: RunsOption, study: StudyArgument = None, as_json: JsonOption = Fa
     if as_json:
         emit({"schema": 1, **summary, "data_fingerprint": fingerprint, "config": stored})
         return
-    for name, value in {**stored, **summary, "data_fingerprint": fingerprint}.items():
+    typed = {"precision": ["fp32", "int8"]} if config.precision == "both" else {}  # as the option takes them
+    for name, value in {**stored, **typed, **summary, "data_fingerprint": fingerprint}.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for part, item in parts:
             shown = ", ".join(map(str, item)) if isinstance(item, list) else item

@@ -181,7 +181,10 @@ class DeviceProfile(Strict):
         if found := self._shipped(target):
             return self._answering(found, target)
         if target.precision != "fp32":
-            raise InputError(f"{self.name} has no {target.precision} measurements yet, and none can be guessed from fp32: use fp32")
+            asked = f"--device {self.name} --runtime {target.runtime} --precision {target.precision} --threads {target.threads}"
+            raise InputError(
+                f"{self.name} has no {target.precision} measurements, and fp32 does not tell them: use fp32, or nas measure {asked}"
+            )
         if self.like is not None:
             return self._transferred(self.like, target)
         faster, half_width = unmeasured(target.threads)

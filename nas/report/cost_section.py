@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nas.report.facts import StudyFacts
-from nas.report.footprint import PURPOSES
+from nas.report.footprint import PURPOSES, seconds_of
 from nas.report.spent import PHASES, phase_seconds
 from nas.report.units import seconds_text
 
@@ -39,8 +39,7 @@ def _electricity(search: Mapping[str, float | str]) -> Iterator[tuple[str, str, 
         seconds, kwh, co2e_kg = (float(search.get(f"cost_{purpose}_{unit}", 0.0)) for unit in ("s", "kwh", "co2e_kg"))
         if seconds:
             yield WORDS[purpose], seconds_text(seconds), f"{kwh:.3g}", f"{co2e_kg:.3g}"
-    total_s = sum(float(search.get(f"cost_{purpose}_s", 0.0)) for purpose in PURPOSES)
-    yield "In all", seconds_text(total_s), f"{float(search['cost_kwh']):.3g}", f"{float(search['cost_co2e_kg']):.3g}"
+    yield "In all", seconds_text(seconds_of(search)), f"{float(search['cost_kwh']):.3g}", f"{float(search['cost_co2e_kg']):.3g}"
 
 
 def _obtained(search: Mapping[str, float | str]) -> str:

@@ -14,6 +14,7 @@ from nas.hardware.evaluation import Evaluation
 from nas.hardware.facts import Power
 from nas.report.figures import Progress
 from nas.report.front import FrontRecord
+from nas.target import Target
 
 __all__ = ["PredictorFacts", "StudyFacts"]
 
@@ -30,6 +31,8 @@ class PredictorFacts:
         outside: ids of members of the front and finalists that are outside the measured range (`LatencyPredictor.in_range`).
         unknown: what is not known of the device, one sentence each.
         evaluation: measured networks against predictions that had not seen them; None where there are too few.
+        targets: of the device that it answers for; all of them where none is named.
+        others: predictors of the device's other targets, without others themselves.
     """
 
     measurements: int
@@ -39,6 +42,8 @@ class PredictorFacts:
     outside: frozenset[str] = frozenset()
     unknown: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    targets: tuple[Target, ...] = ()
+    others: tuple[PredictorFacts, ...] = ()
 
     def __post_init__(self) -> None:
         if self.measurements < 0 or self.band < 1:
@@ -52,7 +57,7 @@ class StudyFacts:
     Attributes:
         fronts: one a device, at least one.
         progress: hypervolume over trials, by device.
-        predictors: by device.
+        predictors: by device, that of the target which the sampler looks at.
         blocks: of finalists, by candidate id.
         ceilings: of members of the front and finalists, by device and candidate id; none of what stands for several devices.
         powers: watts of the whole board by device, where they are known.

@@ -18,7 +18,7 @@ from nas.errors import DataError, MissingExtraError
 from nas.events import Event, Listener
 from nas.report.grid import Grid, load_grid
 
-__all__ = ["PURPOSES", "Footprint", "Spent", "Tracker", "codecarbon_tracker", "track"]
+__all__ = ["PURPOSES", "Footprint", "Spent", "Tracker", "codecarbon_tracker", "seconds_of", "track"]
 
 PURPOSES = ("training", "evaluation", "measuring", "other")
 """Other is reading data, choosing and writing the record."""
@@ -188,6 +188,11 @@ def track(code: str, on_event: Listener, open_tracker: Callable[[Grid], Tracker]
         yield footprint
     finally:
         footprint.stop()
+
+
+def seconds_of(record: Mapping[str, float | str]) -> float:
+    """All seconds of a record as `Footprint.record` makes it, whatever they were spent on."""
+    return sum(float(record.get(f"cost_{purpose}_s", 0.0)) for purpose in PURPOSES)
 
 
 def _earlier(record: Mapping[str, float | str], purpose: str) -> Spent:

@@ -16,10 +16,13 @@ from nas.errors import InputError
 from nas.metrics import UNITS, Candidate, Metric
 from nas.target import Target
 
-__all__ = ["SCHEMA", "CandidateRecord", "FrontRecord"]
+__all__ = ["SCHEMA", "STOPPED", "CandidateRecord", "FrontRecord"]
 
 SCHEMA = 1
 """Version of front.json; readers refuse newer ones."""
+
+STOPPED = "stopped"
+"""Among what a front says of its search: when that was stopped, though the front was found."""
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -169,7 +172,7 @@ class FrontRecord:
         objectives: metric keys, e.g. ("accuracy_search", "latency_s").
         hypervolume: between the on_front candidates and `reference_point`; both are in the units of the objectives.
         candidates: the front, the finalists and any dominated ones that should be seen.
-        search: what else is worth telling, e.g. trials, seconds.
+        search: what else is worth telling, e.g. trials, seconds; `STOPPED` where the search is to go on.
         created: ISO time.
     """
 

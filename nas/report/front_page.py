@@ -17,7 +17,7 @@ from nas.report.figures import accuracy_limits
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import cost_of, highlights, target_words
 from nas.report.pages import render
-from nas.report.units import SHOWN
+from nas.report.units import SHOWN, origin
 from nas.target import Target
 
 __all__ = ["MOST_DOMINATED", "front_html"]
@@ -60,8 +60,8 @@ def front_html(fronts: Sequence[FrontRecord]) -> str:
 
 def _shown(name: str, fronts: Sequence[FrontRecord]) -> dict[str, object]:
     """How a metric is written, and where it comes from."""
-    found = (each.candidate.metrics.get(name) for record in fronts for each in record.candidates)
-    sources = sorted({metric.source for metric in found if metric is not None})
+    found = [metric for record in fronts for each in record.candidates if (metric := each.candidate.metrics.get(name)) is not None]
+    sources = sorted({origin(metric) for metric in found})
     shown = SHOWN[name]
     axis = shown.axis if shown.label.startswith(tuple(sources)) else f"{shown.axis} ({', '.join(sources)})"
     return {"label": shown.label, "unit": shown.unit, "percent": shown.percent, "axis": axis, "sources": ", ".join(sources)}

@@ -80,9 +80,9 @@ def _unknown(code: str, countries: Mapping[str, Mapping[str, Any]], names: Mappi
         hint = f"(nearest: {told}; WORLD for the average)"
         return UnknownNameError("grid", code, (), hint)
     told_names = {str(each["country_name"]).lower(): key for key, each in countries.items()}
-    exact = told_names.get(code.lower())
-    hint = f"(its code is {exact})" if exact else "(a code of ISO 3166, e.g. FR or FRA; WORLD for the average)"
-    return UnknownNameError("grid", code, told_names, hint)
+    if exact := told_names.get(code.lower()):
+        return UnknownNameError("grid", code, (), f"(its code is {exact})")
+    return UnknownNameError("grid", code, told_names, "(a code of ISO 3166, e.g. FR or FRA; WORLD for the average)")
 
 
 def _names(countries: Mapping[str, object]) -> dict[str, str]:

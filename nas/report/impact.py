@@ -62,9 +62,9 @@ class Use:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.inferences_per_day) and self.inferences_per_day > 0):
-            raise InputError(f"inferences a day must be more than zero, got {self.inferences_per_day}")
+            raise InputError(f"inferences a day must be more than zero and finite, got {self.inferences_per_day}")
         if self.battery_wh is not None and not (math.isfinite(self.battery_wh) and self.battery_wh > 0):
-            raise InputError(f"a battery's capacity must be more than zero Wh, got {self.battery_wh}")
+            raise InputError(f"a battery's capacity must be more than zero Wh and finite, got {self.battery_wh}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +141,19 @@ def _always_on(battery_wh: float, joule: Band, scope: str, busy_share: float, in
     return _days(battery_wh, Band(*(inferences_per_day * each + idle_j * spread for each, spread in ends)))
 
 
-def impact_notes(found: Sequence[Impact], use: Use) -> Iterator[str]:
-    """Where the joules and the grid are from, what is left out, and what one device cannot do."""
+def impact_notes(found: Sequence[Impact], use: Use, compared: Impact | None = None) -> Iterator[str]:
+    """Where the joules and the grid are from, what is left out, and what one device cannot do.
+
+    Args:
+        compared: a baseline.
+    """
     yield f"energy: {'; '.join(sorted({f'{each.energy.source}, {each.energy.scope}' for each in found}))}"
     if any(str(each.energy.scope).endswith("net of idle") for each in found):
         yield "what the rest of the board draws is in none of the kWh"
     yield f"grid: {use.grid.name} {use.grid.year}, {1e3 * use.grid.kg_per_kwh:.3g} g CO2e/kWh   [{use.grid.source}]"
-    most = max((each.busy_share for each in found), default=0.0)
-    if most > 1:
-        yield f"one device cannot do so many: at least {math.ceil(most)} are needed"
+    busy = [each for each in (*found, *((compared,) if compared else ())) if each.busy_share > 1]
+    for each in busy:
+        yield f"one device cannot do so many of {each.name}: at least {math.ceil(each.busy_share)} are needed"
     yield EMBODIED
 
 

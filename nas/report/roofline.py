@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ GIGA = 1e9
 ENOUGH = 0.5
 """Share of a roof from which on little is wasted: half the peak is what the best kernels reach on convolutions of some tens of channels."""
 OVERHEAD = "all that is not arithmetic; its overhead an operator is what small networks pay most"
+CLOSE = 1.5
+"""Roofs whose ratio is less are so close that their words would overlap: over some four decades in 4.4 inches."""
 GUIDE = 0.1
 """Share of the roof that a dashed line shows."""
 
@@ -88,12 +91,11 @@ def _roofline(record: FrontRecord, found: Mapping[Target, Mapping[str, Ceiling]]
     logarithmic(axes)
     axes.set(xlim=(min(intensities) / 5, 5 * max(intensities)), ylim=(bottom / 2.5 / GIGA, 2.5 * top / GIGA))
     kinds = {each.id: PRUNED if each.pruned else FINALIST for each in record.finalists if each.id in every}
+    colors = colors_of(record, palette)
+    _roofs(axes, found, colors, palette)
     for target, networks in found.items():
-        color = colors_of(record, palette)[target]
-        name = f", {name_of(target, tuple(found))}" if len(found) > 1 else ""
-        _roof(axes, next(iter(networks.values())).peaks, name, color, palette)
         for id_, each in networks.items():
-            _network(axes, each, color, palette, kinds.get(id_, MEMBER))
+            _network(axes, each, colors[target], palette, kinds.get(id_, MEMBER))
     _name_memory(axes, {each.peaks.bytes_per_s for each in values}, palette)
     if (best := highlights(record).get("knee")) is not None and best.id in every:
         at = every[best.id]
@@ -103,12 +105,32 @@ def _roofline(record: FrontRecord, found: Mapping[Target, Mapping[str, Ceiling]]
         )  # fmt: skip
     axes.set_xlabel("arithmetic intensity, multiply-adds a byte read or written")
     axes.set_ylabel("achieved, 10⁹ multiply-adds/s")
-    _legend(axes, {(kinds.get(id_, MEMBER), each.latency.source) for id_, each in every.items()}, palette)
+    named = {name_of(target, tuple(found)): colors[target] for target in found} if len(found) > 1 else {}
+    _legend(axes, {(kinds.get(id_, MEMBER), each.latency.source) for id_, each in every.items()}, named, palette)
     return figure
 
 
-def _roof(axes: Axes, peaks: Peaks, name: str, color: str, palette: Palette) -> None:
-    """Memory's peak, then that of the multipliers, and a share of both."""
+def _roofs(axes: Axes, found: Mapping[Target, Mapping[str, Ceiling]], colors: Mapping[Target, str], palette: Palette) -> None:
+    """Targets with the same peaks are beneath one roof, which has the colour of none of them. Words of roofs that are close to each other
+    stand above the upper one and beneath the lower one."""
+    beneath: dict[Peaks, list[Target]] = {}
+    for target, networks in found.items():
+        beneath.setdefault(next(iter(networks.values())).peaks, []).append(target)
+    ordered = sorted(beneath, key=lambda peaks: peaks.macs_per_s.value)
+    for peaks, above in zip_longest(ordered, ordered[1:]):
+        targets = beneath[peaks]
+        name = "".join(f", {name_of(target, tuple(found))}" for target in targets) if len(beneath) > 1 else ""
+        is_close = above is not None and above.macs_per_s.value < CLOSE * peaks.macs_per_s.value
+        _roof(axes, peaks, name, colors[targets[0]] if len(targets) == 1 else palette.soft, palette, is_close=is_close)
+
+
+def _roof(axes: Axes, peaks: Peaks, name: str, color: str, palette: Palette, *, is_close: bool) -> None:
+    """Memory's peak, then that of the multipliers, and a share of both.
+
+    Args:
+        name: of its targets, added to its words.
+        is_close: whether another roof is so close above that its words would run into these.
+    """
     left, right = axes.get_xlim()
     top, ridge = peaks.macs_per_s.value / GIGA, peaks.ridge_macs_per_byte
     x = [left, ridge, right]
@@ -117,7 +139,8 @@ def _roof(axes: Axes, peaks: Peaks, name: str, color: str, palette: Palette) -> 
     axes.plot(x, [GUIDE * each for each in roof], color=color, linewidth=0.9, linestyle=(0, (4, 4)), alpha=0.7, zorder=1)
     words = f"{short(peaks.macs_per_s.value)}MAC/s, {peaks.macs_per_s.source}{name}"
     axes.annotate(
-        words, (right, top), xytext=(-4, 3), textcoords="offset points", ha="right", va="bottom", fontsize=9, color=palette.soft
+        words, (right, top), xytext=(-4, -3 if is_close else 3), textcoords="offset points", ha="right", va="top" if is_close else "bottom",
+        fontsize=9, color=palette.soft,
     )  # fmt: skip
 
 
@@ -146,12 +169,15 @@ def _look(source: str, color: str, palette: Palette, kind: str) -> dict[str, Any
     }  # fmt: skip
 
 
-def _legend(axes: Axes, kinds: Collection[tuple[str, str]], palette: Palette) -> None:
-    """What the marks mean: those that are there.
+def _legend(axes: Axes, kinds: Collection[tuple[str, str]], named: Mapping[str, str], palette: Palette) -> None:
+    """What the marks and colours mean: those that are there.
 
     Args:
         kinds: (kind of a network, source of its latency).
+        named: colours of targets by name.
     """
+    for name, color in named.items():
+        axes.plot([], [], linestyle="none", marker="s", markersize=7, markerfacecolor=color, markeredgecolor="none", label=name)
     for kind, source in sorted(kinds, key=lambda each: (list(MARKERS).index(each[0]), each[1])):
         axes.plot([], [], label=f"{kind}, {source} latency", **_look(source, palette.soft, palette, kind))
     axes.plot([], [], color=palette.soft, linewidth=0.9, linestyle=(0, (4, 4)), label=f"{100 * GUIDE:.0f} % of the roof")

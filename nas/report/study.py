@@ -9,6 +9,7 @@ from typing import Any
 from nas.config import SearchConfig, check_config
 from nas.errors import InputError, StudyError
 from nas.files import locked
+from nas.report.front import STOPPED
 from nas.report.record import read_front
 
 __all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "summarise"]
@@ -89,4 +90,9 @@ def summarise(folder: Path) -> dict[str, str | int]:
         front = read_front(folder)
     except StudyError:
         return {**known, "trials": config.trials, "front": 0, "state": "unfinished"}
-    return {**known, "trials": int(front.search.get("trials", config.trials)), "front": len(front.front), "state": "done"}
+    return {
+        **known,
+        "trials": int(front.search.get("trials", config.trials)),
+        "front": len(front.front),
+        "state": "unfinished" if STOPPED in front.search else "done",
+    }

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from nas.metrics import Metric
+from nas.metrics import Metric, contradicts
 
-__all__ = ["SHOWN", "Shown", "describe", "seconds_text", "short", "span"]
+__all__ = ["SHOWN", "Shown", "contradiction", "describe", "origin", "seconds_text", "short", "span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ SHOWN: Mapping[str, Shown] = MappingProxyType(
         "accuracy_validation": Shown("accuracy_validation", "validation accuracy", "%", 1, percent=True),
         "naswot": Shown("naswot", "NASWOT score", "", 1),
         "train_epochs": Shown("train_epochs", "epochs trained", "", 1),
-        "latency_s": Shown("latency_ms", "latency", "ms", 1e3),
         "latency_measured_s": Shown("latency_measured_ms", "measured latency", "ms", 1e3),
+        "latency_s": Shown("latency_ms", "latency", "ms", 1e3),
         "latency_int8_s": Shown("latency_int8_ms", "int8 latency", "ms", 1e3),
         "energy_j": Shown("energy_mj", "energy", "mJ", 1e3),
         "macs": Shown("macs", "multiply-adds", "", 1),
@@ -71,6 +71,21 @@ def describe(name: str, metric: Metric) -> str:
     if metric.low is not None and metric.high is not None:
         text += f" ({short(shown.number(metric.low))} to {short(shown.number(metric.high))})"
     return f"{text}, {metric.source}" + (f" ({metric.scope})" if metric.scope else "")
+
+
+def origin(metric: Metric) -> str:
+    """The source of a number for the head of a column; joules say there what they cover too."""
+    return f"{metric.source}, {metric.scope}" if metric.unit == "J" else metric.source
+
+
+def contradiction(metrics: Mapping[str, Metric]) -> str:
+    """What a measured latency outside the predicted band says, e.g. "measured 0.011 ms, outside the 90 % band of the predicted
+    (0.0095 to 0.0104 ms)"; empty where there is none."""
+    if not contradicts(metrics):
+        return ""
+    shown, seen = SHOWN["latency_s"], metrics["latency_s"]
+    measured, low, high = (short(shown.number(value)) for value in (metrics["latency_measured_s"].value, seen.low or 0.0, seen.high or 0.0))
+    return f"measured {measured} {shown.unit}, outside the 90 % band of the {seen.source} ({low} to {high} {shown.unit})"
 
 
 def short(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.compress.parity import Check
-from nas.metrics import Candidate
+from nas.metrics import Candidate, contradicts, measured_first
 from nas.search.shipped import FIGURES_TITLE, FILES_TITLE, figure_row
 from nas.training.data import ImageData
 from nas.training.evaluate import standard_error
@@ -45,7 +45,9 @@ def card(
         "| metric | value | 90 % band or standard error | unit | source |",
         "|---|---|---|---|---|",
     ]
-    lines += [figure_row(name, metric) for name, metric in candidate.metrics.items()]
+    lines += [figure_row(name, metric) for name, metric in measured_first(candidate.metrics).items()]
+    if contradicts(candidate.metrics):
+        lines += ["", "The measured latency is outside the 90 % band of the predicted one: count on the measured."]
     if origin is not None:
         lines += _pruned(candidate, origin)
     lines += [

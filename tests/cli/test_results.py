@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.show import print_front
+from nas.cli.show import candidate_lines, print_front
 from nas.config import check_config
 from nas.files import write_atomic
 from nas.report.record import read_front, write_front
 from nas.space import reference_names
 from tests.command import Nas
+from tests.report.examples import measured
 from tests.report.strategies import example_front, with_pruned
 
 
@@ -31,11 +33,33 @@ def test_a_table_has_what_tells_its_targets_apart(capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     heading = next(line for line in out.splitlines() if line.startswith("id"))
     assert [word for word in ("runtime", "precision", "threads") if word in heading] == ["runtime", "precision"]
+    assert "modelled, board" in out
     for each in placed:
         row = next(line.split() for line in out.splitlines() if line.startswith(each.id))
         assert {each.candidate.target.runtime, each.candidate.target.precision} <= set(row)
     print_front(front)
     assert "precision" not in capsys.readouterr().out
+
+
+def test_a_candidate_is_told_with_a_measurement_that_contradicts_its_prediction() -> None:
+    each = measured(example_front(4, 0)).finalists[0]
+    metrics = each.candidate.metrics
+    far = replace(metrics["latency_measured_s"], value=3 * metrics["latency_s"].value, low=None, high=None)
+    lines = candidate_lines(replace(each, candidate=replace(each.candidate, metrics={**metrics, "latency_measured_s": far})))
+    (told,) = [line for line in lines if line.startswith("  warning")]
+    assert "outside the 90 % band of the predicted (" in told
+    labels = [line.split()[0] for line in lines[2:]]
+    assert labels.index("measured") < labels.index("latency")
+    assert not [line for line in candidate_lines(each) if line.startswith("  warning")]
+
+
+def test_a_configuration_is_shown_as_it_is_typed(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "config": {**stored["config"], "precision": "both"}}))
+    assert re.search(r"^precision +fp32, int8$", nas("studies", "show", "--runs", tmp_path).out, re.MULTILINE)
+    assert nas("studies", "show", "--runs", tmp_path, "--json").json["config"]["precision"] == "both"
 
 
 def test_json_is_all_there_is_on_standard_output(nas: Nas, runs: Path, tmp_path: Path) -> None:

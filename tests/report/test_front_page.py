@@ -40,6 +40,7 @@ def test_every_candidate_with_its_figures_and_sources() -> None:
     assert [value is not None for value in device["metrics"]["latency_measured_s"]["value"]] == [each.finalist for each in front.candidates]
     assert device["costs"] == ["latency_s", "energy_j"]
     assert data["metrics"]["latency_s"]["axis"] == "latency, ms (predicted)"
+    assert data["metrics"]["energy_j"]["axis"] == "energy, mJ (modelled, board)"
     assert device["thinned"] == ""
 
 

@@ -19,7 +19,12 @@ def test_a_country_has_two_codes_and_one_intensity() -> None:
 
 @pytest.mark.parametrize(
     ("code", "word"),
-    [("FX", r"nearest: F\w \("), ("FRX", r"FRA \(France\)"), ("France", "its code is FRA"), ("Farnce", "did you mean france")],
+    [
+        ("FX", r"nearest: F\w \("),
+        ("FRX", r"FRA \(France\)"),
+        ("France", r"^unknown grid 'France' \(its code is FRA\)$"),
+        ("Farnce", "did you mean france"),
+    ],
 )
 def test_unknown_codes_list_the_nearest(code: str, word: str) -> None:
     with pytest.raises(UnknownNameError, match=word) as refused:

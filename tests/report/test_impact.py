@@ -6,7 +6,7 @@ from nas.errors import InputError
 from nas.hardware.facts import Power
 from nas.metrics import Metric
 from nas.report.grid import Grid
-from nas.report.impact import DAYS, Use, battery_notes, impact_of
+from nas.report.impact import DAYS, Use, battery_notes, impact_notes, impact_of
 
 GRID = Grid("FRA", "France", 0.05, 2023, "a test")
 ENERGY = Metric(0.036, "J", "modelled", low=0.018, high=0.072, scope="board")
@@ -48,6 +48,16 @@ def test_one_device_that_cannot_do_so_many_never_idles() -> None:
     assert list(battery_notes([found])) == ["always on of one is not known: so many inferences leave one device no time to idle"]
 
 
+def test_a_baseline_that_one_device_cannot_do_is_told_too() -> None:
+    use = Use(1e6, GRID)
+    quick, slow = (
+        impact_of("one", ENERGY, LATENCY, use, None),
+        impact_of("mobilenet_v2", ENERGY, Metric(0.106, "s", "predicted"), use, None),
+    )
+    assert "one device cannot do so many of mobilenet_v2: at least 2 are needed" in list(impact_notes([quick], use, slow))
+    assert not [note for note in impact_notes([quick], use) if "one device" in note]
+
+
 def test_why_nothing_is_always_on() -> None:
     use, board = Use(1e5, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test")
     alone, idling = impact_of("a", ENERGY, LATENCY, use, None), impact_of("b", ENERGY, LATENCY, use, board)
@@ -67,7 +77,7 @@ def test_every_joule_of_the_record_says_its_scope_and_source() -> None:
 
 @pytest.mark.parametrize("inferences", [0.0, -1.0, float("inf"), float("nan")])
 def test_uses_check_themselves(inferences: float) -> None:
-    with pytest.raises(InputError, match="more than zero"):
+    with pytest.raises(InputError, match="more than zero and finite"):
         Use(inferences, GRID)
     with pytest.raises(InputError, match="capacity"):
         Use(1.0, GRID, inferences)

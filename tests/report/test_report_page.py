@@ -11,11 +11,12 @@ import pytest
 
 from nas.config import SearchConfig
 from nas.metrics import Constraint
+from nas.report.certainty import sure_of_front
 from nas.report.facts import PredictorFacts, StudyFacts
 from nas.report.front import FrontRecord
 from nas.report.highlights import highlights
 from nas.report.report_page import report_html
-from nas.report.units import describe
+from nas.report.units import contradiction, describe
 
 from .examples import EVIL, example_facts, measured, with_drawings, without_energy
 from .strategies import example_front, with_pruned
@@ -145,6 +146,50 @@ def test_a_device_of_which_nothing_was_measured_says_so(facts: StudyFacts) -> No
     assert "a model that nothing measured was fitted to: chip facts; nothing was held out; 90 % band ×/÷ 3.00" in text
     assert "every figure is an extrapolation" in text
     assert "nas measure --device raspberrypi4" in text
+
+
+def test_a_measurement_comes_before_its_prediction_and_one_outside_the_band_is_told() -> None:
+    front = measured(example_front())
+    far = front.finalists[0]
+    seen = far.candidate.metrics["latency_s"]
+    metrics = {**far.candidate.metrics, "latency_s": replace(seen, low=0.99 * seen.value, high=1.05 * seen.value)}
+    tried = replace(far, candidate=replace(far.candidate, metrics=metrics))
+    told = replace(front, candidates=tuple(tried if each == far else each for each in front.candidates))
+    known = example_facts(told)
+    assert dict(sure_of_front(told, None))["Measured"].startswith(
+        f"1 of {len(front.finalists)} finalists that ran on the target: {far.id} ("
+    )
+    assert "took a time inside the band of its prediction" in dict(sure_of_front(front, None))["Measured"]
+    page = report_html(known)
+    assert contradiction(metrics) in Page(page).text
+    knee = highlights(told)["knee"]
+    assert ("(measured) and classifies" in Page(page).text) == knee.finalist
+    (table,) = re.findall(r'<table class="candidates">.*?</table>', page, re.DOTALL)
+    assert 0 < table.index("measured latency, ms") < table.index(">latency, ms")
+
+
+def test_what_was_left_out_is_told(facts: StudyFacts) -> None:
+    log = ({"time": "2026-01-01T10:00:00+00:00", "kind": "warning", "text": "int8 is left out on pixel3: nobody measured it"},)
+    assert "int8 is left out on pixel3: nobody measured it" in Page(report_html(replace(facts, log=log))).text
+
+
+def test_every_predictor_of_a_device_says_how_sure_it_is(facts: StudyFacts) -> None:
+    front = facts.fronts[0]
+    fp32 = front.front[0].candidate.target
+    int8 = replace(fp32, precision="int8")
+    slowest = front.front[-1]
+    placed = tuple(
+        replace(each, candidate=replace(each.candidate, target=int8), artifacts={}) if each == slowest else each
+        for each in front.candidates
+    )
+    small = PredictorFacts(4, 0.097, 1.16, "this machine", targets=(int8,))
+    known = PredictorFacts(40, 0.05, 1.1, "HW-NAS-Bench", targets=(fp32,), others=(small,))
+    told = dict(sure_of_front(replace(front, candidates=placed), known))
+    assert told["Latency, 1 thread, fp32"].startswith("Predicted by a model fitted to 40 latencies")
+    assert told["Latency, 1 thread, int8"] == (
+        "Predicted by a model fitted to 4 latencies: this machine; held-out error 9.7 %; 90 % band ×/÷ 1.16 inside the measured range."
+    )
+    assert "Latency, 1 thread, int8" not in dict(sure_of_front(front, known))  # nobody of the front is in int8
 
 
 def test_cost_and_commands(page: str) -> None:

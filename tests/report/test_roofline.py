@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -37,6 +38,12 @@ def placed(front: FrontRecord, macs: float, moved_bytes: float, latency_s: float
     return {each.id: Ceiling(each.candidate.target, macs, moved_bytes, latency, PEAKS) for each in front.shown}
 
 
+def written(picture: bytes) -> list[tuple[str, float]]:
+    """The words of a picture, which are paths with the words as a comment before them, and their height in points."""
+    found = re.findall(r"<!-- (.*?) -->\s*<g [^>]*?translate\([\d.]+ ([\d.]+)\)", picture.decode())
+    return [(words, float(height)) for words, height in found]
+
+
 def words(front: FrontRecord, ceilings: dict[str, Ceiling], *, is_known: bool = True) -> str:
     return " ".join(f"{subject}: {text}" for subject, text in roofline_words(front, ceilings, is_known=is_known))
 
@@ -57,6 +64,36 @@ def test_what_was_pruned_has_a_mark_of_its_own() -> None:
     whole, front = example_front(), with_pruned(example_front())
     assert b"pruned finalist, predicted latency" in roofline_svg(front, example_ceilings(front), LIGHT)
     assert b"pruned finalist" not in roofline_svg(whole, example_ceilings(whole), LIGHT)
+
+
+def test_targets_with_the_same_peaks_are_beneath_one_roof_and_the_legend_names_their_colours() -> None:
+    front = example_front(4, 0)
+    targets = (ONE, replace(ONE, precision="int8"))
+    front = replace(
+        front,
+        candidates=tuple(
+            replace(each, candidate=replace(each.candidate, target=targets[number % 2]), artifacts={})
+            for number, each in enumerate(front.candidates)
+        ),
+    )
+    shared = {each.id: Ceiling(each.candidate.target, 6e8, 1e8, Metric(0.4, "s", "predicted"), PEAKS) for each in front.shown}
+    told = [words for words, _ in written(roofline_svg(front, shared, LIGHT))]
+    assert told.count("6 GMAC/s, published") == 1
+    assert {"1 thread, fp32", "1 thread, int8"} <= set(told)
+
+
+def test_words_of_close_roofs_do_not_overlap() -> None:
+    front = on_threads(example_front(4, 0), 1, 2)
+    near = replace(PEAKS, macs_per_s=replace(PEAKS.macs_per_s, value=6.2e9))
+    ceilings = {
+        each.id: Ceiling(
+            each.candidate.target, 6e8, 1e8, Metric(0.4, "s", "predicted"), PEAKS if each.candidate.target.threads == 1 else near
+        )
+        for each in front.shown
+    }
+    heights = [height for words, height in written(roofline_svg(front, ceilings, LIGHT)) if "GMAC/s" in words]
+    assert len(heights) == 2
+    assert abs(heights[0] - heights[1]) > 9  # points: the size of the letters
 
 
 def test_targets_are_in_the_order_of_their_threads() -> None:

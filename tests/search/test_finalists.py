@@ -244,3 +244,13 @@ def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist]
     assert f"- Architecture ({plain.arch.space}): 8px  (pruned)\n- Channels after pruning, by group: head.out 48, stem.out 8\n" in pruned
     assert "| latency_s | 0.002 | 0.0019 to 0.0022 | s | measured |" in text
     assert "| model.onnx | fp32 | onnxruntime 1 | 360 | 0.972222 ± 0.009 | 99.75% | 1.5e-06 |" in text
+
+
+def test_the_card_says_that_a_measurement_contradicts_the_prediction(digits: ImageData, study: tuple[Path, Candidate, Finalist]) -> None:
+    _, candidate, _ = study
+    for predicted_s, is_told in ((0.001, True), (0.002, False)):
+        predicted = Metric(predicted_s, "s", "predicted", low=0.9 * predicted_s, high=1.1 * predicted_s)
+        tried = dataclasses.replace(candidate, metrics={"latency_s": predicted, "latency_measured_s": MEASURED})
+        text = card(tried, "8px", digits, [], "as it is", "none")
+        assert ("The measured latency is outside the 90 % band of the predicted one" in text) == is_told
+        assert text.index("| latency_measured_s |") < text.index("| latency_s |")
