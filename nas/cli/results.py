@@ -106,7 +106,7 @@ def pick(
     most_accurate: MostAccurate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """One candidate of the front, or a pruned finalist, with its figures.
+    """One member of the front, or pruned finalist, in full.
 
     The most accurate one, where no other is asked for: by search accuracy, and by validation accuracy among trained networks where
     pruned ones are among them.

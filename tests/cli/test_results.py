@@ -22,7 +22,8 @@ from tests.report.examples import measured
 from tests.report.strategies import example_front, with_pruned
 
 
-def test_a_table_has_what_tells_its_targets_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_has_what_tells_its_targets_apart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     front = example_front(4, 0)
     changes = ({}, {"precision": "int8"}, {"runtime": "openvino"}, {"runtime": "openvino", "precision": "int8"})
     placed = []
