@@ -115,7 +115,7 @@ def test_buttons_change_what_is_drawn(visit: Callable[..., Visit]) -> None:
     found.choose("log")
     assert found.layout()["x"] == "log"
     found.choose("energy")
-    assert found.layout() == {"x": "log", "title": "energy, mJ (modelled)"}
+    assert found.layout() == {"x": "log", "title": "energy, mJ (modelled, board)"}
     assert found.traces()["front"]["x"] == pytest.approx([3.9 * x for x in predicted["front"]["x"]], rel=1e-3)
     assert not found.page.locator("#source-field").is_visible()
 
@@ -141,14 +141,14 @@ def test_the_front_in_three_dimensions(visit: Callable[..., Visit]) -> None:
         """() => { const scene = document.getElementById("chart").layout.scene;
                    return [scene.xaxis, scene.yaxis, scene.zaxis].map((axis) => axis.title.text); }"""
     )
-    assert titles == ["latency, ms (predicted)", "energy, mJ (modelled)", "accuracy, %"]
+    assert titles == ["latency, ms (predicted)", "energy, mJ (modelled, board)", "accuracy, %"]
     assert "Drag to turn" in found.page.locator("#note").inner_text()
     found.choose("log")
     found.page.select_option("#device", label="all devices")
     names = found.page.evaluate('() => document.getElementById("chart").data.map((each) => each.name)')
     assert names == ["raspberrypi4", "pixel3"]
     found.choose("energy")
-    assert found.layout()["title"] == "energy, mJ (modelled)"
+    assert found.layout()["title"] == "energy, mJ (modelled, board)"
 
 
 def test_without_energy_there_is_a_word(visit: Callable[..., Visit]) -> None:
