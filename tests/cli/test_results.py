@@ -254,9 +254,10 @@ def test_a_study_is_kept_where_nobody_says_yes(nas: Nas, runs: Path, monkeypatch
     assert (runs / "cut" / "config.json").is_file()
 
 
-def test_the_runs_folder_may_be_named_by_the_environment(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_folder_may_be_named_by_the_environment(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_RUNS", str(runs))
     assert nas("pick", "digits-1", "--json").code == 0
+    monkeypatch.chdir(tmp_path)  # a checkout may well have a folder runs
     monkeypatch.setenv("NAS_RUNS", "")
     assert "runs yet" in nas("pick").err
 
