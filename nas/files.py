@@ -45,7 +45,11 @@ def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
                 raise InputError(lockless) from exc
         with suppress(OSError):  # a full disk: then it does not say who holds it
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        yield
+        try:
+            yield
+        finally:  # not by closing alone: a program that another thread starts just then holds the file too until it is loaded
+            with suppress(OSError):  # no locks, and none needed
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _holder(path: Path) -> str:

@@ -53,6 +53,18 @@ def test_a_lock_says_who_holds_it_and_goes_with_its_holder(tmp_path: Path) -> No
         pass
 
 
+def test_a_lock_that_a_program_inherits_ends_with_its_block(tmp_path: Path) -> None:
+    """Between fork and exec a program that another thread starts has all open files."""
+    path = tmp_path / ".lock"
+    with locked(path, "first"):
+        inherited = [os.dup(int(each.name)) for each in Path("/proc/self/fd").iterdir() if each.resolve() == path]
+    assert inherited
+    with locked(path, "second"):
+        pass
+    for number in inherited:
+        os.close(number)
+
+
 def test_a_lock_whose_holder_wrote_nothing_is_taken_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with locked(path, "first"):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Interval", "bootstrap", "kendall", "spearman", "thirds", "within"]
+__all__ = ["Groups", "Interval", "bootstrap", "kendall", "spearman", "thirds", "within"]
 
 Array = NDArray[np.float64]
 Groups = Sequence[NDArray[np.intp]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas.architecture import BlockSpec
 
-__all__ = ["build_block"]
+__all__ = ["activate_in_place", "build_block"]
 
 ACTIVATION_MODULES: Mapping[str, type[nn.Module]] = MappingProxyType(
     {
@@ -145,3 +145,10 @@ def build_block(spec: BlockSpec) -> nn.Module:
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
     return module
+
+
+def activate_in_place(network: nn.Module) -> None:
+    """Lets activations overwrite what they read: without gradients nobody else reads it, and it is several times as fast."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.SiLU | nn.Hardsigmoid):
+            module.inplace = True

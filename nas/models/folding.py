@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from nas.models.blocks import activate_in_place
 from nas.models.network import Network
 
 __all__ = ["fold_batch_norm"]
@@ -24,7 +25,5 @@ def fold_batch_norm(network: Network) -> Network:
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(conv, norm))
                 setattr(module, norm_name, nn.Identity())
-        # Every activation follows a convolution or a linear layer: nobody else reads what it overwrites.
-        if isinstance(getattr(module, "inplace", None), bool):
-            module.inplace = True  # type: ignore[assignment]
+    activate_in_place(folded)
     return folded

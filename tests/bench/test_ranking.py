@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.bench.ranking import Interval, bootstrap, kendall, spearman, thirds, within
+from nas.bench.ranking import Groups, Interval, bootstrap, kendall, spearman, thirds, within
 
 MEASURES = st.integers(3, 12).flatmap(
     lambda n: st.tuples(*(arrays(np.float64, n, elements=st.integers(0, 5).map(float)) for _ in range(2)))
@@ -81,9 +81,9 @@ def test_intervals_are_repeatable_and_resample_within_groups() -> None:
     x, y = np.random.default_rng(1).normal(size=(2, 12))
     groups = thirds(x)
 
-    def members_stay(drawn: object) -> float:
-        assert [set(rows) <= set(group) and len(rows) == len(group) for rows, group in zip(drawn, groups, strict=True)] == [True] * 3  # type: ignore[call-overload]
-        return within(kendall, x, y, drawn)  # type: ignore[arg-type]
+    def members_stay(drawn: Groups) -> float:
+        assert [set(rows) <= set(group) and len(rows) == len(group) for rows, group in zip(drawn, groups, strict=True)] == [True] * 3
+        return within(kendall, x, y, drawn)
 
     assert bootstrap(members_stay, groups, 0, 20) == bootstrap(partial(within, kendall, x, y), groups, 0, 20)
     with pytest.raises(ValueError, match="from low to high"):
