@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from nas.architecture import Architecture
 from nas.bench.alone import train_alone
@@ -41,7 +42,7 @@ from nas.bench.supernet import SPACE, ZIP, say
 from nas.config import TrainRecipe, default_recipe
 from nas.cost import count, count_rows
 from nas.events import Event
-from nas.search.evaluators import EvaluatorContext, open_evaluator
+from nas.search.evaluators import EvaluatorContext, open_evaluator, threads_each
 from nas.space import SearchSpace, load_space
 from nas.training.data import ImageData, load_data
 from nas.training.reuse import SupernetJob
@@ -63,6 +64,10 @@ DRAWS = 20_000
 """Random networks that the shares are made of."""
 
 
+MOST_PROCESSES = 8
+"""Each takes a GiB and a core: a network of this size does not keep two threads busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How large the benchmark is.
@@ -73,6 +78,7 @@ class Plan:
         alone, epochs: how each network is trained by itself.
         supernet, supernet_s: how the supernet is trained, and for how long at most.
         resamples: of the intervals.
+        processes: in which networks are trained alone, side by side.
     """
 
     space: str
@@ -84,6 +90,7 @@ class Plan:
     supernet: TrainRecipe
     supernet_s: float
     resamples: int
+    processes: int
 
 
 def _plan(data: Path, smoke: bool) -> Plan:
@@ -92,8 +99,9 @@ def _plan(data: Path, smoke: bool) -> Plan:
     bench supernet`), 57 epochs in 40 minutes: the time ends it, not the epochs."""
     if smoke:
         recipe = default_recipe("digits").model_copy(update={"epochs": 1})
-        return Plan("mobilenet_tiny", "digits", 300, 6, recipe, 1, recipe, 60.0, 20)
-    return Plan(SPACE, str(data / ZIP), 10_000, 33, ALONE_RECIPE, 14, TrainRecipe(epochs=60), 2400.0, 1000)
+        return Plan("mobilenet_tiny", "digits", 300, 6, recipe, 1, recipe, 60.0, 20, 1)
+    processes = min(MOST_PROCESSES, torch.get_num_threads())
+    return Plan(SPACE, str(data / ZIP), 10_000, 33, ALONE_RECIPE, 14, TrainRecipe(epochs=60), 2400.0, 1000, processes)
 
 
 @dataclass(frozen=True)
@@ -120,19 +128,16 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
     plan = _plan(data, smoke)
     with tempfile.TemporaryDirectory(prefix="nas-bench-") as folder:
         cache = (Path(folder) if smoke else runs_folder()) / ".cache"
-        space = load_space(plan.space)
-        images = subset(load_data(plan.data, space.resolutions[-1], SEED, cache), plan.images, SEED)
-        space = space.with_data(images.in_chs, images.num_classes)
+        images, space = _prepared(plan, cache)
         archs = spread(space, plan.networks, SEED)
         inputs = {
             "space": digest([block.to_dict() for block in space.blocks]), "data": images.fingerprint,
             "recipe": plan.alone.model_dump(exclude_unset=True), "epochs": plan.epochs, "version": version("hwnas"),
         }  # fmt: skip
         pieces = Pieces.of(cache / "bench-fidelity", inputs, None if smoke else committed("fidelity"), new)
-        alone = [
-            pieces.once(f"alone-{arch.arch_id}", partial(_alone, plan, space, images, arch, f"{number} of {len(archs)}"))
-            for number, arch in enumerate(archs, 1)
-        ]
+        train = partial(_alone, plan, cache, threads_each(plan.processes))
+        trainings = {f"alone-{arch.arch_id}": partial(train, arch, f"{n} of {len(archs)}") for n, arch in enumerate(archs, 1)}
+        alone = pieces.all_once(trainings, plan.processes)
         job = SupernetJob(space, images, plan.supernet, SEED, cache, plan.supernet_s)
         inherited = pieces.once(f"supernet-{job.home().name}", partial(_inherited, plan, job, archs))
         context = SubsetContext(space, plan.data, SEED, cache, None, train_images=plan.images)
@@ -151,7 +156,16 @@ def spread(space: SearchSpace, networks: int, seed: int) -> list[Architecture]:
     return [space.smallest, *space.decode_rows(rows[[rng.choice(share) for share in shares]]), space.largest]
 
 
-def _alone(plan: Plan, space: SearchSpace, images: ImageData, arch: Architecture, place: str) -> dict[str, Any]:
+def _prepared(plan: Plan, cache: Path) -> tuple[ImageData, SearchSpace]:
+    space = load_space(plan.space)
+    images = subset(load_data(plan.data, space.resolutions[-1], SEED, cache), plan.images, SEED)
+    return images, space.with_data(images.in_chs, images.num_classes)
+
+
+def _alone(plan: Plan, cache: Path, threads: int, arch: Architecture, place: str) -> dict[str, Any]:
+    """One training, in a process that may be one of several."""
+    torch.set_num_threads(threads)
+    images, space = _prepared(plan, cache)
     made = train_alone(space.decode(arch), images, plan.alone, int(arch.arch_id[:8], 16), plan.epochs)
     say(Event("info", f"network {place}, {arch.arch_id}: {made.accuracy_test:.2%} of the test images, {made.training_s:.0f} s"))
     return {
@@ -197,7 +211,7 @@ def _outcome(
     ]
     rows.append({
         "training images": float(plan.images), "epochs alone": float(plan.epochs),
-        "minutes alone": sum(row["seconds"] for row in alone) / 60,
+        "core-minutes alone": sum(row["seconds"] for row in alone) / 60,
         "supernet epochs": float(inherited["epochs"]), "supernet minutes": inherited["training_s"] / 60,
         "supernet s an evaluation": inherited["seconds"] / len(archs), "NASWOT s an evaluation": naswot["seconds"] / len(archs),
     })  # fmt: skip

@@ -10,13 +10,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.errors import InputError, StoppedError
 from nas.files import write_atomic
+from nas.search.executors.local import start_worker
 
 __all__ = ["Pieces", "Row", "committed", "digest", "runs_folder"]
 
@@ -99,6 +103,23 @@ class Pieces:
         self._share()
         return made
 
+    def all_once(self, makes: Mapping[str, Callable[[], dict[str, T]]], processes: int) -> list[dict[str, T]]:
+        """`once` for each name, in their order. With more than one process those that are missing are made side by side: what makes them
+        is sent there.
+
+        Raises:
+            StoppedError: as `once`, when what may be made is made.
+        """
+        missing = [name for name in makes if not self._path(name).is_file()]
+        if self.most is not None:
+            missing = missing[: max(0, self.most - len(self._files()))]
+        if processes > 1 and len(missing) > 1:
+            with _pool(processes) as pool:
+                running = {pool.submit(makes[name]): name for name in missing}
+                for made in as_completed(running):
+                    self.once(running[made], made.result)
+        return [self.once(name, make) for name, make in makes.items()]
+
     def _share(self) -> None:
         if self.shared is None:
             return
@@ -111,6 +132,20 @@ class Pieces:
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.json") if path.name != "inputs.json")
+
+
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once where the block does not come to its end."""
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=start_worker)
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _read(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

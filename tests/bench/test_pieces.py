@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,36 @@ def test_a_run_may_be_limited_to_some_new_pieces(tmp_path: Path) -> None:
         with pytest.raises(StoppedError, match=f"goes on with p{2 * run + 2}"):
             pieces.once(f"p{2 * run + 2}", dict)
     assert len(Pieces.of(tmp_path, {}, new=1).once("p0", lambda: pytest.fail("made again"))) == 0
+
+
+def _who(name: str) -> dict[str, str | int]:
+    return {"name": name, "process": os.getpid()}
+
+
+def test_pieces_that_are_missing_are_made_side_by_side(tmp_path: Path) -> None:
+    pieces = Pieces.of(tmp_path, {})
+    pieces.once("b", lambda: {"name": "known"})
+    made = pieces.all_once({name: partial(_who, name) for name in "abc"}, 2)
+    assert [each["name"] for each in made] == ["a", "known", "c"]
+    assert os.getpid() not in {made[0]["process"], made[2]["process"]}
+    assert pieces.once("c", lambda: pytest.fail("made again")) == made[2]
+
+
+def test_no_more_are_made_side_by_side_than_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match="goes on with c"):
+        Pieces.of(tmp_path, {}, new=2).all_once({name: partial(_who, name) for name in "abcd"}, 2)
+    assert sorted(path.stem for path in tmp_path.glob("*/?.json")) == ["a", "b"]
+
+
+def _broken() -> dict[str, int]:
+    raise InputError("no images")
+
+
+def _endless() -> dict[str, int]:
+    time.sleep(600)
+    return {}
+
+
+def test_one_that_cannot_be_made_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no images"):
+        Pieces.of(tmp_path, {}).all_once({"a": _broken, "b": _endless}, 2)

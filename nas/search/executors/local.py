@@ -13,7 +13,7 @@ from nas.architecture import Architecture
 from nas.search.evaluators import Evaluation, EvaluatorContext, open_evaluator, threads_each
 from nas.search.executors.base import LostError, evaluate_here
 
-__all__ = ["InProcess", "LocalPool"]
+__all__ = ["InProcess", "LocalPool", "start_worker"]
 
 
 class InProcess:
@@ -40,7 +40,7 @@ class InProcess:
         """Nothing to close."""
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Ctrl-C and SIGTERM reach the whole process group: only the driver acts on them. A worker ends when its driver is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -64,7 +64,7 @@ class LocalPool:
 
     def _new(self) -> ProcessPoolExecutor:
         # Spawn, not fork: torch's threads do not survive a fork.
-        return ProcessPoolExecutor(self.capacity, mp_context=get_context("spawn"), initializer=_start_worker)
+        return ProcessPoolExecutor(self.capacity, mp_context=get_context("spawn"), initializer=start_worker)
 
     def submit(self, arch: Architecture) -> Future[Evaluation]:
         """See `Executor.submit`."""
