@@ -1,40 +1,26 @@
-"""Two ways from images to a front in the same time: the whole path of `nas search`, and Optuna with every trial trained from scratch."""
+"""What two ways from images to a front share, and the first: the whole path of `nas search`. The other is `nas.bench.from_scratch`."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from nas.architecture import Architecture
-from nas.bench.alone import TrainedAlone, train_alone
 from nas.bench.contest_fronts import Point, hypervolume
 from nas.bench.supernet import say
 from nas.config import SearchConfig, TrainRecipe
-from nas.errors import TrainingError
 from nas.events import Event
 from nas.hardware.predictor import LatencyPredictor
 from nas.pipeline import run as search
-from nas.search import storage
-from nas.search.sampler import distributions, peer
 from nas.space import SearchSpace
 from nas.training.data import ImageData, load_data
 
-__all__ = ["Contest", "Run", "clearly_worse", "from_scratch", "whole_path"]
-
-POPULATION = 10
-"""Of NSGA-II, what `nas search --sampler nsga2` takes for so few trials. Optuna's default, 50, is more than an hour's trials: its first
-generation would be all of the search, and random."""
-MOST_TRIALS = 1000
-LEAST_S = 20.0
-"""What is left of the time that is worth beginning a trial in."""
-HOPELESS = 0.05
-"""Accuracy that a trial must be behind by. A judgement, on the trial's side: several times the error of 5,000 images."""
+__all__ = ["Contest", "Run", "whole_path"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +30,7 @@ class Contest:
     Attributes:
         data: name or path of the images.
         trials, finalists: of the search, at most; the time may end it first.
+        processes: in which the other one trains, side by side.
     """
 
     space: SearchSpace
@@ -55,6 +42,7 @@ class Contest:
     budget_s: float
     trials: int
     finalists: int
+    processes: int
 
     def images(self, seed: int, cache: Path) -> ImageData:
         return load_data(self.data, self.space.resolutions[-1], seed, cache)
@@ -140,58 +128,3 @@ class _Heard:
         """By phase, each until the next one."""
         ends = [begin for _, begin in self._phases[1:]] + [self.seconds()]
         return {name: end - begin for (name, begin), end in zip(self._phases, ends, strict=True)}
-
-
-def from_scratch(contest: Contest, epochs: int, seed: int, cache: Path) -> Run:
-    """Optuna's NSGA-II by ask and tell, each trial trained from scratch for `epochs` epochs, one schedule from its begin to its end.
-
-    What is in its favour: a hopeless trial ends early (`clearly_worse`) and is told as it stands; an architecture that is asked for again
-    costs nothing; the schedule of the last trial is run faster, so that it ends with the time; the test images are counted for every trial
-    outside of the time, though they choose nothing.
-    """
-    data, space = contest.images(seed, cache), contest.space
-    study = storage.new_study(["maximize", "minimize"], peer("nsga2", seed, POPULATION))
-    tried: dict[Architecture, TrainedAlone] = {}
-    points: list[Point] = []
-    began, testing_s = time.monotonic(), 0.0
-
-    def spent_s() -> float:
-        return time.monotonic() - began - testing_s
-
-    for _ in range(MOST_TRIALS):
-        left_s = contest.budget_s - spent_s()
-        if left_s < min(LEAST_S, contest.budget_s / 2):
-            break
-        trial = study.ask(distributions(space))
-        arch = space.canonical(trial.params)
-        latency_s = contest.latency_s(arch)
-        if arch not in tried:
-            rivals = [made.curve for other, made in tried.items() if contest.latency_s(other) <= latency_s]
-            is_hopeless = partial(clearly_worse, rivals=rivals, epochs=epochs)
-            try:
-                made = train_alone(space.decode(arch), data, contest.recipe, seed, epochs, budget_s=left_s, is_hopeless=is_hopeless)
-            except TrainingError as exc:
-                storage.fail(study, trial, str(exc))
-                continue
-            tried[arch] = made
-            testing_s += made.testing_s
-            point = Point(arch.arch_id, latency_s, made.accuracy_validation, made.accuracy_test, spent_s(), made.training_s)
-            points.append(point)
-            text = f"trial {trial.number}: {point.validation:.2%} after {made.epochs} of {epochs} epochs, {point.at_s / 60:.1f} minutes"
-            say(Event("info", text))
-        study.tell(trial, [tried[arch].accuracy_validation, latency_s])
-    return Run(len(tried), spent_s(), {"trials": spent_s()}, tuple(points))
-
-
-def clearly_worse(curve: Sequence[float], rivals: Sequence[Sequence[float]], epochs: int) -> bool:
-    """Whether a trial is hopeless: from a third of its epochs on, where a network that is no slower was better by 5 points after as many
-    epochs of the same schedule. Optuna's own pruners know one objective only.
-
-    Args:
-        curve: accuracies on search-validation after each epoch until now.
-        rivals: those of earlier trials that are no slower, however far they came.
-    """
-    done = len(curve)
-    if done < epochs / 3:
-        return False
-    return max((rival[done - 1] for rival in rivals if len(rival) >= done), default=0.0) - curve[-1] > HOPELESS

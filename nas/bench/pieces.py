@@ -10,17 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nas.bench.processes import side_by_side
 from nas.errors import InputError, StoppedError
 from nas.files import write_atomic
-from nas.search.executors.local import start_worker
 
 __all__ = ["Pieces", "Row", "committed", "digest", "runs_folder"]
 
@@ -114,7 +112,7 @@ class Pieces:
         if self.most is not None:
             missing = missing[: max(0, self.most - len(self._files()))]
         if processes > 1 and len(missing) > 1:
-            with _pool(processes) as pool:
+            with side_by_side(processes) as pool:
                 running = {pool.submit(makes[name]): name for name in missing}
                 for made in as_completed(running):
                     self.once(running[made], made.result)
@@ -132,20 +130,6 @@ class Pieces:
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("*.json") if path.name != "inputs.json")
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end at once where the block does not come to its end."""
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=start_worker)
-    try:
-        yield pool
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _read(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The contest with trials from scratch: which trials are hopeless, what is kept of a run, and that it runs."""
+"""The contest with trials from scratch: what is kept of a run, and that it runs."""
 
 from __future__ import annotations
 
@@ -8,29 +8,9 @@ from pathlib import Path
 import pytest
 
 from nas.bench import cifar10
-from nas.bench.contest import Contest, Run, clearly_worse
+from nas.bench.contest import Contest, Run
 from nas.bench.contest_fronts import Point
 from nas.bench.pieces import Pieces
-
-
-@pytest.mark.parametrize(
-    ("curve", "rivals", "hopeless"),
-    [
-        ([0.3], [[0.6]], True),
-        ([0.3], [], False),  # nobody is no slower
-        ([0.3], [[]], False),  # somebody is, but came to no epoch
-        ([0.56], [[0.6]], False),  # it may catch up
-        ([0.7, 0.6], [[0.9], [0.2, 0.5]], False),  # the better one did not come so far
-        ([0.3, 0.3], [[0.3, 0.4], [0.3, 0.2]], True),
-    ],
-)
-def test_hopeless_is_who_is_clearly_behind_somebody_no_slower(curve: list[float], rivals: list[list[float]], hopeless: bool) -> None:
-    assert clearly_worse(curve, rivals, 3) is hopeless
-
-
-def test_nobody_is_hopeless_in_the_first_third() -> None:
-    rival = [0.9] * 9
-    assert [clearly_worse([0.1] * done, [rival], 10) for done in range(1, 6)] == [False, False, False, True, True]
 
 
 def test_a_run_is_kept_as_json() -> None:
