@@ -334,8 +334,7 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
     if supernet is not None and not trained:
         supernet_s = recipe.epochs * steps * time_step(supernet, space, data, recipe, config.seed)[0]
     evaluations = {"supernet": one.evaluation_s, "train": config.halving.mean_epochs * (steps * one.step_s + one.evaluation_s)}
-    # A finalist learns from the largest network too: about a step more, without its backward pass.
-    epochs = recipe.epochs if supernet is None else 1.5 * recipe.finetune_epochs
+    epochs = recipe.epochs if supernet is None else recipe.finetune_epochs
     finalists = config.finalists * len(prepared.devices) * (1 if config.prune is None else 2)
     # Its files are run on the test images in torch and two runtimes, and on search-validation for int8.
     export_s = EXPORT_S + EXPORT_RUNS * one.evaluation_s * len(data.test) / len(data.search_validation)
@@ -344,6 +343,10 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
         "search": config.trials * (1 + FURTHER * (len(prepared.devices) - 1)) * evaluations.get(config.evaluator, 0.0) / config.workers,
         "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
     }
+    if supernet is not None and finalists and epochs and recipe.distill_weight:
+        # The largest network is asked about every training image once, and about its mirror image.
+        larger = count(space.decode(space.largest)).macs / count(network).macs
+        seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)
     alone_s = seconds["finalists"] / len(prepared.devices)
     if config.time_budget_s is not None:
         seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)

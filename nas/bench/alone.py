@@ -71,7 +71,7 @@ def train_alone(
 
     batches = Batches.of(data, recipe, seed)
     averaged = fit_average(recipe, epochs * len(batches))
-    step = plain_step(network, averaged, None)
+    step = plain_step(network, averaged)
     result = train(network, step, batches, averaged, epochs=epochs, lr=recipe.lr, budget_s=budget_s, on_epoch=on_epoch)
     recalibrate(network, calibration)
     found = validated(network, data).value

@@ -30,7 +30,7 @@ from nas.search.pruned import weighing_batches
 from nas.training.batches import tensors
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import fit
-from nas.training.teacher import network_teacher
+from nas.training.teacher import NetworkTeacher, answers
 
 __all__ = ["SETTINGS", "distil", "prune", "sparse"]
 
@@ -92,8 +92,8 @@ def _tune(bench: Workbench, network: Network, teacher: Network, epochs: int, bud
     """Fine-tunes in place; seconds that it took."""
     epochs, budget_s = (1, 1.0) if bench.smoke else (epochs, budget_s)
     recalibrate(network, calibration_images(bench.data))
-    taught, lr = network_teacher(teacher), bench.recipe.finetune_lr
-    return fit(network, taught, bench.data, bench.recipe, 0, epochs=epochs, lr=lr, budget_s=budget_s).seconds
+    ask, lr = partial(answers, NetworkTeacher(teacher), bench.data, bench.recipe), bench.recipe.finetune_lr
+    return fit(network, ask, bench.data, bench.recipe, 0, epochs=epochs, lr=lr, budget_s=budget_s).seconds
 
 
 def _tested(network: Network, bench: Workbench) -> float:

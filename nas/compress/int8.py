@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
-from nas.training.teacher import network_teacher
+from nas.training.teacher import NetworkTeacher, answers
 
 __all__ = ["Int8", "Int8Maker", "calibration_pixels", "pixels_of"]
 
@@ -136,8 +137,9 @@ class Int8Maker:
             TrainingError, StoppedError: as `nas.training.finetune.fit`.
         """
         fake = FakeQuantNetwork(network, calibration_images(self.data))
+        ask = partial(answers, NetworkTeacher(network), self.data, self.recipe, stop)
         fit(
-            fake, network_teacher(network), self.data, self.recipe, self.seed, epochs=QAT_EPOCHS, lr=QAT_LR_SHARE * self.recipe.finetune_lr,
+            fake, ask, self.data, self.recipe, self.seed, epochs=QAT_EPOCHS, lr=QAT_LR_SHARE * self.recipe.finetune_lr,
             budget_s=budget_s, on_progress=on_progress, stop=stop,
         )  # fmt: skip
         return fake

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
@@ -20,13 +21,14 @@ from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
+from nas.search.teaching import kept_answers
 from nas.training.batches import tensors
 from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData
 from nas.training.evaluate import accuracy, accuracy_metric, calibration_images, images_at_once
 from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
-from nas.training.teacher import Teacher, network_teacher, open_teacher
+from nas.training.teacher import NetworkTeacher, Teacher, open_teacher
 
 __all__ = ["TRAINING", "TRAIN_SHARE", "Finalist", "FinalistMaker", "validated"]
 
@@ -172,11 +174,12 @@ class FinalistMaker:
             weights, state = load_weights(path)
             network.load_state_dict(weights)
             return network, str(state["note"])
-        recipe, teacher, taught = self._recipe, *self._teacher(arch, data)
-        inherits = self._supernet is not None
+        recipe, inherits = self._recipe, self._supernet is not None
+        teacher, taught = self._teacher(arch, data) if recipe.distill_weight else (None, "")
+        ask = None if teacher is None else partial(kept_answers, teacher, data, recipe, self._context.cache, stop)
         epochs, lr = (recipe.finetune_epochs, recipe.finetune_lr) if inherits else (recipe.epochs, recipe.lr)
         fitted = fit(
-            network, teacher, data, recipe, self._context.data_seed, epochs=epochs, lr=lr, budget_s=budget_s, checkpoint=checkpoint,
+            network, ask, data, recipe, self._context.data_seed, epochs=epochs, lr=lr, budget_s=budget_s, checkpoint=checkpoint,
             on_progress=on_progress, stop=stop,
         )  # fmt: skip
         if not fitted.epochs:
@@ -198,7 +201,7 @@ class FinalistMaker:
             return found, f" with {found.path.name} as teacher ({found.accuracy:.0%} of training images right, {found.scaling})"
         if self._supernet is None or arch == self._context.space.largest:
             return None, ""
-        return network_teacher(self._supernet.extract(self._context.space.largest)), " with the largest network as teacher"
+        return NetworkTeacher(self._supernet.extract(self._context.space.largest)), " with the largest network as teacher"
 
 
 def validated(network: Network, data: ImageData) -> Metric:

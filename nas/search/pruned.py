@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from nas.models.weights import load_weights
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.finalists import TRAINING, Finalist, validated
 from nas.search.scoring import BaseScorer
+from nas.search.teaching import kept_answers
 from nas.training.batches import Batch, Batches
 from nas.training.data import ImageData
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
-from nas.training.teacher import Teacher, network_teacher, open_teacher
+from nas.training.teacher import NetworkTeacher, Teacher, open_teacher
 
 __all__ = ["Pruned", "Pruner", "weighing_batches"]
 
@@ -83,17 +85,18 @@ class Pruner:
         found = replace(arch, widths=tuple(Groups.of(whole.blocks).narrowed(smaller.blocks).items()))
         candidate = Candidate(found, parent.candidate.target, self.scorer.metrics(found), parent.candidate.trial)
         home = self.folder / "models" / candidate.id
-        teacher, taught = self._teacher(whole, data)
+        teacher, taught = self._teacher(whole, data) if self.recipe.distill_weight else (None, "")
+        ask = None if teacher is None else partial(kept_answers, teacher, data, self.recipe, context.cache, stop)
         try:
             fitted = fit(
-                smaller, teacher, data, self.recipe, context.data_seed, epochs=self.recipe.finetune_epochs, lr=self.recipe.finetune_lr,
+                smaller, ask, data, self.recipe, context.data_seed, epochs=self.recipe.finetune_epochs, lr=self.recipe.finetune_lr,
                 budget_s=budget_s, checkpoint=home / TRAINING, on_progress=on_progress, stop=stop,
             )  # fmt: skip
         except TrainingError:
             shutil.rmtree(home, ignore_errors=True)
             raise
         left = candidate.metrics["latency_s"].value / self.scorer.latency_s(whole.blocks)
-        how = f"fine-tuned with {taught} as teacher: {fitted}" if fitted.epochs else str(fitted)
+        how = f"fine-tuned{taught}: {fitted}" if fitted.epochs else str(fitted)
         note = f"pruned from {parent.candidate.id} to {left:.0%} of its predicted latency, {how}"
         metrics = {"accuracy_validation": validated(smaller, data), **candidate.metrics}
         return Pruned(replace(candidate, metrics=metrics), note, smaller)
@@ -121,11 +124,11 @@ class Pruner:
         return network.eval()
 
     def _teacher(self, whole: Network, data: ImageData) -> tuple[Teacher, str]:
-        """Who teaches, and a name for the record."""
+        """Who teaches, and a few words on it for the record."""
         if self.teacher is None:
-            return network_teacher(whole), "itself unpruned"
+            return NetworkTeacher(whole), " with itself unpruned as teacher"
         found = open_teacher(self.teacher, data, threads_each(1))
-        return found, found.path.name
+        return found, f" with {found.path.name} as teacher"
 
 
 def weighing_batches(data: ImageData, recipe: TrainRecipe, seed: int) -> list[Batch]:

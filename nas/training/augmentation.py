@@ -72,9 +72,9 @@ class Mix:
         return mixed
 
     def labels(self, labels: Tensor, classes: int) -> Tensor:
-        """int64 (n,) to probabilities (n, classes)."""
-        one_hot = torch.nn.functional.one_hot(labels, classes).float()
-        return self.share * one_hot + (1 - self.share) * one_hot[_neighbours(len(labels))]
+        """int64 (n,) to probabilities (n, classes); probabilities (n, ..., classes) mixed."""
+        known = labels if labels.is_floating_point() else torch.nn.functional.one_hot(labels, classes).float()
+        return self.share * known + (1 - self.share) * known[_neighbours(len(labels))]
 
 
 def _neighbours(count: int) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from nas.config import TrainRecipe
 from nas.training.augmentation import NOTHING, Augmentation, Plan, draw
@@ -20,7 +21,8 @@ from nas.training.data import ImageData, ImageSet
 __all__ = ["Batch", "Batches", "normalise", "tensors"]
 
 Batch = tuple[Tensor, Tensor]
-"""float32 (batch, channels, height, width) in channels_last, and int64 (batch,), or float32 (batch, classes) where images are mixed."""
+"""float32 (batch, channels, height, width) in channels_last, and int64 (batch,); float32 (batch, classes) where images are mixed, and
+(batch, 2, classes), the label's and the teacher's probabilities, where there is a teacher."""
 RESIDENT_SHARE = 0.25
 """Of a GPU's free memory that images may take to live there."""
 
@@ -54,6 +56,7 @@ class Batches:
         batch_size: over all processes together.
         augmentation: what is done to images; by default nothing.
         classes: how many there are, for mixed labels.
+        answers: of a teacher to each image, float32 (images, classes); None for none.
         rank, processes: this process gets its part of every batch.
         device: where batches are wanted. On a GPU, images that take a quarter of its free memory at most live there.
     """
@@ -65,6 +68,7 @@ class Batches:
     seed: int
     augmentation: Augmentation = NOTHING
     classes: int = 0
+    answers: Tensor | None = None
     rank: int = 0
     processes: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -74,9 +78,9 @@ class Batches:
             raise ValueError(f"batch_size must be at least 2 for batch norm in each of {self.processes} processes, got {self.batch_size}")
 
     @classmethod
-    def of(cls, data: ImageData, recipe: TrainRecipe, seed: int) -> Batches:
+    def of(cls, data: ImageData, recipe: TrainRecipe, seed: int, answers: Tensor | None = None) -> Batches:
         """The training images of a data set as a recipe wants them."""
-        return cls(data.train, data.mean, data.std, recipe.batch_size, seed, Augmentation.of(recipe), data.num_classes)
+        return cls(data.train, data.mean, data.std, recipe.batch_size, seed, Augmentation.of(recipe), data.num_classes, answers)
 
     def on(self, device: torch.device, rank: int = 0, processes: int = 1) -> Batches:
         """The same for another device, or for one of several processes."""
@@ -106,6 +110,9 @@ class Batches:
         # Drawn for the whole batch, so that several processes do to each image what one would have done.
         plan = draw(self.augmentation, len(rows), size, channels, np.random.default_rng([self.seed, epoch, step])).part(own)
         images, labels = self._pixels(rows[own], plan)
+        if self.answers is not None:
+            taught = self.answers[torch.from_numpy(rows[own])].to(labels.device)
+            labels = torch.stack([one_hot(labels, self.classes).float(), taught], dim=1)
         if plan.mix is None:
             return images, labels
         return plan.mix.images(images), plan.mix.labels(labels, self.classes)

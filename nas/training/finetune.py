@@ -24,13 +24,14 @@ from nas.training.evaluate import accuracy, calibration_images, images_at_once
 from nas.training.loop import Moment, TrainProgress, train
 from nas.training.memory import kept_memory
 from nas.training.oneshot import soft_cross_entropy
-from nas.training.teacher import Teacher
 
 __all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "softened", "time_network"]
 
 PATIENCE, PATIENCE_SHARE = 4, 0.5
 """Epochs, and share of all epochs, without a better score on search-validation after which training ends: the larger of the two, because
 scores may well fall until the learning rate does."""
+LEAST_S = 0.5
+"""Of training, however long the teacher was asked."""
 AVERAGED_SHARE = 0.1
 SMALLEST_PROBABILITY = 1e-12
 BEST = "best.safetensors"
@@ -46,7 +47,7 @@ class Fitted:
         images: of search-validation.
         best_epoch: whose weights were kept; 0 where those before were the best.
         epochs: that were begun.
-        seconds: of training.
+        seconds: of training, asking the teacher included.
     """
 
     before: int
@@ -69,16 +70,19 @@ class Fitted:
         return f"{took}{kept}, search-validation {shares} ({gain:+.1f} points)"
 
 
-def plain_step(network: nn.Module, recipe: TrainRecipe, teacher: Teacher | None) -> Callable[[Tensor, Tensor, Moment], float]:
-    """A training step of one network: cross entropy with the labels, and with the teacher's probabilities by `recipe.distill_weight`
-    (Hinton et al. 2015, arXiv:1503.02531, section 2: at temperature T both are softened, and the loss is multiplied by T squared)."""
+def plain_step(network: nn.Module, recipe: TrainRecipe) -> Callable[[Tensor, Tensor, Moment], float]:
+    """A training step of one network: cross entropy with the labels and, where batches have a teacher's answers, with them by
+    `recipe.distill_weight` (Hinton et al. 2015, arXiv:1503.02531, section 2: at temperature T both are softened, and the loss is multiplied
+    by T squared)."""
     temperature = recipe.finetune_temperature
 
     def step(images: Tensor, labels: Tensor, moment: Moment) -> float:  # noqa: ARG001
-        logits = network(images)
+        logits, answers = network(images), None
+        if labels.dim() == 3:
+            labels, answers = labels.unbind(dim=1)
         loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if teacher is not None and recipe.distill_weight:
-            soft = temperature**2 * soft_cross_entropy(logits / temperature, softened(teacher(images), temperature))
+        if answers is not None:
+            soft = temperature**2 * soft_cross_entropy(logits / temperature, softened(answers, temperature))
             loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.item())
@@ -101,7 +105,7 @@ def fit_average(recipe: TrainRecipe, steps: int) -> TrainRecipe:
 
 def fit(
     network: Network,
-    teacher: Teacher | None,
+    ask: Callable[[], Tensor] | None,
     data: ImageData,
     recipe: TrainRecipe,
     seed: int,
@@ -119,6 +123,8 @@ def fit(
 
     Args:
         network: in eval mode with batch norm recalibrated.
+        ask: for a teacher's answers to the training images (`nas.training.teacher.answers`), within the time budget, where the recipe wants
+            them; None for no teacher.
         checkpoint: folder to go on from after an interruption; removed by nobody here.
 
     Raises:
@@ -140,16 +146,19 @@ def fit(
 
     if not epochs:
         return Fitted(best.before, best.before, len(data.search_validation), 0, 0, 0.0)
-    batches = Batches.of(data, recipe, seed)
+    began = time.perf_counter()
+    batches = Batches.of(data, recipe, seed, ask() if ask is not None and recipe.distill_weight else None)
+    asked_s = time.perf_counter() - began
+    left_s = None if budget_s is None else max(LEAST_S, budget_s - asked_s)
     result = train(
-        network, plain_step(network, recipe, teacher), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr,
-        budget_s=budget_s, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
+        network, plain_step(network, recipe), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr,
+        budget_s=left_s, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
     )  # fmt: skip
     if not result.complete:  # a time budget ended it within an epoch
         recalibrate(network, calibration)
         best.offer(result.epochs, score())
     best.restore()
-    return Fitted(best.before, best.correct, len(data.search_validation), best.epoch, result.epochs, result.seconds)
+    return Fitted(best.before, best.correct, len(data.search_validation), best.epoch, result.epochs, asked_s + result.seconds)
 
 
 class _Best:
@@ -198,7 +207,7 @@ def time_network(network: Network, data: ImageData, recipe: TrainRecipe) -> Time
     """Times one step, and recalibration and evaluation with a batch for each thread, on a copy, and multiplies."""
     scratch = copy.deepcopy(network)
     images, labels = next(iter(Batches.of(data, recipe, 0).epoch(0)))
-    step, calibration = plain_step(scratch, recipe, None), calibration_images(data)
+    step, calibration = plain_step(scratch, recipe), calibration_images(data)
     some = calibration[: threads_for(scratch)]
     with kept_memory():
         step_s = min(_seconds(lambda: step(images, labels, Moment(0, 0.0))) for _ in range(2))

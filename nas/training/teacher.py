@@ -2,29 +2,78 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.errors import ModelFileError
+from nas.config import TrainRecipe
+from nas.errors import ModelFileError, StoppedError
 from nas.hardware.runtimes.onnxruntime import open_session
 from nas.models.folding import fold_batch_norm
+from nas.models.lanes import each_on_a_thread, threads_for
 from nas.models.network import Network
 from nas.training.batches import Batch, tensors
 from nas.training.data import ImageData, ImageSet
+from nas.training.evaluate import images_at_once
 from nas.training.oneshot import fit_size
 
-__all__ = ["OnnxTeacher", "Teacher", "network_teacher", "open_teacher"]
+__all__ = ["NetworkTeacher", "OnnxTeacher", "Teacher", "answers", "open_teacher"]
 
-Teacher = Callable[[Tensor], Tensor]
-"""Normalised images (batch, chs, size, size) to probabilities (batch, classes)."""
+
+class Teacher(Protocol):
+    """Who knows the classes of images.
+
+    Attributes:
+        identity: another one where the answers may be others.
+        lanes: threads that may ask at once.
+        at_once: images that it is best asked of.
+    """
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def at_once(self) -> int: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised images (batch, chs, size, size) to probabilities (batch, classes)."""
+        ...
+
+
+def answers(teacher: Teacher, data: ImageData, recipe: TrainRecipe, stop: Callable[[], bool] | None = None) -> Tensor:
+    """What a teacher says of each training image as it is; where the recipe mirrors images, the mean of what it says of both.
+
+    Asked once, for all epochs and all that learn from it: a forward pass of a large teacher takes longer than a training step of a small
+    network, and on images that are cut and shifted it is less often right.
+
+    Returns:
+        probabilities, float32 (images, classes), in the order of the training images.
+
+    Raises:
+        StoppedError: `stop` said so.
+    """
+    mirrored = recipe.augment and recipe.flip
+
+    def ask(batch: Batch) -> Tensor:
+        if stop is not None and stop():
+            raise StoppedError("stopped while the teacher was asked")
+        images, _ = batch
+        found = teacher(images)
+        return (found + teacher(images.flip(3))) / 2 if mirrored else found
+
+    return torch.cat(each_on_a_thread(lambda: ask, tensors(data.train, data.mean, data.std, teacher.at_once), teacher.lanes))
+
 
 PROBE_IMAGES = 256
 """Training images on which a user's teacher is tried before it teaches anything."""
@@ -34,16 +83,24 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the ImageNet training set, pixels 0..1; the convention of torchvision's and timm's models."""
 
 
-def network_teacher(network: Network) -> Teacher:
-    """A network in eval mode as a teacher."""
-    folded, size = fold_batch_norm(network), network.blocks[0].in_size
+class NetworkTeacher:
+    """A network in eval mode as a teacher. See `Teacher`."""
 
-    def teach(images: Tensor) -> Tensor:
+    def __init__(self, network: Network) -> None:
+        self._folded = fold_batch_norm(network)
+        self.lanes, self.at_once = threads_for(network), images_at_once(network.blocks)
+
+    @property
+    def identity(self) -> str:
+        digest = hashlib.sha256(repr(self._folded.blocks).encode())
+        for tensor in self._folded.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def __call__(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            out: Tensor = folded(fit_size(images, size)).softmax(dim=1)
+            out: Tensor = self._folded(fit_size(images, self._folded.blocks[0].in_size)).softmax(dim=1)
             return out
-
-    return teach
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +120,8 @@ class OnnxTeacher:
         scaling: in words.
     """
 
+    lanes, at_once = 1, 64  # its own threads share a batch
+
     def __init__(self, path: Path, session: Any, data: ImageData) -> None:
         self.path = path
         self.accuracy, self.tried_on, self.scaling = 0.0, 0, ""
@@ -76,6 +135,10 @@ class OnnxTeacher:
         self._size = height if isinstance(height, int) else data.size
         self._wanted = Scaling("pixels 0..1", (0.0,), (1.0,))
         self._order: list[int] | None = None
+
+    @property
+    def identity(self) -> str:
+        return f"{hashlib.sha256(self.path.read_bytes()).hexdigest()} {self._wanted} {self._order}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """See `Teacher`."""

@@ -169,6 +169,19 @@ def test_two_processes_make_what_one_makes() -> None:
         torch.testing.assert_close(whole[1].sum(dim=1), torch.ones(len(whole[1])))
 
 
+def test_a_teachers_answers_come_with_their_images_and_are_mixed_as_they_are() -> None:
+    told = torch.nn.functional.one_hot((torch.arange(12) + 1) % 12, 12).float()  # image i is answered with i + 1
+    plain = Batches(numbered(12), MEAN, STD, 4, 0, classes=12)
+    taught = Batches(numbered(12), MEAN, STD, 4, 0, classes=12, answers=told)
+    for (images, labels), (same, pairs) in zip(plain.epoch(2), taught.epoch(2), strict=True):
+        assert torch.equal(images, same)
+        assert torch.equal(pairs.argmax(dim=2), torch.stack([labels, (labels + 1) % 12], dim=1))
+    mixed = Batches(numbered(12), MEAN, STD, 4, 0, Augmentation(mixup=1.0), 12, told)
+    for _, pairs in mixed.epoch(0):
+        assert pairs.shape == (4, 2, 12)
+        torch.testing.assert_close(pairs[:, 0].roll(1, dims=1), pairs[:, 1])
+
+
 def test_a_rest_that_leaves_a_process_one_image_is_dropped() -> None:
     batches = Batches(numbered(35), MEAN, STD, 16, 0)
     assert len(batches) == 3

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas.config import TrainRecipe
 from nas.errors import StoppedError, TrainingError
 from nas.models.network import Network, recalibrate
+from nas.training import finetune
 from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet, load_data
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import Fitted, fit, fit_average, plain_step, softened, time_network
 from nas.training.loop import Moment
 from nas.training.reuse import FINETUNING
-from nas.training.teacher import Teacher, network_teacher
+from nas.training.teacher import NetworkTeacher, answers
 from tests.spaces import make_space
 
 STAGE = {"out_chs": 16, "depth": 2, "kernel_size": 3, "expand_ratio": 2, "stride": 2}
@@ -38,9 +43,10 @@ def build(data: ImageData, seed: int = 0) -> Network:
 
 
 def quick(
-    network: Network, data: ImageData, teacher: Teacher | None = None, epochs: int = 4, lr: float = 0.2, seed: int = 0, **options: Any
-) -> Fitted:
-    return fit(network, teacher, data, options.pop("recipe", RECIPE), seed, epochs=epochs, lr=lr, **options)
+    network: Network, data: ImageData, ask: Callable[[], Tensor] | None = None, epochs: int = 4, lr: float = 0.2, seed: int = 0,
+    **options: Any,
+) -> Fitted:  # fmt: skip
+    return fit(network, ask, data, options.pop("recipe", RECIPE), seed, epochs=epochs, lr=lr, **options)
 
 
 Trained = tuple[dict[str, torch.Tensor], int]
@@ -122,7 +128,7 @@ def test_a_teacher_of_another_resolution_teaches(trained: Trained) -> None:
     for network in (student, misled):
         recalibrate(network, calibration_images(larger))
     recipe = RECIPE.model_copy(update={"distill_weight": 1.0})
-    taught = quick(student, wrong, network_teacher(teacher), recipe=recipe, epochs=8)
+    taught = quick(student, wrong, partial(answers, NetworkTeacher(teacher), wrong, recipe), recipe=recipe, epochs=8)
     assert taught.after > 2 * quick(misled, wrong, recipe=recipe, epochs=4).after
     assert taught.after == score(student, larger) > 120
     assert is_as_before(teacher, trained)
@@ -193,10 +199,36 @@ def test_a_temperature_softens_both_sides() -> None:
     torch.testing.assert_close(soft[0, 0] / soft[0, 1], torch.tensor(3.0))  # the root of 9
     logits = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
     recipe = TrainRecipe(distill_weight=1.0, finetune_temperature=2.0)
-    step = plain_step(lambda images: logits * images, recipe, lambda images: probabilities)  # type: ignore[arg-type]
-    loss = step(torch.ones(1), torch.tensor([0]), Moment(0, 0.0))
+    step = plain_step(lambda images: logits * images, recipe)  # type: ignore[arg-type]
+    label = torch.tensor([[1.0, 0.0, 0.0]])
+    loss = step(torch.ones(1), torch.stack([label, probabilities], dim=1), Moment(0, 0.0))
     wanted = -4 * (soft * torch.log_softmax(logits.detach() / 2, dim=1)).sum()
     assert loss == pytest.approx(float(wanted))
+
+
+def test_no_teacher_is_asked_where_the_recipe_wants_none(few_digits: ImageData) -> None:
+    ask = partial(pytest.fail, "asked")
+    quick(build(few_digits), few_digits, ask, recipe=RECIPE.model_copy(update={"distill_weight": 0.0}), epochs=1)
+    quick(build(few_digits), few_digits, ask, epochs=0)
+
+
+def test_the_time_that_a_teacher_takes_is_part_of_the_budget(few_digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    def trained(*_: object, budget_s: float, **options: object) -> None:
+        given.append(budget_s)
+        raise StoppedError(str(options))
+
+    def slow() -> Tensor:
+        time.sleep(0.2)
+        return torch.full((len(few_digits.train), 10), 0.1)
+
+    monkeypatch.setattr(finetune, "train", trained)
+    for budget_s in (100.0, 0.1):
+        with pytest.raises(StoppedError):
+            quick(build(few_digits), few_digits, slow, budget_s=budget_s)
+    assert given[0] <= 99.8
+    assert given[1] == finetune.LEAST_S
 
 
 def test_what_fine_tuning_alone_uses_is_no_part_of_a_supernets_key() -> None:
