@@ -12,8 +12,14 @@ from nas.models.weights import save_weights
 from nas.search.evaluators import EvaluatorContext
 from nas.search.scoring import Scorer
 from nas.space import SearchSpace
+from nas.training.data import ImageData, load_data
 from nas.training.oneshot import build_supernet
 from tests.spaces import rich_space
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    return load_data("digits", 8, 0)
 
 
 @pytest.fixture(scope="session")

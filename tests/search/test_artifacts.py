@@ -26,18 +26,13 @@ from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
 from nas.search.card import card
 from nas.target import Target
-from nas.training.data import ImageData, load_data
+from nas.training.data import ImageData
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
 from tests.spaces import make_space
 
 RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
 ALLOWED = {"onnxruntime", "openvino", "numpy", "PIL"}
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageData:
-    return load_data("digits", 8, 0)
 
 
 @pytest.fixture(scope="module")

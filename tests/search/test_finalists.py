@@ -25,7 +25,7 @@ from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import Finalist, FinalistMaker
 from nas.search.scoring import Scorer
-from nas.training.data import ImageData, load_data
+from nas.training.data import ImageData
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space
 
@@ -70,11 +70,6 @@ def study(
     arch = space.canonical({**dict(space.largest.genes), "resolution": 8})
     candidate = candidate_of(scorer_of(space), arch)
     return folder, candidate, make(FinalistMaker(context, RECIPE, folder, lambda path: MEASURED), candidate)
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageData:
-    return load_data("digits", 8, 0)
 
 
 def test_all_files_are_there(study: tuple[Path, Candidate, Finalist]) -> None:
