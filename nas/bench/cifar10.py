@@ -23,8 +23,6 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
-import torch
-
 from nas.bench.cifar10_plot import picture
 from nas.bench.contest import Contest, Run, whole_path
 from nas.bench.contest_fronts import Point, dominated, front, gain
@@ -34,6 +32,7 @@ from nas.bench.pieces import Pieces, Row, committed, digest, runs_folder
 from nas.bench.supernet import SPACE, ZIP
 from nas.config import SearchConfig, default_recipe
 from nas.hardware.profile import load_profile
+from nas.search.evaluators import threads_each
 from nas.space import load_space
 from nas.training.data import load_data
 
@@ -131,7 +130,7 @@ def contest_of(data: Path, cache: Path, smoke: bool) -> tuple[Contest, str]:
     budget_s, (trials, finalists) = (3.0, (3, 1)) if smoke else (BUDGET_S, defaults)
     contest = Contest(
         space.with_data(images.in_chs, images.num_classes), name, DEVICE, profile.predictor(target), target.threads, recipe, budget_s,
-        trials, finalists, 1 if smoke else torch.get_num_threads(),
+        trials, finalists, 1 if smoke else threads_each(1),
     )  # fmt: skip
     return contest, images.fingerprint
 

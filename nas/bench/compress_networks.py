@@ -27,10 +27,11 @@ from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.search.finalists import FinalistMaker
 from nas.search.pruned import weighing_batches
+from nas.training.answers import answers
 from nas.training.batches import tensors
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import fit
-from nas.training.teacher import NetworkTeacher, answers
+from nas.training.teacher import NetworkTeacher
 
 __all__ = ["SETTINGS", "distil", "prune", "sparse"]
 

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from nas.architecture import Architecture
 from nas.bench.alone import train_alone
@@ -42,6 +41,7 @@ from nas.bench.supernet import SPACE, ZIP, say
 from nas.config import TrainRecipe, default_recipe
 from nas.cost import count, count_rows
 from nas.events import Event
+from nas.models.lanes import use_threads
 from nas.search.evaluators import EvaluatorContext, open_evaluator, threads_each
 from nas.space import SearchSpace, load_space
 from nas.training.data import ImageData, load_data
@@ -100,7 +100,7 @@ def _plan(data: Path, smoke: bool) -> Plan:
     if smoke:
         recipe = default_recipe("digits").model_copy(update={"epochs": 1})
         return Plan("mobilenet_tiny", "digits", 300, 6, recipe, 1, recipe, 60.0, 20, 1)
-    processes = min(MOST_PROCESSES, torch.get_num_threads())
+    processes = min(MOST_PROCESSES, threads_each(1))
     return Plan(SPACE, str(data / ZIP), 10_000, 33, ALONE_RECIPE, 14, TrainRecipe(epochs=60), 2400.0, 1000, processes)
 
 
@@ -164,7 +164,7 @@ def _prepared(plan: Plan, cache: Path) -> tuple[ImageData, SearchSpace]:
 
 def _alone(plan: Plan, cache: Path, threads: int, arch: Architecture, place: str) -> dict[str, Any]:
     """One training, in a process that may be one of several."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     images, space = _prepared(plan, cache)
     made = train_alone(space.decode(arch), images, plan.alone, int(arch.arch_id[:8], 16), plan.epochs)
     say(Event("info", f"network {place}, {arch.arch_id}: {made.accuracy_test:.2%} of the test images, {made.training_s:.0f} s"))

@@ -8,8 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import cache, partial
 from pathlib import Path
 
-import torch
-
 from nas.architecture import Architecture
 from nas.bench.alone import TrainedAlone, train_alone
 from nas.bench.contest import Contest, Run
@@ -18,6 +16,7 @@ from nas.bench.processes import side_by_side
 from nas.bench.supernet import say
 from nas.errors import TrainingError
 from nas.events import Event
+from nas.models.lanes import use_threads
 from nas.search import storage
 from nas.search.evaluators import threads_each
 from nas.search.sampler import distributions, peer
@@ -127,7 +126,7 @@ def _trained(
     contest: Contest, seed: int, images: Callable[[], ImageData], threads: int, epochs: int, arch: Architecture,
     rivals: Sequence[Sequence[float]], budget_s: float,
 ) -> TrainedAlone:  # fmt: skip
-    torch.set_num_threads(threads)
+    use_threads(threads)
     is_hopeless = partial(clearly_worse, rivals=rivals, epochs=epochs)
     return train_alone(contest.space.decode(arch), images(), contest.recipe, seed, epochs, budget_s=budget_s, is_hopeless=is_hopeless)
 

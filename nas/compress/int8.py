@@ -17,12 +17,13 @@ from nas.compress.quantize import quantize
 from nas.config import TrainRecipe
 from nas.errors import NasError, StoppedError
 from nas.models.network import Network
+from nas.training.answers import answers
 from nas.training.batches import Batch, tensors
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
-from nas.training.teacher import NetworkTeacher, answers
+from nas.training.teacher import NetworkTeacher
 
 __all__ = ["Int8", "Int8Maker", "calibration_pixels", "pixels_of"]
 

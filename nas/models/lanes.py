@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-__all__ = ["each_on_a_thread", "threads_for"]
+__all__ = ["each_on_a_thread", "threads_for", "use_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,6 +24,11 @@ def threads_for(module: nn.Module) -> int:
     """As many as torch may use on a CPU; a GPU computes one batch at a time."""
     weight = next(module.parameters(), None)
     return torch.get_num_threads() if weight is None or weight.device.type == "cpu" else 1
+
+
+def use_threads(threads: int) -> None:
+    """From now on torch takes so many for each operation of this process."""
+    torch.set_num_threads(threads)
 
 
 def each_on_a_thread(open_lane: Callable[[], Callable[[Item], Result]], items: Iterable[Item], threads: int) -> list[Result]:

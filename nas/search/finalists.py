@@ -21,7 +21,7 @@ from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
-from nas.search.teaching import kept_answers
+from nas.training.answers import kept_answers
 from nas.training.batches import tensors
 from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData

@@ -19,7 +19,7 @@ from nas.models.weights import load_weights
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.finalists import TRAINING, Finalist, validated
 from nas.search.scoring import BaseScorer
-from nas.search.teaching import kept_answers
+from nas.training.answers import kept_answers
 from nas.training.batches import Batch, Batches
 from nas.training.data import ImageData
 from nas.training.evaluate import calibration_images

@@ -123,7 +123,7 @@ def fit(
 
     Args:
         network: in eval mode with batch norm recalibrated.
-        ask: for a teacher's answers to the training images (`nas.training.teacher.answers`), within the time budget, where the recipe wants
+        ask: for a teacher's answers to the training images (`nas.training.answers.answers`), within the time budget, where the recipe wants
             them; None for no teacher.
         checkpoint: folder to go on from after an interruption; removed by nobody here.
 

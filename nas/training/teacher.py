@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,18 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.config import TrainRecipe
-from nas.errors import ModelFileError, StoppedError
+from nas.errors import ModelFileError
 from nas.hardware.runtimes.onnxruntime import open_session
 from nas.models.folding import fold_batch_norm
-from nas.models.lanes import each_on_a_thread, threads_for
+from nas.models.lanes import threads_for
 from nas.models.network import Network
 from nas.training.batches import Batch, tensors
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import images_at_once
 from nas.training.oneshot import fit_size
 
-__all__ = ["NetworkTeacher", "OnnxTeacher", "Teacher", "answers", "open_teacher"]
+__all__ = ["NetworkTeacher", "OnnxTeacher", "Teacher", "open_teacher"]
 
 
 class Teacher(Protocol):
@@ -49,30 +48,6 @@ class Teacher(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """Normalised images (batch, chs, size, size) to probabilities (batch, classes)."""
         ...
-
-
-def answers(teacher: Teacher, data: ImageData, recipe: TrainRecipe, stop: Callable[[], bool] | None = None) -> Tensor:
-    """What a teacher says of each training image as it is; where the recipe mirrors images, the mean of what it says of both.
-
-    Asked once, for all epochs and all that learn from it: a forward pass of a large teacher takes longer than a training step of a small
-    network, and on images that are cut and shifted it is less often right.
-
-    Returns:
-        probabilities, float32 (images, classes), in the order of the training images.
-
-    Raises:
-        StoppedError: `stop` said so.
-    """
-    mirrored = recipe.augment and recipe.flip
-
-    def ask(batch: Batch) -> Tensor:
-        if stop is not None and stop():
-            raise StoppedError("stopped while the teacher was asked")
-        images, _ = batch
-        found = teacher(images)
-        return (found + teacher(images.flip(3))) / 2 if mirrored else found
-
-    return torch.cat(each_on_a_thread(lambda: ask, tensors(data.train, data.mean, data.std, teacher.at_once), teacher.lanes))
 
 
 PROBE_IMAGES = 256

@@ -17,13 +17,14 @@ from nas.config import TrainRecipe
 from nas.errors import StoppedError, TrainingError
 from nas.models.network import Network, recalibrate
 from nas.training import finetune
+from nas.training.answers import answers
 from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet, load_data
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import Fitted, fit, fit_average, plain_step, softened, time_network
 from nas.training.loop import Moment
 from nas.training.reuse import FINETUNING
-from nas.training.teacher import NetworkTeacher, answers
+from nas.training.teacher import NetworkTeacher
 from tests.spaces import make_space
 
 STAGE = {"out_chs": 16, "depth": 2, "kernel_size": 3, "expand_ratio": 2, "stride": 2}

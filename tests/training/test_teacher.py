@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -14,14 +13,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from nas.config import TrainRecipe
-from nas.errors import ModelFileError, StoppedError
+from nas.errors import ModelFileError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx
 from nas.models.network import Network, recalibrate
 from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
-from nas.training.teacher import NetworkTeacher, answers, open_teacher
+from nas.training.teacher import NetworkTeacher, open_teacher
 from tests.spaces import make_space
 
 
@@ -145,31 +143,3 @@ def test_few_images_are_enough_to_try_it(digits: ImageData, tmp_path: Path) -> N
     one_each = [int(np.flatnonzero(digits.train.labels == label)[0]) for label in range(10)]
     few = dataclasses.replace(digits, train=ImageSet(digits.train.images[one_each], digits.train.labels[one_each]))
     assert open_teacher(save(tmp_path / "t.onnx", centroids(digits), ("n", 1, 8, 8)), few, 1).accuracy >= 0.8
-
-
-def test_it_is_asked_once_for_each_image_and_its_mirror_image(digits: ImageData, tmp_path: Path) -> None:
-    teacher = open_teacher(save(tmp_path / "t.onnx", centroids(digits), ("n", 1, 8, 8)), digits, 1)
-    plain, mirroring = TrainRecipe(flip=False), TrainRecipe(flip=True)
-    found = answers(teacher, digits, plain)
-    images, labels = (torch.cat(each) for each in zip(*tensors(digits.train, digits.mean, digits.std, 500), strict=True))
-    torch.testing.assert_close(found, teacher(images))
-    assert float((found.argmax(1) == labels).float().mean()) > 0.8
-    torch.testing.assert_close(answers(teacher, digits, mirroring), (teacher(images) + teacher(images.flip(3))) / 2)
-    with pytest.raises(StoppedError):
-        answers(teacher, digits, plain, lambda: True)
-
-
-def test_networks_answer_side_by_side_as_one_after_the_other(digits: ImageData) -> None:
-    space = make_space()
-    torch.manual_seed(0)
-    network = Network(space.decode(space.largest)).eval()
-    teacher = NetworkTeacher(network)
-    found = answers(teacher, digits, TrainRecipe(flip=False))
-    images, _ = next(tensors(digits.train, digits.mean, digits.std, 50))
-    torch.testing.assert_close(found[:50], teacher(images))
-    assert found.shape == (len(digits.train), 10)
-    other = copy.deepcopy(network)
-    assert NetworkTeacher(other).identity == teacher.identity
-    with torch.no_grad():
-        next(other.parameters()).mul_(2)
-    assert NetworkTeacher(other).identity != teacher.identity

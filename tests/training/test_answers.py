@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from torch import Tensor
 
 from nas.config import TrainRecipe
 from nas.errors import StoppedError
-from nas.search.teaching import kept_answers
+from nas.models.network import Network
+from nas.training.answers import answers, kept_answers
+from nas.training.batches import tensors
 from nas.training.data import ImageData
+from nas.training.teacher import NetworkTeacher
+from tests.spaces import make_space
 
 
 class Counting:
@@ -52,3 +57,27 @@ def test_what_is_damaged_or_was_stopped_is_asked_again(digits: ImageData, tmp_pa
     teacher.asked = 0
     assert torch.equal(kept_answers(teacher, digits, recipe, tmp_path, lambda: False), first)
     assert teacher.asked == len(digits.train)
+
+
+def test_every_image_is_answered_and_its_mirror_image(digits: ImageData) -> None:
+    space = make_space()
+    torch.manual_seed(0)
+    network = Network(space.decode(space.largest)).eval()
+    teacher = NetworkTeacher(network)
+    images = torch.cat([batch for batch, _ in tensors(digits.train, digits.mean, digits.std, 500)])
+    found, mirrored = (answers(teacher, digits, TrainRecipe(flip=flip)) for flip in (False, True))
+    assert found.shape == (len(digits.train), 10)
+    torch.testing.assert_close(found, teacher(images))
+    torch.testing.assert_close(mirrored, (teacher(images) + teacher(images.flip(3))) / 2)
+    assert not torch.allclose(found, mirrored)
+
+
+def test_who_answers_otherwise_is_another_teacher() -> None:
+    space = make_space()
+    network = Network(space.decode(space.largest)).eval()
+    teacher = NetworkTeacher(network)
+    other = copy.deepcopy(network)
+    assert NetworkTeacher(other).identity == teacher.identity
+    with torch.no_grad():
+        next(other.parameters()).mul_(2)
+    assert NetworkTeacher(other).identity != teacher.identity
