@@ -93,6 +93,8 @@ class TrainRecipe(_Frozen):
             first (Huang et al. 2016, arXiv:1603.09382).
         first_resolution: image size at the begin of the training over that at its end; it grows in between.
         finetune_epochs, finetune_lr: for finalists.
+        finetune_distill_weight: share of a teacher's part in their loss. None: `distill_weight` with a teacher of the user's own, and 0 for
+            the largest network of the supernet, from which they have learnt already (docs/evaluators.md has what that costs).
         finetune_temperature: of their distillation; above 1 the teacher's and their own probabilities are softened.
         augment: random crop with a mirrored border.
         flip: mirror images left to right, where `augment`; wrong for digits and letters.
@@ -120,6 +122,7 @@ class TrainRecipe(_Frozen):
     first_resolution: float = Field(0.75, gt=0, le=1)
     finetune_epochs: int = Field(6, ge=0, le=10_000)
     finetune_lr: float = Field(0.03, gt=0)
+    finetune_distill_weight: float | None = Field(None, ge=0, le=1)
     finetune_temperature: float = Field(1.0, ge=1, le=100)
     augment: bool = True
     flip: bool = True

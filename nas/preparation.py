@@ -343,7 +343,7 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool) -> Es
         "search": config.trials * (1 + FURTHER * (len(prepared.devices) - 1)) * evaluations.get(config.evaluator, 0.0) / config.workers,
         "finalists": finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
     }
-    if supernet is not None and finalists and epochs and recipe.distill_weight:
+    if supernet is not None and finalists and epochs and recipe.finetune_distill_weight:
         # The largest network is asked about every training image once, and about its mirror image.
         larger = count(space.decode(space.largest)).macs / count(network).macs
         seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)

@@ -2,7 +2,7 @@
 
 A search with `mobilenet_cifar` on the CIFAR-10 zip for a Raspberry Pi 4 starts from the supernet of `nas bench supernet` (runs/.cache,
 or that of NAS_RUNS), networks of 5 M multiply-adds at most. Its finalists, fine-tuned as a search does it, are what is compressed:
-quantised after training and with rounding, pruned, made sparse, and fine-tuned again without a teacher. Accuracies of the marks are on the
+quantised after training and with rounding, pruned, made sparse, and fine-tuned again with a teacher. Accuracies of the marks are on the
 10,000 test images; nothing is selected by them. `agree` and `card` look at the files themselves.
 
 The search and what each network gave are kept in runs/.cache/bench-compress: an interrupted run goes on where it was.

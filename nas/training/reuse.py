@@ -32,7 +32,7 @@ EPOCHS = "epochs.jsonl"
 """Beside the weights: a line an epoch."""
 BUDGET = re.compile(r"[0-9a-f]{16}(-(?P<seconds>[0-9.e+-]+)s)?")
 """Name of a training's folder: its key, and how long it might take."""
-FINETUNING = frozenset({"finetune_epochs", "finetune_lr", "finetune_temperature"})
+FINETUNING = frozenset({"finetune_distill_weight", "finetune_epochs", "finetune_lr", "finetune_temperature"})
 """What of a recipe does not change the supernet."""
 
 

@@ -29,7 +29,7 @@ from nas.training.data import ImageData
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space
 
-RECIPE = TrainRecipe(batch_size=64, epochs=3, finetune_epochs=3, finetune_lr=0.2, distill_weight=0.2, flip=False, augment=False)
+RECIPE = TrainRecipe(batch_size=64, epochs=3, finetune_epochs=3, finetune_lr=0.2, finetune_distill_weight=0.2, flip=False, augment=False)
 MEASURED = Metric(0.002, "s", "measured", low=0.0019, high=0.0022)
 
 
@@ -198,6 +198,17 @@ def test_without_a_supernet_it_is_trained_from_scratch(context: EvaluatorContext
     finalist = make(FinalistMaker(alone, RECIPE, tmp_path, None), candidate_of(scorer_of(context.space), context.space.largest))
     assert finalist.note.startswith("trained from scratch for 3 epochs")
     assert finalist.candidate.metrics["accuracy_test"].value > 0.3  # chance is .1
+
+
+def test_the_largest_network_teaches_only_where_the_recipe_says_so(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    folder, candidate, finalist = study
+    recipe = RECIPE.model_copy(update={"finetune_distill_weight": None})
+    assert make(FinalistMaker(context, recipe, tmp_path / "a", None), candidate).note.startswith("fine-tuned for 3 epochs")
+    teacher = folder / finalist.artifacts["onnx"]
+    taught = make(FinalistMaker(context, recipe, tmp_path / "b", None, teacher), candidate)
+    assert taught.note.startswith("fine-tuned with model.onnx as teacher (")
 
 
 def test_a_users_own_model_teaches(

@@ -235,4 +235,4 @@ def test_the_time_that_a_teacher_takes_is_part_of_the_budget(few_digits: ImageDa
 def test_what_fine_tuning_alone_uses_is_no_part_of_a_supernets_key() -> None:
     defaults = TrainRecipe()
     assert set(defaults.model_dump(exclude=set(FINETUNING))) == set(TrainRecipe.model_fields) - set(FINETUNING)
-    assert {"finetune_epochs", "finetune_lr", "finetune_temperature"} == set(FINETUNING)
+    assert {"finetune_distill_weight", "finetune_epochs", "finetune_lr", "finetune_temperature"} == set(FINETUNING)
