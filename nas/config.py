@@ -93,8 +93,9 @@ class TrainRecipe(_Frozen):
             first (Huang et al. 2016, arXiv:1603.09382).
         first_resolution: image size at the begin of the training over that at its end; it grows in between.
         finetune_epochs, finetune_lr: for finalists.
-        finetune_distill_weight: share of a teacher's part in their loss. None: `distill_weight` with a teacher of the user's own, and 0 for
-            the largest network of the supernet, from which they have learnt already (docs/evaluators.md has what that costs).
+        finetune_distill_weight: share of a teacher's part in their loss. None: `distill_weight` with a teacher of the user's own and for a
+            network that was pruned, which itself unpruned teaches; 0 for the largest network of the supernet, from which they have learnt
+            already (docs/evaluators.md has what that would cost).
         finetune_temperature: of their distillation; above 1 the teacher's and their own probabilities are softened.
         augment: random crop with a mirrored border.
         flip: mirror images left to right, where `augment`; wrong for digits and letters.
@@ -130,6 +131,11 @@ class TrainRecipe(_Frozen):
     rand_augment: float = Field(0.0, ge=0, le=1)
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
+
+    def of_finalists(self, distill_weight: float) -> TrainRecipe:
+        """With `finetune_distill_weight` as the weight of the distillation, or with the one given where the recipe leaves it open."""
+        weight = distill_weight if self.finetune_distill_weight is None else self.finetune_distill_weight
+        return self.model_copy(update={"distill_weight": weight})
 
     @field_validator("micro_batch")
     @classmethod

@@ -62,8 +62,6 @@ ALONE_RECIPE = TrainRecipe(
 the default rate give so short a training twice the steps."""
 DRAWS = 20_000
 """Random networks that the shares are made of."""
-
-
 MOST_PROCESSES = 8
 """Each takes a GiB and a core: a network of this size does not keep two threads busy."""
 

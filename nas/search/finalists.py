@@ -174,11 +174,8 @@ class FinalistMaker:
             weights, state = load_weights(path)
             network.load_state_dict(weights)
             return network, str(state["note"])
-        recipe, inherits = self._recipe, self._supernet is not None
-        weight = recipe.finetune_distill_weight
-        if weight is None:
-            weight = 0.0 if self._teacher_path is None else recipe.distill_weight
-        recipe = recipe.model_copy(update={"distill_weight": weight})
+        recipe = self._recipe.of_finalists(0.0 if self._teacher_path is None else self._recipe.distill_weight)
+        inherits = self._supernet is not None
         teacher, taught = self._teacher(arch, data) if recipe.distill_weight else (None, "")
         ask = None if teacher is None else partial(kept_answers, teacher, data, recipe, self._context.cache, stop)
         epochs, lr = (recipe.finetune_epochs, recipe.finetune_lr) if inherits else (recipe.epochs, recipe.lr)

@@ -85,11 +85,12 @@ class Pruner:
         found = replace(arch, widths=tuple(Groups.of(whole.blocks).narrowed(smaller.blocks).items()))
         candidate = Candidate(found, parent.candidate.target, self.scorer.metrics(found), parent.candidate.trial)
         home = self.folder / "models" / candidate.id
-        teacher, taught = self._teacher(whole, data) if self.recipe.distill_weight else (None, "")
-        ask = None if teacher is None else partial(kept_answers, teacher, data, self.recipe, context.cache, stop)
+        recipe = self.recipe.of_finalists(self.recipe.distill_weight)
+        teacher, taught = self._teacher(whole, data) if recipe.distill_weight else (None, "")
+        ask = None if teacher is None else partial(kept_answers, teacher, data, recipe, context.cache, stop)
         try:
             fitted = fit(
-                smaller, ask, data, self.recipe, context.data_seed, epochs=self.recipe.finetune_epochs, lr=self.recipe.finetune_lr,
+                smaller, ask, data, recipe, context.data_seed, epochs=recipe.finetune_epochs, lr=recipe.finetune_lr,
                 budget_s=budget_s, checkpoint=home / TRAINING, on_progress=on_progress, stop=stop,
             )  # fmt: skip
         except TrainingError:
