@@ -92,9 +92,8 @@ class Plan:
 
 
 def _plan(data: Path, smoke: bool) -> Plan:
-    """Lengths by what was measured: an epoch of the network of median MACs on 10,000 images is 24 s of processor time at batches of 64, so
-    12 s on two free cores, and one of all 33 about 350 s: 14 epochs and the tests take 83 minutes. The supernet trains 240 images/s (`nas
-    bench supernet`), 57 epochs in 40 minutes: the time ends it, not the epochs."""
+    """Lengths by what was measured: 14 epochs of all 33 networks on 10,000 images are about 160 minutes of a core, 80 minutes of two. The
+    supernet trains 240 images/s and more (`nas bench supernet`), 57 epochs in 40 minutes: the time ends it, not the epochs."""
     if smoke:
         recipe = default_recipe("digits").model_copy(update={"epochs": 1})
         return Plan("mobilenet_tiny", "digits", 300, 6, recipe, 1, recipe, 60.0, 20, 1)
