@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.config import TrainRecipe
 from nas.errors import StoppedError, TrainingError
@@ -193,6 +193,17 @@ def test_weights_are_averaged_over_a_tenth_of_a_short_training() -> None:
     assert fit_average(TrainRecipe(), 1).ema_decay == 0
 
 
+class Scaling(nn.Module):
+    """Logits that are known, times the images."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits * images
+
+
 def test_a_temperature_softens_both_sides() -> None:
     probabilities = torch.tensor([[0.9, 0.1, 0.0]])
     assert torch.equal(softened(probabilities, 1.0), probabilities)
@@ -200,7 +211,7 @@ def test_a_temperature_softens_both_sides() -> None:
     torch.testing.assert_close(soft[0, 0] / soft[0, 1], torch.tensor(3.0))  # the root of 9
     logits = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
     recipe = TrainRecipe(distill_weight=1.0, finetune_temperature=2.0)
-    step = plain_step(lambda images: logits * images, recipe)  # type: ignore[arg-type]
+    step = plain_step(Scaling(logits), recipe)
     label = torch.tensor([[1.0, 0.0, 0.0]])
     loss = step(torch.ones(1), torch.stack([label, probabilities], dim=1), Moment(0, 0.0))
     wanted = -4 * (soft * torch.log_softmax(logits.detach() / 2, dim=1)).sum()
@@ -208,9 +219,17 @@ def test_a_temperature_softens_both_sides() -> None:
 
 
 def test_no_teacher_is_asked_where_the_recipe_wants_none(few_digits: ImageData) -> None:
-    ask = partial(pytest.fail, "asked")
+    asked: list[int] = []
+
+    def ask() -> Tensor:
+        asked.append(1)
+        return torch.full((len(few_digits.train), 10), 0.1)
+
     quick(build(few_digits), few_digits, ask, recipe=RECIPE.model_copy(update={"distill_weight": 0.0}), epochs=1)
     quick(build(few_digits), few_digits, ask, epochs=0)
+    assert not asked
+    quick(build(few_digits), few_digits, ask, epochs=1)
+    assert asked == [1]
 
 
 def test_the_time_that_a_teacher_takes_is_part_of_the_budget(few_digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
