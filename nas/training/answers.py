@@ -24,8 +24,8 @@ __all__ = ["answers", "kept_answers"]
 def answers(teacher: Teacher, data: ImageData, recipe: TrainRecipe, stop: Callable[[], bool] | None = None) -> Tensor:
     """What a teacher says of each training image as it is; where the recipe mirrors images, the mean of what it says of both.
 
-    Asked once, for all epochs and all that learn from it: a forward pass of a large teacher takes longer than a training step of a small
-    network, and on images that are cut and shifted it is less often right.
+    Asked once, for all epochs and all that learn from it: a forward pass of a large teacher takes nearly as long as a training step of a
+    small network (docs/evaluators.md).
 
     Returns:
         probabilities, float32 (images, classes), in the order of the training images.
