@@ -35,6 +35,7 @@ from nas.hardware.profile import load_profile
 from nas.search.evaluators import threads_each
 from nas.space import load_space
 from nas.training.data import load_data
+from nas.training.reuse import FINETUNING, ONESHOT
 
 __all__ = ["Found", "contest_of", "contested", "run"]
 
@@ -85,8 +86,8 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
         contest, fingerprint = contest_of(data, cache, smoke)
         inputs = {
             "space": digest([block.to_dict() for block in contest.space.blocks]), "data": fingerprint,
-            "recipe": contest.recipe.model_dump(), "budget_s": contest.budget_s, "trials": contest.trials, "finalists": contest.finalists,
-            "device": contest.device, "version": version("hwnas"),
+            "recipe": contest.recipe.model_dump(exclude={*FINETUNING, *ONESHOT}), "budget_s": contest.budget_s, "device": contest.device,
+            "version": version("hwnas"),
         }  # fmt: skip
         pieces = Pieces.of(cache / "bench-cifar10", inputs, None if smoke else committed("cifar10"), new)
         found = contested(contest, pieces, cache, (1, 2) if smoke else LENGTHS, SEEDS[:1] if smoke else SEEDS)
@@ -103,7 +104,12 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
 
 
 def contested(contest: Contest, pieces: Pieces, cache: Path, lengths: Sequence[int], seeds: Sequence[int]) -> Found:
-    """Makes the runs that are missing, and chooses the length of trials from scratch by the rule above."""
+    """Makes the runs that are missing, and chooses the length of trials from scratch by the rule above.
+
+    The others come first, and a run of ours is named by what is ours alone: a change of the supernet's training or of fine-tuning leaves
+    hours of trials from scratch as they are.
+    """
+    settings = digest({"recipe": contest.recipe.model_dump(), "trials": contest.trials, "finalists": contest.finalists})
 
     def once(name: str, make: Callable[[], Run]) -> Run:
         return Run.from_dict(pieces.once(name, lambda: make().to_dict()))
@@ -111,10 +117,13 @@ def contested(contest: Contest, pieces: Pieces, cache: Path, lengths: Sequence[i
     def alone(epochs: int, seed: int) -> Run:
         return once(f"from-scratch-{epochs}-{seed}", partial(from_scratch, contest, epochs, seed, cache))
 
-    ours = {seed: once(f"whole-path-{seed}", partial(whole_path, contest, seed, pieces.folder / f"runs-{seed}")) for seed in seeds}
+    def whole(seed: int) -> Run:
+        return once(f"whole-path-{seed}-{settings}", partial(whole_path, contest, seed, pieces.folder / f"runs-{seed}"))
+
     tried = {epochs: alone(epochs, seeds[0]) for epochs in lengths}
     better = max(lengths, key=lambda epochs: contest.hypervolume(tried[epochs], judge="validation"))
-    return Found(ours, tried, better, {seed: alone(better, seed) for seed in seeds})
+    theirs = {seed: alone(better, seed) for seed in seeds}
+    return Found({seed: whole(seed) for seed in seeds}, tried, better, theirs)
 
 
 def contest_of(data: Path, cache: Path, smoke: bool) -> tuple[Contest, str]:

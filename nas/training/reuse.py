@@ -24,7 +24,7 @@ from nas.training.loop import TrainProgress, TrainResult
 from nas.training.oneshot import EpochReport, accuracies, build_supernet, load_supernet, train_supernet
 from nas.training.parallel import ALONE, Team
 
-__all__ = ["EPOCHS", "FINETUNING", "SupernetFile", "SupernetJob", "read_supernet_file"]
+__all__ = ["EPOCHS", "FINETUNING", "ONESHOT", "SupernetFile", "SupernetJob", "read_supernet_file"]
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
@@ -34,6 +34,8 @@ BUDGET = re.compile(r"[0-9a-f]{16}(-(?P<seconds>[0-9.e+-]+)s)?")
 """Name of a training's folder: its key, and how long it might take."""
 FINETUNING = frozenset({"finetune_distill_weight", "finetune_epochs", "finetune_lr", "finetune_temperature"})
 """What of a recipe does not change the supernet."""
+ONESHOT = frozenset({"distill_weight", "drop_path", "epochs", "first_resolution", "random_subnets"})
+"""What, besides, does not change a network that is trained by itself from scratch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from nas.training.data import ImageData
 from nas.training.evaluate import accuracy, accuracy_metric, calibration_images, images_at_once
 from nas.training.finetune import fit_average, plain_step
 from nas.training.loop import train
-from nas.training.reuse import FINETUNING
+from nas.training.reuse import FINETUNING, ONESHOT
 
 __all__ = ["TrainingEvaluator", "fresh_network"]
 
@@ -122,7 +122,7 @@ def _key(context: EvaluatorContext, data: ImageData) -> str:
     facts = {
         "space": [block.to_dict() for block in context.space.blocks],
         "data": data.fingerprint,
-        "recipe": context.recipe.model_dump(exclude={"epochs", *FINETUNING, "random_subnets", "drop_path"}),
+        "recipe": context.recipe.model_dump(exclude={*FINETUNING, *ONESHOT}),
         "halving": context.halving.model_dump(),
         "seed": context.data_seed,
     }
