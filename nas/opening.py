@@ -10,6 +10,8 @@ from nas.errors import StudyError
 from nas.events import Event
 from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
+from nas.report.record import EventLog
+from nas.report.tracking import LOG, shown_uri
 from nas.search import storage
 from nas.search.evaluators import Evaluation
 from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler
@@ -19,10 +21,11 @@ __all__ = [
     "STORAGE",
     "begin_studies",
     "clock",
-    "known_accuracies",
+    "facts_of",
     "open_round",
     "open_studies",
     "own_storage",
+    "refuse_lost",
     "reused_words",
     "shared_storage",
     "study_name",
@@ -54,6 +57,19 @@ def shared_storage(prepared: Prepared, *, resume: bool) -> storage.BaseStorage |
     return found
 
 
+def refuse_lost(prepared: Prepared, store: storage.BaseStorage, folder: Path) -> None:
+    """For a search that goes on.
+
+    Raises:
+        StudyError: candidates were told, but the storage does not know the study: it would begin anew, and its files be written over.
+    """
+    name = study_name(prepared, prepared.devices[0])
+    if storage.has(store, name) or not any(event["kind"] == "trial" for event in EventLog(folder / LOG).read()):
+        return
+    where = folder / STORAGE if prepared.config.storage is None else shown_uri(prepared.config.storage)
+    raise StudyError(f"{where} has no study {name}, whose log has candidates: put the storage back, or start a new study")
+
+
 def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
     """The study of each device: the last one where measuring has made more (`nas.rounds`).
 
@@ -68,7 +84,7 @@ def begin_studies(prepared: Prepared, store: storage.BaseStorage, known: Mapping
     configuration names and with the ends of the front, most likely: the largest and the smallest network.
 
     Args:
-        known: `known_accuracies`.
+        known: accuracies of earlier studies.
     """
     studies = []
     first = dict.fromkeys((*prepared.starts, prepared.space.largest, prepared.space.smallest))
@@ -103,23 +119,6 @@ def _add(prepared: Prepared, device: Device, study: storage.Study, known: Mappin
     storage.add(study, distributions(prepared.space), told, prepared.objectives)
 
 
-def known_accuracies(prepared: Prepared, runs: Path) -> dict[Architecture, Metric]:
-    """Accuracies of the studies that the configuration names, in order; of one architecture the last counts.
-
-    Raises:
-        StudyError: an earlier study is not there, or of another space or data.
-    """
-    found: dict[Architecture, Metric] = {}
-    for name in prepared.config.warm_start:
-        path = runs / name / STORAGE
-        if not path.is_file():
-            raise StudyError(f"--warm-start {name}: {path} is absent: nas studies lists what there is")
-        facts = {"space": prepared.space.name, "data": prepared.data.fingerprint, "space_size": str(prepared.space.size)}
-        for candidate in storage.candidates_of(own_storage(path.parent), facts, name):
-            found[candidate.arch] = candidate.metrics["accuracy_search"]
-    return found
-
-
 def reused_words(prepared: Prepared, study: storage.Study) -> tuple[Event, ...]:
     """What a new study begins with that names earlier ones, and whether that leaves nothing to evaluate.
 
@@ -138,6 +137,12 @@ def reused_words(prepared: Prepared, study: storage.Study) -> tuple[Event, ...]:
             "warning", f"{told}; they count as trials, so that --trials {config.trials} evaluates nothing new: ask for more than {count}"
         ),
     )
+
+
+def facts_of(prepared: Prepared) -> dict[str, str]:
+    """What accuracies are of, on whatever target: studies that agree in it mean the same networks and images."""
+    space = prepared.space
+    return {"space": space.name, "data": prepared.data.fingerprint, "space_size": str(space.size), "space_fingerprint": space.fingerprint}
 
 
 def clock(prepared: Prepared, store: storage.BaseStorage) -> storage.Study:
@@ -167,7 +172,7 @@ def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number
     floor = max((each.bound for each in config.constraints if each.kind == "min" and each.metric == "accuracy_search"), default=None)
     base = sampler(config.sampler, SamplerContext(space, domain, config.trials, config.seed, floor))
     unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
-    facts = {"space": space.name, "data": prepared.data.fingerprint, "target": device.target.key, "space_size": str(space.size)}
+    facts = {**facts_of(prepared), "target": device.target.key}
     name = study_name(prepared, device)
     found = storage.latest_round(store, name)[1] if number is None else storage.round_name(name, number)
     return storage.open_study(store, found, prepared.objectives, unique, facts), unique

@@ -10,23 +10,24 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import MeasureProtocol, SearchConfig
-from nas.errors import InputError, NasError, StoppedError, StudyError
+from nas.errors import InfeasibleError, InputError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.hardware.calibrate import measure_model
 from nas.ledger import Ledger
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
-from nas.opening import STORAGE, begin_studies, clock, known_accuracies, open_studies, own_storage, reused_words, shared_storage
+from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, refuse_lost, reused_words, shared_storage
 from nas.precision import int8_latency, on_every_target, tell_foreign
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
+from nas.provenance import Earlier, as_begun, earlier, keep_supernet, supernet_job
 from nas.pruning import Made, kept_pruned, prune_finalists
-from nas.recording import Recorder, Selection, front_record, save_config, select_all
+from nas.recording import Recorder, Selection, front_record, infeasible, save_config, select_all
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.runs import Status
 from nas.report.study import LOCK, load_config, load_data_record
-from nas.rounds import Searched, search_device
+from nas.rounds import Searched, scored_anew, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.search.executors import Evaluation, open_executor
@@ -36,7 +37,6 @@ from nas.target import Target
 from nas.training.changes import describe_change
 from nas.training.loop import TrainProgress
 from nas.training.oneshot import build_supernet
-from nas.training.reuse import SupernetJob
 
 __all__ = ["Result", "make_finalist", "rebuild", "run"]
 
@@ -53,12 +53,14 @@ class Result:
         folder: of the study.
         fronts: one a device.
         view: the Pareto view in MLflow: its address on a server, else its path behind the address of one; empty where MLflow failed.
+        infeasible: why a device has no front though others do; None where all have one.
     """
 
     folder: Path
     fronts: tuple[FrontRecord, ...]
     seconds: float
     view: str
+    infeasible: InfeasibleError | None = None
 
 
 def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], *, resume: bool = False) -> Result:
@@ -88,14 +90,20 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
     if resume and load_config(folder)[1] != prepared.data.fingerprint:
         changed = describe_change(prepared.cache, load_data_record(folder), prepared.data.to_dict())
         raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
-    shared, known = shared_storage(prepared, resume=resume), known_accuracies(prepared, runs)
+    shared, known = shared_storage(prepared, resume=resume), None if resume else earlier(prepared, runs)
     taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
     lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
     with locked(folder / LOCK, taken, lockless if shared is None else ""):
         save_config(folder, prepared.config, prepared)
         store = shared or own_storage(folder)
+        if resume:
+            refuse_lost(prepared, store, folder)
         with storage.driving(clock(prepared, store)) as superseded:
-            studies = begin_studies(prepared, store, known)
+            if known is None:  # what others knew was taken over when the search began, if it had come so far
+                known = Earlier() if clock(prepared, store).get_trials(deepcopy=False) else earlier(prepared, runs)
+            if known.supernet is not None:
+                keep_supernet(clock(prepared, store), known.supernet)
+            studies = begin_studies(prepared, store, known.accuracies)
             if not resume:
                 prepared = replace(prepared, words=(*reused_words(prepared, studies[0]), *prepared.words))
             ledger = Ledger(clock(prepared, store), footprint)
@@ -104,7 +112,9 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             status: Status = "FAILED"
             fronts: tuple[FrontRecord, ...] = ()
             try:
-                fronts = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger)
+                fronts, lacking = _searched(
+                    prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger
+                )
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
@@ -118,16 +128,16 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
                     recorder.finish(status, cost)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
-    return Result(folder, fronts, seconds, recorder.view)
+    return Result(folder, fronts, seconds, recorder.view, lacking)
 
 
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
     stop: Callable[[], bool], started: float, ledger: Ledger,
-) -> tuple[FrontRecord, ...]:  # fmt: skip
-    """Trained, searched, selected, made, recorded."""
+) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
+    """Trained, searched, selected, made, recorded; and why a device is left out."""
     budget_s = prepared.config.time_budget_s
-    context = _context(prepared, recorder.listen, stop, announce=True)
+    context = _context(prepared, clock(prepared, store), recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     for event in prepared.words:
         recorder.listen(event)
@@ -136,6 +146,7 @@ def _searched(
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
     studies = [each.study for each in searched]
     done = [on_every_target(each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
+    prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
     made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
@@ -150,7 +161,30 @@ def _searched(
         seconds, cost = ledger.so_far()
         _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were pruned"})
         raise
-    return _record(prepared, recorder, done, selections, made, *ledger.so_far())
+    return _record(prepared, recorder, done, selections, made, *ledger.so_far()), lacking
+
+
+def _served(
+    prepared: Prepared, studies: Sequence[storage.Study], done: Sequence[list[storage.Evaluated]], on_event: Listener
+) -> tuple[Prepared, list[storage.Study], list[list[storage.Evaluated]], InfeasibleError | None]:  # fmt: skip
+    """The devices that some candidate serves: what was found for one is not lost because another asks too much.
+
+    Returns:
+        what was given of those devices, and why the first of the others is none.
+
+    Raises:
+        InfeasibleError: no device is one.
+    """
+    errors = [infeasible(prepared, device, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
+    first = next((error for error in errors if error is not None), None)
+    if first is not None and None not in errors:
+        raise first
+    for error in errors:
+        if error is not None:
+            on_event(Event("warning", f"{error}: it has no front"))
+    rows = [row for row, error in enumerate(errors) if error is None]
+    served = replace(prepared, devices=tuple(prepared.devices[row] for row in rows))
+    return served, [studies[row] for row in rows], [done[row] for row in rows], first
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
@@ -164,7 +198,7 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     if config.storage is None and not (folder / STORAGE).is_file():
         raise empty
     with locked(folder / LOCK, f"study {config.study} is being searched: its files are derived when the search ends"):
-        return _rebuilt(prepare(config, runs, on_event, lambda: False), folder, empty, on_event)
+        return _rebuilt(prepare(config, runs, on_event, lambda: False, measure=False), folder, empty, on_event)
 
 
 def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: Listener) -> Result:
@@ -175,20 +209,25 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     if not all(done):
         raise empty
     pairs = zip(prepared.devices, studies, done, strict=True)
-    done = [on_every_target(device, study, evaluated, None, on_event, lambda: False) for device, study, evaluated in pairs]
+    done = [
+        on_every_target(device, study, scored_anew(prepared, device, study, evaluated), None, on_event, lambda: False)
+        for device, study, evaluated in pairs
+    ]
+    everything = prepared
+    prepared, studies, done, lacking = _served(prepared, studies, done, on_event)
     selections = select_all(prepared, done)
     made: list[Made] = []
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
         there = {name: found.present(folder) for name, found in kept.items() if found is not None}
         made.append((kept_pruned(prepared, device, study, there, folder), {}))
-    seconds = storage.spent(clock(prepared, store))
-    recorder = Recorder(folder, prepared, on_event)
+    seconds, cost = storage.spent(clock(everything, store)), storage.cost(clock(everything, store))
+    recorder = Recorder(folder, everything, on_event)
+    status = recorder.status
     recorder.start()
-    cost = storage.cost(clock(prepared, store))
     fronts = _record(prepared, recorder, done, selections, made, seconds, cost)
-    recorder.finish("FINISHED", cost)
-    return Result(folder, fronts, seconds, recorder.view)
+    recorder.finish(status, cost)
+    return Result(folder, fronts, seconds, recorder.view, lacking)
 
 
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
@@ -197,7 +236,8 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
     if candidate.arch.widths:
         raise InputError(f"{candidate.id} was pruned, and its files are gone: nas search --resume {folder.name} makes them again")
     prepared = prepare(config, folder.parent, on_event, stop)
-    context = _context(prepared, on_event, stop, announce=False)
+    store = shared_storage(prepared, resume=True) or own_storage(folder)
+    context = _context(prepared, clock(prepared, store), on_event, stop, announce=False)
     maker = FinalistMaker(context, config.recipe, folder, None, _path(config.teacher))
     return maker.make(candidate, None, _telling(on_event, candidate.id), stop)
 
@@ -216,7 +256,7 @@ def _record(
         }
         fronts.append(front_record(prepared, device, evaluated, selection, finalists, notes, extras))
     recorder.listen(Event("phase", "Writing fronts, pictures and MLflow runs", fields={"phase": "record"}))
-    recorder.record(fronts, done)
+    recorder.record(prepared, fronts, done)
     return tuple(fronts)
 
 
@@ -225,11 +265,17 @@ def _evaluations(device: Device, done: Sequence[storage.Evaluated]) -> int:
     return sum(each.candidate.target == device.target for each in done)
 
 
-def _context(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:
-    """What evaluators and finalists are given; with a trained supernet where the evaluator needs one."""
+def _context(
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+) -> EvaluatorContext:  # fmt: skip
+    """What evaluators and finalists are given; with a trained supernet where the evaluator needs one.
+
+    Args:
+        study: that keeps which supernet that is.
+    """
     config = prepared.config
     if "supernet" in accuracy_evaluator(config.evaluator).needs:
-        context = _supernet(prepared, on_event, stop, announce=announce)
+        context = _supernet(prepared, study, on_event, stop, announce=announce)
     else:
         if announce:
             on_event(estimate(prepared, None, trained=False).event())
@@ -241,19 +287,22 @@ def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def _supernet(prepared: Prepared, on_event: Listener, stop: Callable[[], bool], *, announce: bool) -> EvaluatorContext:
-    """Trains the supernet, or finds it trained: one serves every search with the same space, data, recipe and seed.
+def _supernet(
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+) -> EvaluatorContext:  # fmt: skip
+    """Trains the supernet, or finds it trained; a study keeps to the one that it began with.
 
     Args:
         announce: whether to tell first what the whole search will take.
     """
     config = prepared.config
-    budget_s = TRAIN_SHARE * config.time_budget_s if config.time_budget_s else None
-    first = Path(config.weights) if config.weights else None
-    job = SupernetJob(prepared.space, prepared.data, config.recipe, config.seed, prepared.cache, budget_s, first)
+    job = as_begun(supernet_job(prepared), study)
+    found = job.found()
     if announce:
-        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=job.found() is not None).event())
+        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None).event())
+    keep_supernet(study, (found.parent if found else job.home()).name)
     weights = job.run(on_event, stop).path
+    keep_supernet(study, weights.parent.name)
     return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.cost import count
-from nas.errors import InputError, StoppedError, UnknownNameError
+from nas.errors import InputError, StoppedError, StudyError, UnknownNameError
 from nas.events import Event, Listener
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
@@ -89,10 +89,16 @@ class Prepared:
     words: tuple[Event, ...] = ()
 
 
-def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool]) -> Prepared:
+def prepare(
+    config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], *, measure: bool = True
+) -> Prepared:  # fmt: skip
     """Finds space, data, devices and predictors; measures this machine where it is a device and has not been measured.
 
+    Args:
+        measure: whether it may.
+
     Raises:
+        StudyError: it may not, and has to.
         InputError: a name, file or number that cannot be used.
         InfeasibleError: nothing meets the constraints.
     """
@@ -126,6 +132,10 @@ def prepare(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable
         for target in several:
             predictors[target] = profile.predictor(target)
             if target.device == HOST and not _knows(predictors[target], space):
+                if not measure:
+                    raise StudyError(
+                        f"latency on {target.key} is not known with what is installed now: nas search --resume {config.study} measures it"
+                    )
                 predictors[target] = _measure_host(target, space, config, on_event, stop)
         words += alike_words(profile, predictors)
         if config.precision == "both":

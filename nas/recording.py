@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from nas.search.engine import losses
 from nas.search.finalists import Finalist
 from nas.search.storage import Evaluated
 
-__all__ = ["Recorder", "Selection", "front_record", "save_config", "select", "select_all"]
+__all__ = ["Recorder", "Selection", "front_record", "infeasible", "save_config", "select", "select_all"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
@@ -61,6 +62,25 @@ def _files_of(candidate: Candidate) -> tuple[Architecture, str]:
     return candidate.arch, candidate.target.precision
 
 
+def infeasible(prepared: Prepared, device: Device, done: Sequence[Evaluated]) -> InfeasibleError | None:
+    """Why none of what was evaluated for a device meets the constraints; None where something does."""
+    if _able(prepared, done):
+        return None
+    best = max((e.candidate.metrics["accuracy_search"].value for e in done), default=0.0)
+    wanted = ", ".join(f"{c.metric} {'<=' if c.kind == 'max' else '>='} {c.bound:g}" for c in prepared.config.constraints)
+    text = f"none of {len(done)} candidates for {device.target.device} meets {wanted}: the best accuracy_search is {best:.4f}"
+    return InfeasibleError(text, len(done), {"accuracy_search": best})
+
+
+def _able(prepared: Prepared, done: Sequence[Evaluated]) -> list[Candidate]:
+    bounds = prepared.config.constraints
+    return [
+        candidate
+        for candidate in (each.candidate for each in done)
+        if all(c.holds(candidate.metrics[c.metric].value) for c in bounds if c.metric in candidate.metrics)
+    ]
+
+
 def select(prepared: Prepared, done: Sequence[Evaluated], had: Collection[tuple[Architecture, str]] = ()) -> Selection:
     """The front of what was evaluated, and `config.finalists` of its members: the ends, the knee, and others spread between them.
 
@@ -68,23 +88,10 @@ def select(prepared: Prepared, done: Sequence[Evaluated], had: Collection[tuple[
     precision.
 
     Args:
+        done: with a candidate that meets the constraints (`infeasible`).
         had: architectures with a precision that are finalists of another device.
-
-    Raises:
-        InfeasibleError: no candidate reaches the accuracy asked for.
     """
-    bounds = prepared.config.constraints
-    able = [
-        candidate
-        for candidate in (each.candidate for each in done)
-        if all(c.holds(candidate.metrics[c.metric].value) for c in bounds if c.metric in candidate.metrics)
-    ]
-    if not able:
-        best = max((e.candidate.metrics["accuracy_search"].value for e in done), default=0.0)
-        wanted = ", ".join(f"{c.metric} {'<=' if c.kind == 'max' else '>='} {c.bound:g}" for c in bounds)
-        raise InfeasibleError(
-            f"none of {len(done)} candidates meets {wanted}: the best accuracy_search is {best:.4f}", len(done), {"accuracy_search": best}
-        )
+    able = _able(prepared, done)
     front = [candidate for candidate, on_front in zip(able, pareto.front(losses(able, prepared.front_objectives)), strict=True) if on_front]
     front.sort(key=lambda candidate: (candidate.metrics["latency_s"].value, candidate.id))
     # Costs spread over decades: finalists are spread over their logarithms.
@@ -197,6 +204,13 @@ class Recorder:
         self._mirror = StudyMirror(folder, self._connection)
         self._background = Background(self._connection, self._mirror.send)
 
+    @property
+    def status(self) -> Status:
+        """What the search ended with, as its log has it."""
+        ended = [event["status"] for event in self._log.read() if event["kind"] == END and event.get("status") in get_args(Status)]
+        found: Status = ended[-1] if ended else "FINISHED"
+        return found
+
     def start(self) -> None:
         """Starts or takes up the parent run."""
         self._log.append(BEGIN)
@@ -210,13 +224,20 @@ class Recorder:
             self._background.wake()
         self._on_event(event)
 
-    def record(self, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]]) -> None:
-        """Writes the files of every device's front; then they are sent."""
+    def record(self, prepared: Prepared, fronts: Sequence[FrontRecord], done: Sequence[Sequence[Evaluated]]) -> None:
+        """Writes the files of every device's front; then they are sent.
+
+        Args:
+            prepared: with the devices that have one, as they are known by now.
+        """
+        for path in (self._folder / "fronts").glob("*.json"):
+            if path.stem not in {front.device for front in fronts}:  # it had one before
+                path.unlink()
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
         pruned = [EvaluatedRecord(each.candidate) for front in fronts for each in front.finalists if each.candidate.arch.widths]
         write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated] + pruned)
-        facts = study_facts(self._prepared, fronts, done, self._log.read())
+        facts = study_facts(prepared, fronts, done, self._log.read())
         for front in fronts:
             self._write_ceilings(front, facts.ceilings.get(front.device, {}))
         write_pictures(self._folder, facts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from nas.architecture import Architecture
 from nas.errors import InputError, TargetError
@@ -22,7 +23,7 @@ from nas.search import engine, pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.scoring import Scorer
 
-__all__ = ["Searched", "search_device"]
+__all__ = ["Searched", "scored_anew", "search_device"]
 
 EVERY = 20
 """Candidates between two measurings, at least."""
@@ -80,7 +81,7 @@ def search_device(
         )  # fmt: skip
         done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
         if pause_at is None or not before < pause_at <= len(done) < trials:
-            return Searched(device, study, done)
+            return Searched(device, study, _of_today(device, done))
         refitted = _measured(prepared, device, study, done, on_event, stop)
         if refitted is not None:
             device = refitted
@@ -91,17 +92,33 @@ def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, 
     number, _ = storage.latest_round(store, study_name(prepared, device))
     new = open_round(prepared, device, store, number + 1)
     new.set_user_attr("predictor", device.scorer.digest)
-
-    def rescore(candidate: Candidate) -> Candidate | None:
-        metrics = {**candidate.metrics, **device.scorer.metrics(candidate.arch)}
-        holds = bool(device.scorer.meets(prepared.space.encode([candidate.arch]), prepared.config.constraints)[0])
-        return replace(candidate, metrics=metrics) if holds else None
-
     for key in ("verified", storage.TOLD, storage.INT8_DROPS):
         if key in old.user_attrs:
             new.set_user_attr(key, old.user_attrs[key])
-    storage.carry_over(old, new, rescore, prepared.objectives)
+    storage.carry_over(old, new, partial(_rescored, prepared, device), prepared.objectives)
     return new
+
+
+def scored_anew(
+    prepared: Prepared, device: Device, study: storage.Study, done: list[storage.Evaluated]
+) -> list[storage.Evaluated]:  # fmt: skip
+    """What a study was told, with the costs that the next round would give it where the predictor is another one by now."""
+    if study.user_attrs.get("predictor", device.scorer.digest) == device.scorer.digest:
+        return _of_today(device, done)
+    pairs = [(each, _rescored(prepared, device, each.candidate)) for each in done]
+    return [replace(each, candidate=candidate) for each, candidate in pairs if candidate is not None]
+
+
+def _of_today(device: Device, done: list[storage.Evaluated]) -> list[storage.Evaluated]:
+    """On the device's target as it is: the version of its runtime may have been told since."""
+    return [replace(each, candidate=replace(each.candidate, target=device.target)) for each in done]
+
+
+def _rescored(prepared: Prepared, device: Device, candidate: Candidate) -> Candidate | None:
+    """With costs by the device's predictor, and its target's version of the runtime; None where they break a constraint."""
+    if not device.scorer.meets(prepared.space.encode([candidate.arch]), prepared.config.constraints)[0]:
+        return None
+    return replace(candidate, target=device.target, metrics={**candidate.metrics, **device.scorer.metrics(candidate.arch)})
 
 
 def _measured(

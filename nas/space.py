@@ -6,7 +6,9 @@ a head. Every choice with more than one option is a gene. Genes of layers beyond
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,6 +104,12 @@ class SearchSpace:
             layer = len(stage.op) if stage.op else len(stage.kernel_size) * len(stage.expand_ratio)
             total *= len(stage.out_chs) * sum(layer**depth for depth in stage.depth)
         return total
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of all that an architecture of it means: spaces of one name and one fingerprint have the same networks."""
+        facts = [[block.to_dict() for block in self.blocks], [[gene.name, *gene.choices] for gene in self.genes]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     # --- architectures ----------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,13 @@ from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.events import Event
-from nas.opening import begin_studies, known_accuracies, own_storage, reused_words
+from nas.opening import begin_studies, own_storage, refuse_lost, reused_words
 from nas.pipeline import run
 from nas.preparation import FURTHER, Prepared, prepare
+from nas.provenance import earlier
+from nas.recording import save_config
+from nas.report.record import EventLog
+from nas.report.tracking import LOG
 from nas.rounds import Searched, search_device
 from nas.search import storage
 from nas.search.executors import Evaluation
@@ -35,13 +39,13 @@ def ready(runs: Path, **changes: Any) -> Prepared:
 
 def searched(prepared: Prepared, runs: Path, executor: Growing) -> list[Searched]:
     folder = runs / prepared.config.study
-    folder.mkdir(exist_ok=True)
+    save_config(folder, prepared.config, prepared)
     store = own_storage(folder)
     accuracies: dict[Architecture, Evaluation] = {}
     events: list[Event] = []
     return [
         search_device(prepared, device, study, store, executor, accuracies, events.append, lambda: False, None)
-        for device, study in zip(prepared.devices, begin_studies(prepared, store, known_accuracies(prepared, runs)), strict=True)
+        for device, study in zip(prepared.devices, begin_studies(prepared, store, earlier(prepared, runs).accuracies), strict=True)
     ]
 
 
@@ -113,11 +117,22 @@ def test_what_is_reused_is_told_and_whether_it_leaves_nothing_to_evaluate(tmp_pa
     for trials, kind, words in ((TRIALS + 3, "info", "from s"), (TRIALS, "warning", f"ask for more than {TRIALS}")):
         warm = ready(tmp_path, study=f"warm{trials}", warm_start=("s",), trials=trials)
         (tmp_path / warm.config.study).mkdir()
-        (study,) = begin_studies(warm, own_storage(tmp_path / warm.config.study), known_accuracies(warm, tmp_path))
+        (study,) = begin_studies(warm, own_storage(tmp_path / warm.config.study), earlier(warm, tmp_path).accuracies)
         (told,) = reused_words(warm, study)
         assert told.kind == kind
         assert told.text.startswith(f"{TRIALS} accuracies are reused from s")
         assert told.text.endswith(words)
+
+
+def test_a_study_that_its_storage_has_lost_does_not_begin_anew(tmp_path: Path) -> None:
+    prepared, folder = ready(tmp_path), tmp_path / "s"
+    folder.mkdir()
+    refuse_lost(prepared, own_storage(folder), folder)  # nothing was told yet
+    EventLog(folder / LOG).append("trial", {"text": "1/12 candidates"})
+    with pytest.raises(StudyError, match=r"study\.db has no study s/raspberrypi4, whose log has candidates: put the storage back"):
+        refuse_lost(prepared, own_storage(folder), folder)
+    begin_studies(prepared, own_storage(folder), {})
+    refuse_lost(prepared, own_storage(folder), folder)
 
 
 def test_networks_that_are_named_are_evaluated_first(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nas.hardware.profile import load_profile
 from nas.metrics import Candidate
 from nas.opening import begin_studies, open_round
 from nas.preparation import Prepared, prepare
-from nas.rounds import NETWORKS, Searched, search_device
+from nas.rounds import NETWORKS, Searched, scored_anew, search_device
 from nas.search import storage
 from nas.search.scoring import Scorer
 from tests.executors import Growing
@@ -105,6 +105,21 @@ def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Pr
     assert len(executor.asked) == len(found.done) == 4
     for each in found.done:
         assert each.candidate.metrics["latency_s"].value == pytest.approx(2 * device.scorer.metrics(each.candidate.arch)["latency_s"].value)
+
+
+def test_what_is_derived_again_has_the_costs_of_todays_predictor(prepared: Prepared, tmp_path: Path) -> None:
+    few, device = replace(prepared, config=config(trials=4)), prepared.devices[0]
+    found = search(few, f"sqlite:///{tmp_path / 'study.db'}", Growing(prepared.space), [])
+    newer = replace(device.target, runtime_version="99.0")
+    same = replace(device, scorer=Scorer(prepared.space, newer, device.scorer.predictor, device.scorer.energy))
+    for each, before in zip(scored_anew(few, same, found.study, found.done), found.done, strict=True):
+        assert each.candidate == replace(before.candidate, target=newer)
+    better = replace(device.scorer.predictor, coefficients=tuple(2 * value for value in device.scorer.predictor.coefficients))
+    other = replace(device, scorer=Scorer(prepared.space, newer, better, device.scorer.energy))
+    for each, before in zip(scored_anew(few, other, found.study, found.done), found.done, strict=True):
+        assert each.candidate.target == newer
+        assert each.candidate.metrics["latency_s"].value == pytest.approx(2 * before.candidate.metrics["latency_s"].value)
+        assert each.candidate.metrics["accuracy_search"] == before.candidate.metrics["accuracy_search"]
 
 
 def test_without_verify_there_is_one_round_and_nothing_is_measured(prepared: Prepared, tmp_path: Path) -> None:

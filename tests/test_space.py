@@ -88,6 +88,9 @@ def test_spaces_of_one_file_are_equal() -> None:
     assert space != space.with_data(3, 10)
     assert space != make_space(resolution=[8, 12])
     assert space != "tiny"
+    assert space.fingerprint == again.fingerprint
+    others = (space.with_data(3, 10), make_space(resolution=[8, 12]), make_space(stem={"out_chs": 8, "stride": 1, "act": "hardswish"}))
+    assert len({each.fingerprint for each in (space, *others)}) == 4
 
 
 # --- the spaces that are shipped --------------------------------------------------------------------------------------------------

@@ -244,6 +244,7 @@ def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> Sea
         "space": _absolute(space, Path(space).is_file()),
         "data": _absolute(data, data not in ("", "digits") and Path(data).expanduser().exists()),
         **{name: _absolute(values[name], is_path=True) for name in ("table", "teacher") if values[name] is not None},
+        **{name: _anchored(values[name]) for name in ("storage", "tracking_uri") if values[name] is not None},
     }
     halving = {} if epochs is None or values["evaluator"] == "supernet" else {"epochs": epochs}
     given = {name: value for name, value in values.items() if value is not None}  # the others have the configuration's defaults
@@ -258,6 +259,15 @@ def _option_of(key: str) -> str:
 
 def _absolute(name: str, is_path: bool) -> str:
     return str(Path(name).expanduser().resolve()) if is_path else name
+
+
+def _anchored(url: str) -> str:
+    """A URL with the path of its file absolute."""
+    for scheme in ("sqlite:///", "journal://"):
+        path = url.removeprefix(scheme)
+        if path != url and path not in ("", ":memory:"):
+            return f"{scheme}{Path(path).expanduser().resolve()}"
+    return url
 
 
 def _resumed(runs: Path, name: str | None, trials: int | None, budget_s: float | None) -> SearchConfig:
@@ -298,7 +308,17 @@ def stopping() -> Iterator[threading.Event]:
 
 
 def report(result: Result, runs: Path, as_json: bool) -> None:
-    """What a search ended with: fronts, files and where to look at them."""
+    """What a search ended with: fronts, files and where to look at them.
+
+    Raises:
+        InfeasibleError: after that, where a device has no front.
+    """
+    _report(result, runs, as_json)
+    if result.infeasible is not None:
+        raise result.infeasible
+
+
+def _report(result: Result, runs: Path, as_json: bool) -> None:
     from nas.cli.show import print_front
 
     if as_json:

@@ -76,8 +76,8 @@ def run(
         StoppedError: `stop` said so; what was told stays.
         NasError: too many evaluations failed.
     """
-    done = storage.evaluated(study)
     reaped = storage.reap(study)
+    done = storage.evaluated(study)
     if reaped:
         on_event(Event("info", f"{reaped} evaluation(s) were cut off: others take their places"))
     scored = problem.scorer.names

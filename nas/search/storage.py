@@ -45,6 +45,7 @@ __all__ = [
     "fail",
     "finalist",
     "find_study",
+    "has",
     "keep_finalist",
     "keep_lease",
     "keep_pruned",
@@ -60,10 +61,13 @@ __all__ = [
     "refuse_existing",
     "round_name",
     "spent",
+    "studies_of",
     "values_of",
 ]
 
 _ROUND, _FINALIST, _PRUNED = "/round-", "finalist:", "pruned:"
+_QUEUED = "fixed_params"
+"""Of a trial's system attributes: what `Study.enqueue_trial` was given."""
 
 
 SCHEMA = 1
@@ -137,6 +141,11 @@ def refuse_existing(storage: BaseStorage, names: Collection[str]) -> None:
     for found in optuna.get_all_study_names(storage):
         if found in names:
             raise StudyError(f"the storage has a study {found} already: choose another --study")
+
+
+def has(storage: BaseStorage, name: str) -> bool:
+    """Whether a storage has an Optuna study of that name."""
+    return name in optuna.get_all_study_names(storage)
 
 
 def spent(study: Study) -> float:
@@ -253,7 +262,9 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     for trial in trials:
         attrs, values = dict(trial.user_attrs), None
         state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.FAIL
-        if "candidate" in attrs:
+        if "candidate" not in attrs and trial.state == TrialState.RUNNING:
+            attrs[CUT_OFF] = True
+        if "candidate" in attrs and CUT_OFF not in attrs:
             attrs.pop("reason", None)
             before = _read(trial)
             candidate = rescore(before.candidate)
@@ -273,20 +284,23 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     new.set_user_attr("carried", len(trials))
 
 
-def candidates_of(storage: BaseStorage, facts: Mapping[str, str], name: str) -> list[Candidate]:
-    """What all studies in a storage were told, device after device.
+def studies_of(storage: BaseStorage, name: str) -> list[Study]:
+    """The Optuna studies of a search, one for each device and round."""
+    names = sorted(each for each in optuna.get_all_study_names(storage) if each.startswith(f"{name}/"))
+    return [optuna.load_study(study_name=each, storage=storage) for each in names]
+
+
+def candidates_of(study: Study, facts: Mapping[str, str]) -> list[Candidate]:
+    """What a study was told.
 
     Raises:
-        StudyError: one of them was made for something else than `facts` say.
+        StudyError: it was made for something else than `facts` say. What it does not tell, because it is older, is not held against it.
     """
-    found = []
-    for each in optuna.get_all_study_names(storage):
-        study = optuna.load_study(study_name=each, storage=storage)
-        for key, value in facts.items():
-            if study.user_attrs.get(key) != value:
-                raise StudyError(f"study {name} has {key} {study.user_attrs.get(key)!r}, not {value!r}: its accuracies are of no use here")
-        found += [one.candidate for one in evaluated(study)]
-    return found
+    for key, value in facts.items():
+        found = study.user_attrs.get(key, value)
+        if found != value:
+            raise StudyError(f"study {study.study_name} has {key} {found!r}, not {value!r}: its accuracies are of no use here")
+    return [one.candidate for one in evaluated(study)]
 
 
 def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequence[Objective], seconds: float) -> None:
@@ -334,8 +348,10 @@ def fail(study: Study, trial: Trial, reason: str) -> None:
 
 
 def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) -> int:
-    """Fails trials that are running but not in `keep` (numbers); returns how many. They may be asked for again, but what was cut off three
-    times may be what ends the process.
+    """Ends trials that are running but not in `keep` (numbers); returns how many were lost.
+
+    What was evaluated is told as it was found. All else fails and may be asked for again; what somebody had queued is queued again. But
+    what was cut off three times may be what ends the process.
 
     Only the one driver of a study may call it.
 
@@ -347,15 +363,22 @@ def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) ->
     orphans = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number not in keep]
     if only_own:
         orphans = [trial for trial in orphans if is_own(trial.user_attrs.get(LEASE, {}))]
+    lost = [orphan for orphan in orphans if "candidate" not in orphan.user_attrs]
     for orphan in orphans:
+        if "candidate" in orphan.user_attrs:
+            metrics = _read(orphan).candidate.metrics
+            study.tell(orphan.number, [metrics[name].value for name in study.user_attrs["objectives"]])
+            continue
         before = cut_off.count(orphan.params) if orphan.params else 0
         if before + 1 >= ATTEMPTS:
             reason = f"cut off {before + 1} times: the search ended while it was evaluated"
             study._storage.set_trial_user_attr(orphan._trial_id, "reason", reason)
         else:
             study._storage.set_trial_user_attr(orphan._trial_id, CUT_OFF, True)
+            if orphan.system_attrs.get(_QUEUED):
+                study.enqueue_trial(orphan.system_attrs[_QUEUED])
         study.tell(orphan.number, state=TrialState.FAIL)
-    return len(orphans)
+    return len(lost)
 
 
 def evaluated(study: Study) -> list[Evaluated]:

@@ -9,11 +9,11 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.config import TrainRecipe
-from nas.errors import ModelFileError
+from nas.errors import ModelFileError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.models.weights import load_weights, save_weights
@@ -30,7 +30,7 @@ WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"
 EPOCHS = "epochs.jsonl"
 """Beside the weights: a line an epoch."""
-BUDGET = re.compile(r"[0-9a-f]{16}(-(?P<seconds>[0-9.e+-]+)s)?")
+FOLDER = re.compile(r"(?P<key>[0-9a-f]{16})(-(?P<seconds>[0-9.e+-]+)s)?")
 """Name of a training's folder: its key, and how long it might take."""
 FINETUNING = frozenset({"finetune_distill_weight", "finetune_epochs", "finetune_lr", "finetune_temperature"})
 """What of a recipe does not change the supernet."""
@@ -69,6 +69,7 @@ class SupernetJob:
         cache: folder of what can be made again; the supernets are in its supernets/.
         budget_s: seconds that the training may take; None for all epochs.
         first: weights to start from; None for random ones, decided by the seed.
+        folder: of an earlier training (`named`): no other serves, though it be longer. None for any that does.
     """
 
     space: SearchSpace
@@ -78,6 +79,18 @@ class SupernetJob:
     cache: Path
     budget_s: float | None = None
     first: Path | None = None
+    folder: str | None = None
+
+    def named(self, folder: str) -> SupernetJob:
+        """That very training, by the name of its folder.
+
+        Raises:
+            StudyError: that is no such name.
+        """
+        match = FOLDER.fullmatch(folder)
+        if match is None:
+            raise StudyError(f"{folder!r} names no supernet: its folder is 16 hex digits and, with a time budget, -SECONDSs")
+        return replace(self, budget_s=float(match["seconds"]) if match["seconds"] else None, folder=folder)
 
     @property
     def key(self) -> str:
@@ -86,6 +99,8 @@ class SupernetJob:
         Raises:
             ModelFileError: the first weights cannot be read.
         """
+        if self.folder is not None:
+            return self.folder[:16]
         facts = {
             "blocks": [block.to_dict() for block in self.space.blocks],
             "data": self.data.fingerprint,
@@ -101,14 +116,17 @@ class SupernetJob:
         Args:
             whole: that of a training without a time budget, which serves every budget.
         """
-        name = self.key if whole or self.budget_s is None else f"{self.key}-{self.budget_s:.15g}s"
+        name = self.key if whole or self.budget_s is None else self.folder or f"{self.key}-{self.budget_s:.15g}s"
         return self.cache / "supernets" / name
 
     def found(self) -> Path | None:
         """Weights of a training that was done, to its end or for as long as this one may take or longer, the longest; or None."""
+        if self.folder is not None:
+            path = self.home() / WEIGHTS
+            return path if path.is_file() else None
         done: dict[float, Path] = {}
         for path in self.home(whole=True).parent.glob(f"{self.key}*/{WEIGHTS}"):
-            budget = BUDGET.fullmatch(path.parent.name)
+            budget = FOLDER.fullmatch(path.parent.name)
             if budget:
                 done[float(budget["seconds"] or math.inf)] = path
         longest = max(done, default=-math.inf)

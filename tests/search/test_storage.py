@@ -14,6 +14,7 @@ from nas.errors import StudyError
 from nas.metrics import OBJECTIVES, Candidate, Metric
 from nas.search import storage
 from nas.search.finalists import Finalist
+from nas.search.front import CUT_OFF
 from nas.search.sampler import distributions
 from nas.target import Target
 from tests.spaces import rich_space
@@ -90,6 +91,39 @@ def test_what_was_cut_off_is_reaped(tmp_path: Path) -> None:
     assert not any("reason" in trial.user_attrs for trial in again.get_trials())
 
 
+def test_what_was_evaluated_when_the_process_ended_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_it(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(study), "tell", lambda *_, **__: None)  # the process ends between the two writes of `record`
+        candidate = tell(study, 0.9)
+    again = open_it(tmp_path)
+    assert storage.reap(again) == 0
+    assert [each.candidate for each in storage.evaluated(open_it(tmp_path))] == [candidate]
+    assert [trial.values for trial in again.get_trials()] == [[0.9, 0.1 / 3]]
+
+
+def test_what_was_queued_and_cut_off_is_queued_again(tmp_path: Path) -> None:
+    study, space = open_it(tmp_path), distributions(SPACE)
+    queued = storage.values_of(SPACE.largest, space)
+    study.enqueue_trial(queued)
+    for attempt in range(1, 4):
+        trial = storage.ask(open_it(tmp_path), space, 60.0)
+        assert SPACE.canonical(trial.params) == SPACE.largest, attempt
+        storage.reap(open_it(tmp_path))
+    assert SPACE.canonical(storage.ask(open_it(tmp_path), space, 60.0).params) != SPACE.largest  # it may be what ends the process
+
+
+def test_a_round_takes_over_what_its_predecessor_was_cut_off_in(tmp_path: Path) -> None:
+    old = open_it(tmp_path)
+    told, cut = tell(old, 0.9), storage.ask(old, distributions(SPACE), 60.0)
+    new = storage.open_study(storage.open_storage(url(tmp_path)), "second", OBJECTIVE_PAIR, optuna.samplers.RandomSampler(seed=0), FACTS)
+    storage.carry_over(old, new, lambda candidate: candidate, OBJECTIVE_PAIR)
+    assert [each.candidate for each in storage.evaluated(new)] == [told]
+    carried = new.get_trials()[cut.number]
+    assert carried.state == TrialState.FAIL
+    assert CUT_OFF in carried.user_attrs
+
+
 def test_finalists_are_kept_with_the_study(tmp_path: Path) -> None:
     study = open_it(tmp_path)
     candidate, other = tell(study, 0.9), tell(study, 0.8)
@@ -155,11 +189,11 @@ def test_a_trial_that_is_asked_for_at_once_is_as_one_of_optunas(tmp_path: Path) 
 def test_what_another_study_found_is_added_and_read(tmp_path: Path) -> None:
     study = open_it(tmp_path)
     known = [tell(study, 0.9), tell(study, 0.8)]
-    store = storage.open_storage(url(tmp_path))
-    found = storage.candidates_of(store, FACTS, "before")
-    assert found == known
-    with pytest.raises(StudyError, match="study before has data '0123', not 'other'"):
-        storage.candidates_of(store, {**FACTS, "data": "other"}, "before")
+    (before,) = storage.studies_of(storage.open_storage(url(tmp_path)), "digits")
+    assert storage.candidates_of(before, {**FACTS, "unheard_of": "then"}) == known
+    with pytest.raises(StudyError, match="study digits/raspberrypi4 has data '0123', not 'other'"):
+        storage.candidates_of(before, {**FACTS, "data": "other"})
+    assert storage.studies_of(storage.open_storage(url(tmp_path)), "digit") == []
     new = storage.new_study(["maximize", "minimize"], optuna.samplers.RandomSampler())
     storage.add(new, distributions(SPACE), [storage.Evaluated(known[0], 1.5)], OBJECTIVE_PAIR)
     (read,) = storage.evaluated(new)

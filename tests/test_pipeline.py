@@ -1,0 +1,102 @@
+"""The whole path: what one device lacks does not cost the others what they have, and what is derived again says what it is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nas.config import SearchConfig, TrainRecipe
+from nas.errors import InfeasibleError, StudyError
+from nas.pipeline import rebuild, run
+from nas.preparation import Device, Prepared
+from nas.recording import infeasible
+from nas.report.record import EventLog
+from nas.report.tracking import END, LOG
+from nas.search import storage
+from nas.space import load_space
+from tests.search.conftest import save_supernet
+from tests.spaces import space_data
+
+RECIPE = TrainRecipe(epochs=0, finetune_epochs=0, batch_size=64, flip=False, augment=False)
+DEVICES = ("raspberrypi4", "pixel3")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SearchConfig:
+    path, weights = tmp_path / "tiny.yaml", tmp_path / "weights.safetensors"
+    stage = {"out_chs": 16, "depth": [1, 2], "kernel_size": [3, 5], "expand_ratio": 2, "stride": 2}
+    path.write_text(yaml.safe_dump(space_data(stages=[stage])))
+    save_supernet(load_space(str(path)).with_data(1, 10), weights)
+    values = {
+        "study": "s", "devices": DEVICES, "space": str(path), "data": "digits", "trials": 4, "finalists": 1, "recipe": RECIPE,
+        "weights": str(weights),
+    }  # fmt: skip
+    return SearchConfig.model_validate(values)
+
+
+def test_a_device_that_nothing_serves_costs_the_others_nothing(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_slow(prepared: Prepared, device: Device, done: list[storage.Evaluated]) -> InfeasibleError | None:
+        """As if nothing met a bound on one of them."""
+        name = device.target.device
+        return InfeasibleError(f"none of {len(done)} for {name}", len(done), {}) if name == DEVICES[1] else None
+
+    monkeypatch.setattr("nas.pipeline.infeasible", too_slow)
+    runs, told = tmp_path / "runs", []
+    for again in (False, True):
+        result = rebuild(config, runs, told.append) if again else run(config, runs, told.append, lambda: False)
+        assert [front.device for front in result.fronts] == [DEVICES[0]]
+        assert len(result.fronts[0].finalists) == 1
+        assert str(result.infeasible).startswith("none of 5 for pixel3" if not again else "none of")
+        assert [path.stem for path in (runs / "s" / "fronts").iterdir()] == [DEVICES[0]]
+        assert any(event.kind == "warning" and "pixel3: it has no front" in event.text for event in told)
+    monkeypatch.setattr("nas.pipeline.infeasible", lambda prepared, device, done: InfeasibleError(device.target.device, 0, {}))
+    with pytest.raises(InfeasibleError, match=f"^{DEVICES[0]}$"):
+        rebuild(config, runs, told.append)
+
+
+def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    one = config.model_copy(update={"devices": DEVICES[:1]})
+    found = run(one, runs, lambda event: None, lambda: False)
+    assert found.infeasible is None
+    log = EventLog(runs / "s" / LOG)
+
+    def ended() -> list[str]:
+        return [event["status"] for event in log.read() if event["kind"] == END]
+
+    log.append(END, {"status": "KILLED", "cost": {}})
+    assert [front.to_dict()["candidates"] for front in rebuild(one, runs, lambda event: None).fronts] == [
+        front.to_dict()["candidates"] for front in found.fronts
+    ]
+    assert ended() == ["FINISHED", "KILLED", "KILLED"]
+
+
+def test_what_nothing_meets_says_how_near_it_came(config: SearchConfig, tmp_path: Path) -> None:
+    from nas.opening import begin_studies, own_storage
+    from nas.preparation import prepare
+
+    runs = tmp_path / "runs"
+    one = config.model_copy(update={"devices": DEVICES[:1]})
+    run(one, runs, lambda event: None, lambda: False)
+    values = {**one.model_dump(), "constraints": ({"metric": "accuracy_search", "kind": "min", "bound": 0.99},)}
+    prepared = prepare(SearchConfig.model_validate(values), runs, lambda event: None, lambda: False)
+    (study,) = begin_studies(prepared, own_storage(runs / "s"), {})
+    done = storage.evaluated(study)
+    error = infeasible(prepared, prepared.devices[0], done)
+    best = max(each.candidate.metrics["accuracy_search"].value for each in done)
+    assert str(error) == f"none of 4 candidates for raspberrypi4 meets accuracy_search >= 0.99: the best accuracy_search is {best:.4f}"
+    plain = prepare(one, runs, lambda event: None, lambda: False)
+    assert infeasible(plain, plain.devices[0], done) is None
+
+
+def test_what_is_derived_again_measures_nothing(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs, host = tmp_path / "runs", config.model_copy(update={"devices": ("host",)})
+    (runs / "s").mkdir(parents=True)
+    (runs / "s" / "study.db").touch()
+    with pytest.raises(StudyError, match="is not known with what is installed now: nas search --resume s measures it"):
+        rebuild(host, runs, lambda event: None)
