@@ -121,8 +121,8 @@ class TrainRecipe(_Frozen):
     distill_weight: float = Field(0.7, ge=0, le=1)
     drop_path: float = Field(0.0, ge=0, lt=1)
     first_resolution: float = Field(0.75, gt=0, le=1)
-    finetune_epochs: int = Field(6, ge=0, le=10_000)
-    finetune_lr: float = Field(0.03, gt=0)
+    finetune_epochs: int = Field(20, ge=0, le=10_000)
+    finetune_lr: float = Field(0.1, gt=0)
     finetune_distill_weight: float | None = Field(None, ge=0, le=1)
     finetune_temperature: float = Field(1.0, ge=1, le=100)
     augment: bool = True
@@ -177,7 +177,7 @@ def default_recipe(data: str) -> TrainRecipe:
     """Recipe for a data set by name: digits are small and must not be mirrored."""
     if data != "digits":
         return TrainRecipe()
-    return TrainRecipe(epochs=20, batch_size=64, first_resolution=1.0, finetune_epochs=12, flip=False)
+    return TrainRecipe(epochs=20, batch_size=64, first_resolution=1.0, finetune_epochs=12, finetune_lr=0.03, flip=False)
 
 
 def default_space(data: str) -> str:

@@ -29,8 +29,8 @@ __all__ = ["Int8", "Int8Maker", "calibration_pixels", "pixels_of"]
 
 MOST_DROP = 0.01
 """Of accuracy on search-validation, by quantising after training: beyond it the network is trained with rounding."""
-QAT_EPOCHS, QAT_LR_SHARE = 2, 0.1
-"""Of that training: short, at a share of the recipe's rate for finalists."""
+QAT_EPOCHS, QAT_LR = 2, 0.003
+"""Of that training: short, at a rate that leaves trained weights where they are but for their rounding."""
 CALIBRATION_IMAGES, BATCH_SIZE = 512, 64
 TEST_BATCH_SIZE = 256
 
@@ -140,7 +140,7 @@ class Int8Maker:
         fake = FakeQuantNetwork(network, calibration_images(self.data))
         ask = partial(answers, NetworkTeacher(network), self.data, self.recipe, stop)
         fit(
-            fake, ask, self.data, self.recipe, self.seed, epochs=QAT_EPOCHS, lr=QAT_LR_SHARE * self.recipe.finetune_lr,
+            fake, ask, self.data, self.recipe, self.seed, epochs=QAT_EPOCHS, lr=QAT_LR,
             budget_s=budget_s, on_progress=on_progress, stop=stop,
         )  # fmt: skip
         return fake
