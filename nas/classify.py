@@ -18,12 +18,9 @@ from nas.hardware.measure import measure
 from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session
 from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
+from nas.training.images import SUFFIXES
 
 __all__ = ["Answer", "Classifier", "Skipped", "classify", "find_images", "find_model"]
-
-PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-MOST_PIXELS = 64_000_000
-"""Of a picture; a larger one is refused before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +87,29 @@ class Classifier:
         return Answer(image, tuple((self.classes[i], float(shares[i])) for i in best))
 
     def pixels(self, image: Path) -> NDArray[np.float32]:
-        """(1, in_chs, size, size), 0..1: as the training images were prepared (the centre square, bilinear)."""
+        """(1, in_chs, size, size), 0..1: as the training images were prepared (`nas.training.pixels.read_picture`)."""
         try:
             from PIL import Image
+
+            from nas.training.pixels import read_picture
         except ImportError as exc:
             raise InputError("Pillow reads pictures and is not installed: pip install pillow") from exc
         try:
-            with Image.open(image) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
-                if min(picture.size) >= 4 * self._size:
-                    picture.draft(picture.mode, (2 * self._size, 2 * self._size))
-                whole = picture.convert("L" if self._in_chs == 1 else "RGB")
-                side = min(whole.size)
-                left, top = (whole.width - side) / 2, (whole.height - side) / 2
-                size = (self._size, self._size)
-                box = (left, top, left + side, top + side)
-                values = whole if whole.size == size else whole.resize(size, Image.Resampling.BILINEAR, box=box)
-                array = np.asarray(values, np.float32).reshape(*size, -1)
+            array, _ = read_picture(image, self._size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:  # what Pillow raises for a file that is broken
             raise DataError(f"{image}: cannot be read: {exc}") from exc
+        if self._in_chs == 1:
+            array = np.asarray(Image.fromarray(array).convert("L"))[..., None]
         if array.shape[2] != self._in_chs:
             raise ModelFileError(f"{self.path}: takes images of {self._in_chs} channels, which pictures do not have")
-        return np.ascontiguousarray(array.transpose(2, 0, 1)[None] / np.float32(255))
+        return np.ascontiguousarray(array.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
     def latency(self, protocol: MeasureProtocol) -> Metric:
-        """Of one image on this machine: the median over separated windows, low and high the extreme ones."""
+        """Of one image on this machine: the median over separated windows, low and high the extreme ones.
+
+        Raises:
+            DisturbedError: the machine was too busy or too hot.
+        """
         with OnnxRuntime().open(self.path, self.threads) as run:
             windows_s = measure(run, protocol).labels_s()
         return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
@@ -175,5 +169,5 @@ def find_images(place: Path) -> Sequence[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.suffix.lower() in PICTURES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
             yield path

@@ -22,6 +22,7 @@ from nas.models.network import Network
 from nas.models.weights import load_weights
 from nas.pipeline import make_finalist
 from nas.prediction import NamedNetwork, predict_network, read_architecture
+from nas.recording import refuse_other_images
 from nas.report.front import CandidateRecord
 from nas.report.study import load_config
 from nas.search.artifacts import FILES, Artifacts
@@ -63,6 +64,7 @@ def export(
 
     Raises:
         InputError: `out` cannot be written to or has files of another model, or the candidate has no int8 file: says why.
+        StudyError: a file is to be made, and the images are not those that the study began with.
         TargetError: a file differs from torch.
     """
     with whole_folder(out) as temporary:  # refuses before anything is made
@@ -129,18 +131,18 @@ def _figures(candidate: Candidate, source: Path, form: str, precision: Literal["
             metrics["latency_measured_s"] = small
     if form == "openvino" or precision != own.precision:
         dropped.add("accuracy_test")
-        whole = check or _on_all_images(source, file)
+        whole = check or _on_all_images(source, precision, target.runtime)
         if whole is not None:
             metrics["accuracy_test"] = accuracy_metric(whole.correct, whole.images, "trained")
+    if check is not None:
+        dropped.add("latency_measured_s")  # that was model.int8.onnx
     return Figures(title, frozenset(dropped), metrics)
 
 
-def _on_all_images(source: Path, file: str) -> Check | None:
-    """How a file of a finalist does on all test images; model.onnx has the nodes and weights of the file that was run on all."""
+def _on_all_images(source: Path, precision: Literal["fp32", "int8"], runtime: str) -> Check | None:
+    """How a finalist's file of a precision does on all test images; None where the finalist's files are not as they were."""
     made = Artifacts.read(source)
-    names = (file, FILES["onnx_dynamic"]) if file == FILES["onnx"] else (file,)
-    checks = [each for each in made.checks if each.file in names] if made else []
-    return max(checks, key=lambda each: each.images, default=None)
+    return None if made is None else made.of(precision, runtime)
 
 
 def _on(target: Target, source: Path) -> tuple[dict[str, Metric], str]:
@@ -171,10 +173,18 @@ def _int8_openvino(folder: Path, record: CandidateRecord, source: Path, out: Pat
 
 
 def _network(folder: Path, record: CandidateRecord, source: Path) -> tuple[ImageData, Network]:
-    """The images of the study at the candidate's size, and its trained network."""
+    """The images of the study at the candidate's size, and its trained network.
+
+    Raises:
+        StudyError: the images are not those that the study began with.
+    """
     config, _ = load_config(folder)
-    size = load_space(config.space).decode(record.candidate.arch)[0].in_size
-    data = load_data(config.data, size, config.seed, folder.parent / ".cache")
-    network = Network(load_space(config.space).with_data(data.in_chs, data.num_classes).decode(record.candidate.arch))
+    space, cache = load_space(config.space), folder.parent / ".cache"
+    data = load_data(config.data, space.resolutions[-1], config.seed, cache)
+    refuse_other_images(folder, data, cache)
+    blocks = space.with_data(data.in_chs, data.num_classes).decode(record.candidate.arch)
+    if blocks[0].in_size != data.size:
+        data = load_data(config.data, blocks[0].in_size, config.seed, cache)
+    network = Network(blocks)
     network.load_state_dict(load_weights(source / FILES["weights"])[0])
     return data, network

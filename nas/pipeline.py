@@ -22,11 +22,11 @@ from nas.precision import int8_latency, on_every_target, tell_foreign
 from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
 from nas.provenance import Earlier, as_begun, earlier, keep_supernet, supernet_job
 from nas.pruning import Made, kept_pruned, prune_finalists
-from nas.recording import Recorder, Selection, front_record, infeasible, save_config, select_all
+from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.runs import Status
-from nas.report.study import LOCK, load_config, load_data_record
+from nas.report.study import LOCK, load_config
 from nas.rounds import Searched, scored_anew, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
@@ -34,7 +34,6 @@ from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
 from nas.search.finalists import Finalist, FinalistMaker
 from nas.target import Target
-from nas.training.changes import describe_change
 from nas.training.loop import TrainProgress
 from nas.training.oneshot import build_supernet
 
@@ -87,9 +86,8 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
     if not resume and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise StudyError(f"study {config.study!r} exists already in {runs}: go on with --resume {config.study}, or choose another --study")
     prepared = prepare(config, runs, on_event, stop)
-    if resume and load_config(folder)[1] != prepared.data.fingerprint:
-        changed = describe_change(prepared.cache, load_data_record(folder), prepared.data.to_dict())
-        raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
+    if resume:
+        refuse_other_images(folder, prepared.data, prepared.cache)
     shared, known = shared_storage(prepared, resume=resume), None if resume else earlier(prepared, runs)
     taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
     lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
@@ -191,14 +189,16 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
     """Derives files, pictures and MLflow runs of a study from its storage again; trains and evaluates nothing.
 
     Raises:
-        StudyError: the storage has nothing of the study.
+        StudyError: the storage has nothing of the study, or the images are others than those that it began with.
     """
     folder = runs / config.study
     empty = StudyError(f"the storage has no candidate of study {config.study}: go on with nas search --resume {config.study}")
     if config.storage is None and not (folder / STORAGE).is_file():
         raise empty
     with locked(folder / LOCK, f"study {config.study} is being searched: its files are derived when the search ends"):
-        return _rebuilt(prepare(config, runs, on_event, lambda: False, measure=False), folder, empty, on_event)
+        prepared = prepare(config, runs, on_event, lambda: False, measure=False)
+        refuse_other_images(folder, prepared.data, prepared.cache)
+        return _rebuilt(prepared, folder, empty, on_event)
 
 
 def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: Listener) -> Result:
@@ -231,11 +231,17 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
 
 
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
-    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet."""
+    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet.
+
+    Raises:
+        StudyError: the images are not those that the study began with.
+        InputError: the candidate was pruned.
+    """
     config, _ = load_config(folder)
     if candidate.arch.widths:
         raise InputError(f"{candidate.id} was pruned, and its files are gone: nas search --resume {folder.name} makes them again")
     prepared = prepare(config, folder.parent, on_event, stop)
+    refuse_other_images(folder, prepared.data, prepared.cache)
     store = shared_storage(prepared, resume=True) or own_storage(folder)
     context = _context(prepared, clock(prepared, store), on_event, stop, announce=False)
     maker = FinalistMaker(context, config.recipe, folder, None, _path(config.teacher))

@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
-from nas.errors import InfeasibleError
+from nas.errors import InfeasibleError, StudyError
 from nas.events import Event, Listener
 from nas.files import write_atomic
 from nas.hardware.ceiling import Ceiling
@@ -27,13 +27,16 @@ from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.pictures import DRAWING, write_pictures
 from nas.report.record import EvaluatedRecord, EventLog, write_candidates, write_front
 from nas.report.runs import Status
+from nas.report.study import load_config, load_data_record
 from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror
 from nas.search import pareto
 from nas.search.engine import losses
 from nas.search.finalists import Finalist
 from nas.search.storage import Evaluated
+from nas.training.changes import describe_change
+from nas.training.data import ImageData
 
-__all__ = ["Recorder", "Selection", "front_record", "infeasible", "save_config", "select", "select_all"]
+__all__ = ["Recorder", "Selection", "front_record", "infeasible", "refuse_other_images", "save_config", "select", "select_all"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
 MOST_DOMINATED = 1000
@@ -171,6 +174,23 @@ def save_config(folder: Path, config: SearchConfig, prepared: Prepared) -> None:
         "targets": [scorer.target.to_dict() for device in prepared.devices for scorer in device.scorer.all],
     }
     write_atomic(folder / "config.json", json.dumps(facts, indent=1) + "\n")
+
+
+def refuse_other_images(folder: Path, data: ImageData, cache: Path) -> None:
+    """A study goes on, and what it found is trained and tested, on the images that it began with, split as they were then.
+
+    Args:
+        folder: of the study.
+        data: the images as they are now, at the largest resolution of the study's space, as `nas.preparation.prepare` loads them.
+        cache: folder of decoded images.
+
+    Raises:
+        StudyError: they are others; says what changed.
+    """
+    config, fingerprint = load_config(folder)
+    if fingerprint != data.fingerprint:
+        changed = describe_change(cache, load_data_record(folder), data.to_dict())
+        raise StudyError(f"the images of {config.data} are not those that study {config.study} began with: {changed}; start a new study")
 
 
 def _version(name: str) -> str:

@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from nas.classify import Classifier, find_images, find_model
-from nas.errors import DataError, InputError, ModelFileError
+from nas.errors import DataError, DisturbedError, InputError, ModelFileError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
 from nas.models.network import Network, recalibrate
-from nas.training.pixels import square
+from nas.training.images import ImageFile
+from nas.training.pixels import decode, square
 from tests.command import Nas, nas_command
 from tests.spaces import make_space
+from tests.training.pictures import odd
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,26 @@ def test_pixels_are_prepared_as_for_training(model: Path, pictures: Path) -> Non
     assert Classifier(model).pixels(pictures / "sub" / "c.png").shape == (1, 3, 8, 8)
 
 
+@pytest.mark.parametrize("kind", ["16 bit", "cmyk", "palette", "alpha", "grey", "one bit"])
+def test_unusual_pictures_are_read_as_in_training(kind: str, model: Path, tmp_path: Path) -> None:
+    content = odd(kind)
+    (tmp_path / "picture.png").write_bytes(content)
+    (trained,) = decode(lambda path: content, [ImageFile("picture.png", len(content), 0)], 8).images
+    found = Classifier(model).pixels(tmp_path / "picture.png")[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(found, np.broadcast_to(trained, (8, 8, 3)).astype(np.float32) / np.float32(255))
+    if kind == "16 bit":
+        assert found.max() == np.float32(100) / np.float32(255)
+
+
+def test_pictures_that_training_leaves_out_are_left_out(model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "depth.tif")
+    with pytest.raises(DataError, match=r"depth\.tif: cannot be read: floating-point pixels have no known range"):
+        Classifier(model).pixels(tmp_path / "depth.tif")
+    for name in ("a.pgm", "b.pbm"):
+        Image.new("L" if name == "a.pgm" else "1", (8, 8)).save(tmp_path / name)
+    assert [path.name for path in find_images(tmp_path)] == ["a.pgm", "b.pbm", "depth.tif"]
+
+
 @pytest.mark.parametrize(("shape", "kind"), [((160, 480, 3), "JPEG"), ((31, 12, 3), "PNG"), ((8, 8), "PNG")])
 def test_the_readme_prepares_pictures_in_the_same_way(shape: tuple[int, ...], kind: str, model: Path, tmp_path: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -89,8 +111,25 @@ def test_what_is_said_of_a_folder(nas: Nas, model: Path, pictures: Path) -> None
     latency = ended.json["latency_s"]
     assert latency["source"] == "measured"
     assert 0 < latency["low"] <= latency["value"] <= latency["high"]
+    assert ended.json["not_measured"] is None
     assert ended.json["as_exported"] is True
     assert "latency" in nas("run", model, pictures / "a.png", "--top", "1").out
+
+
+def test_answers_are_given_where_the_machine_cannot_be_measured(
+    nas: Nas, model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def throttled(*given: object) -> None:
+        raise DisturbedError("11 windows were disturbed and 0 were not: the chip throttled")
+
+    monkeypatch.setattr("nas.classify.measure", throttled)
+    ended = nas("run", model, pictures)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("%") == 9
+    assert ended.out.splitlines()[-1].startswith("latency  not measured: 11 windows were disturbed")
+    told = nas("run", model, pictures, "--json").json
+    assert (told["latency_s"], len(told["images"])) == (None, 3)
+    assert told["not_measured"].startswith("11 windows were disturbed")
 
 
 def test_a_model_that_was_edited_is_told(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:

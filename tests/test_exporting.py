@@ -11,14 +11,16 @@ from typing import Literal
 
 import pytest
 import torch
+import yaml
 
 from nas.compress.parity import Check
-from nas.config import TrainRecipe
+from nas.config import TrainRecipe, check_config
 from nas.cost import count
-from nas.errors import InputError
+from nas.errors import InputError, StudyError
 from nas.exporting import export
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
+from nas.pipeline import make_finalist
 from nas.prediction import NamedNetwork, predict_network
 from nas.report.front import CandidateRecord
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts
@@ -27,7 +29,7 @@ from nas.target import Target
 from nas.training.data import load_data
 from nas.training.evaluate import accuracy_metric, calibration_images
 from nas.training.finetune import fit
-from tests.spaces import make_space
+from tests.spaces import make_space, space_data
 
 RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
 
@@ -50,9 +52,10 @@ def record(study: Path) -> CandidateRecord:
     home.mkdir(parents=True)
     made = ArtifactMaker(data, RECIPE, 0).write(home, network, arch, "a note", None, lambda progress: None, lambda: False)
     latency = Metric(0.002, "s", "predicted", low=0.001, high=0.003)
-    small = {"accuracy_test_int8": accuracy_metric(made.of("int8").correct, made.of("int8").images, "trained")}
-    tested = {"accuracy_test": accuracy_metric(made.of("fp32").correct, made.of("fp32").images, "trained")}
-    metrics = {"accuracy_search": Metric(0.7, "1", "supernet"), "latency_s": latency, **count(blocks).metrics(), **tested, **small}
+    accuracies = {name: accuracy_metric(each.correct, each.images, "trained") for name, each in (
+        ("accuracy_test", made.of("fp32", "onnxruntime")), ("accuracy_test_int8", made.of("int8", "onnxruntime")),
+    )}  # fmt: skip
+    metrics = {"accuracy_search": Metric(0.7, "1", "supernet"), "latency_s": latency, **count(blocks).metrics(), **accuracies}
     candidate = Candidate(arch, target, metrics)
     (home / FILES["card"]).write_text(card(candidate, "8px", data, made.checks, "a note", made.int8), encoding="utf-8")
     return CandidateRecord(candidate, True, True, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
@@ -121,3 +124,45 @@ def test_a_folder_has_one_model_and_its_card_all_of_its_files(study: Path, recor
     with pytest.raises(InputError, match=rf"another model \({record.id}\): .*model\.xml: choose another --out"):
         shipped(study, record, "onnx", "fp32", tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def begin(study: Path, fingerprint: str | None = None) -> None:
+    """The study's config.json, with the images that it began with."""
+    (study.parent / "tiny.yaml").write_text(yaml.safe_dump(space_data()), encoding="utf-8")
+    told = {"study": study.name, "devices": ["raspberrypi4"], "space": str(study.parent / "tiny.yaml"), "data": "digits"}
+    data = load_data("digits", 8, 0)
+    images = {**data.to_dict(), "fingerprint": fingerprint or data.fingerprint}
+    facts = {"schema": 1, "config": json.loads(check_config(told).model_dump_json()), "data": images}
+    (study / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def test_nothing_is_made_with_images_that_the_study_does_not_know(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    begin(study, fingerprint="0123456789ab")
+    words = "the images of digits are not those that study digits began with: as many images of each class as before, but other ones"
+    with pytest.raises(StudyError, match=words):
+        shipped(study, record, "openvino", "int8", tmp_path / "out")
+    with pytest.raises(StudyError, match=words):
+        make_finalist(study, record.candidate, lambda event: None, lambda: False)
+    shipped(study, record, "onnx", "fp32", tmp_path / "out")  # made and tested before the images changed
+
+
+def test_what_was_measured_of_another_file_does_not_go_out(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    """OpenVINO's int8 file is made for the export; the study measured the ONNX one."""
+    begin(study)
+    each = record.candidate
+    target = replace(each.target, runtime="openvino", precision="int8")
+    home = study / "models" / target.candidate_id(each.arch.arch_id)
+    shutil.copytree(study / "models" / record.id, home)
+    made = Artifacts.read(home)
+    assert made is not None
+    tested = made.of("int8", "openvino")
+    accuracy = accuracy_metric(tested.correct, tested.images, "trained")
+    small = Candidate(each.arch, target, {"accuracy_test": accuracy, "latency_measured_s": Metric(0.001, "s", "measured")})
+    (home / FILES["card"]).write_text(card(small, "8px", load_data("digits", 8, 0), made.checks, "a note", made.int8), encoding="utf-8")
+    shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
+    _, figures = shipped(study, shown, "onnx", "int8", tmp_path / "onnx")
+    assert (figures["accuracy_test"], figures["latency_measured_s"]) == (f"{tested.accuracy:.6g}", "0.001")
+    _, figures = shipped(study, shown, "openvino", "int8", tmp_path / "openvino")
+    checked = json.loads((tmp_path / "openvino" / "check.json").read_text(encoding="utf-8"))
+    assert figures["accuracy_test"] == f"{checked['accuracy']:.6g}"
+    assert "latency_measured_s" not in figures

@@ -56,7 +56,7 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
         if name not in labels:
             raise UnusableError(f"{place}: test images lie in a folder for each class of labels.txt ({', '.join(labels)}), got {name!r}")
         with Image.open(io.BytesIO(content)) as picture:
-            whole = picture.convert("L" if channels == 1 else "RGB")
+            whole = eight_bits(picture).convert("L" if channels == 1 else "RGB")
         side = min(whole.size)
         left, top = (whole.width - side) / 2, (whole.height - side) / 2
         if whole.size != (size, size):
@@ -66,6 +66,15 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
     if not numbers:
         raise UnusableError(f"{place}: holds no images in [test/]<class>/")
     return np.stack(arrays), np.array(numbers)
+
+
+def eight_bits(picture: Any) -> Any:
+    """A picture of 16 bits scaled to 8, which Pillow would cut off; others as they are."""
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray(((np.asarray(picture).astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8))
 
 
 def opened(path: Path) -> Callable[[Any], Any]:

@@ -21,13 +21,14 @@ def run(
 ) -> None:
     """Classifies images with an exported model.
 
-    Tells the latency measured here. Needs no torch. Warns where the model was edited after its export, and lists the pictures of a folder
-    that cannot be read.
+    Tells the latency measured here, or why none could be. Needs no torch. Warns where the model was edited after its export, and lists the
+    pictures of a folder that cannot be read.
 
     Example: nas run exports/photos-1a2b/model.onnx picture.jpg
     """
     from nas.classify import Classifier, classify, find_images, find_model
     from nas.config import MeasureProtocol
+    from nas.errors import DisturbedError
     from nas.report.units import describe
 
     classifier = Classifier(find_model(model), threads)
@@ -38,17 +39,25 @@ def run(
         typer.echo(f"warning: {len(skipped)} of {len(skipped) + len(answers)} pictures cannot be read:", err=True)
         for each in skipped:
             typer.echo(f"  {each.image}: {each.why}", err=True)
-    latency = classifier.latency(MeasureProtocol())
+    if not as_json:  # before the machine is measured: that takes a while, and may come to nothing
+        for answer in answers:
+            typer.echo(f"{answer.image}  {'  '.join(f'{name} {share:.1%}' for name, share in answer.classes)}")
+    latency = None
+    disturbed = None
+    try:
+        latency = classifier.latency(MeasureProtocol())
+    except DisturbedError as exc:
+        disturbed = str(exc)
     if as_json:
         emit({
-            "schema": 1, "model": str(classifier.path), "as_exported": classifier.is_as_exported, "latency_s": latency.to_dict(),
+            "schema": 1, "model": str(classifier.path), "as_exported": classifier.is_as_exported,
+            "latency_s": None if latency is None else latency.to_dict(), "not_measured": disturbed,
             "images": [{"image": str(a.image), "top": [{"class": name, "probability": p} for name, p in a.classes]} for a in answers],
             "skipped": [{"image": str(each.image), "why": each.why} for each in skipped],
         })  # fmt: skip
         return
-    for answer in answers:
-        typer.echo(f"{answer.image}  {'  '.join(f'{name} {share:.1%}' for name, share in answer.classes)}")
-    typer.echo(f"latency  {describe('latency_s', latency)}, {threads} thread{'s' if threads > 1 else ''}, one image")
+    told = f"not measured: {disturbed}" if latency is None else describe("latency_s", latency)
+    typer.echo(f"latency  {told}, {threads} thread{'s' if threads > 1 else ''}, one image")
 
 
 def register(app: typer.Typer) -> None:

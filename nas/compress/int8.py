@@ -70,6 +70,11 @@ class Int8:
         """Whether the file is the one that was trained with rounding."""
         return self.aware is not None and self.aware > self.after_training
 
+    @property
+    def lost(self) -> float:
+        """Of accuracy, by the file as it is."""
+        return self.fp32 - max(self.after_training, self.aware or 0.0)
+
 
 @dataclass(frozen=True)
 class Int8Maker:

@@ -7,8 +7,9 @@ version is pinned and a browser test opens it.
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
@@ -19,9 +20,8 @@ __all__ = ["experiment_note", "is_view_of", "view_key", "view_path", "view_state
 
 PREFIX = "mlflow.sharedViewState."
 GRID = MappingProxyType({"columns": 2, "cardHeight": 400})
-LONGEST_STATE = 18_000
-"""Characters; an experiment's tag takes 20,000."""
-MOST_LINKS = 60
+LONGEST_TAG = 18_000
+"""Characters; MLflow refuses more than 20,000 in a tag of an experiment."""
 _COLUMNS = (
     "accuracy_search", "accuracy_test", "accuracy_test_int8", "latency_s", "latency_measured_s", "energy_j", "params", "macs", "size_bytes",
 )  # fmt: skip
@@ -104,23 +104,50 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
         "compareRunCharts": charts,
     }
     text = json.dumps(state, separators=(",", ":"))
-    if len(text) > LONGEST_STATE and genes:  # a space with hundreds of genes: the first of them are shown
+    if len(text) > LONGEST_TAG and genes:  # a space with hundreds of genes: the first of them are shown
         return view_state(study, genes[: len(genes) // 2], known, device, three_axes=three_axes)
     return text
 
 
-def experiment_note(experiment_id: str, name: str, tags: Mapping[str, str]) -> str:
-    """The experiment's note, Markdown: a link to every view, and how to read one.
+def experiment_note(experiment_id: str, name: str, tags: Mapping[str, str], newest: Callable[[], Sequence[str]]) -> str:
+    """The experiment's note, Markdown: a link to every view, and how to read one. Where a tag has no room for all, those of the oldest
+    studies are left out, and counted.
 
     Args:
         tags: of the experiment; its views are among them.
+        newest: names of its studies, the newest first; asked only where there is no room.
     """
-    keys = sorted(key.removeprefix(PREFIX) for key in tags if key.startswith(PREFIX))
-    charts, tables = ([view_path(experiment_id, key, mode).removeprefix("/") for key in keys] for mode in ("CHART", "TABLE"))
-    rows = list(zip(keys, charts, tables, strict=True))
-    links = [f"- [{key}]({chart}) ([table]({table}))" for key, chart, table in rows[:MOST_LINKS]]
-    more = [f"- and {len(keys) - MOST_LINKS} more: `nas ui STUDY`"] if len(keys) > MOST_LINKS else []
-    return "\n".join((f"## Pareto fronts of {name}", "", *links, *more, "", _how_to_read()))
+    links = {key: _link(experiment_id, key) for key in sorted(key.removeprefix(PREFIX) for key in tags if key.startswith(PREFIX))}
+    whole = _note(name, list(links.values()))
+    if len(whole) <= LONGEST_TAG:
+        return whole
+    ranks = {study: rank for rank, study in enumerate(newest())}
+    room, kept = LONGEST_TAG - len(_note(name, [_left_out(len(links))])), set[str]()
+    for key in sorted(links, key=lambda key: ranks.get(_study_of(tags[view_tag(key)]), len(ranks))):
+        room -= len(links[key]) + 1
+        if room < 0:
+            break
+        kept.add(key)
+    return _note(name, [*(link for key, link in links.items() if key in kept), _left_out(len(links) - len(kept))])
+
+
+def _link(experiment_id: str, key: str) -> str:
+    chart, table = (view_path(experiment_id, key, mode).removeprefix("/") for mode in ("CHART", "TABLE"))
+    return f"- [{key}]({chart}) ([table]({table}))"
+
+
+def _left_out(count: int) -> str:
+    return f"- and {count} of earlier studies: `nas ui STUDY`"
+
+
+def _note(name: str, lines: Sequence[str]) -> str:
+    return "\n".join((f"## Pareto fronts of {name}", "", *lines, "", _how_to_read()))
+
+
+def _study_of(state: str) -> str:
+    """Name of the study that a view is one of; empty where it does not say."""
+    found = re.search(r"tags\.study = '([^']*)'", state)
+    return found[1] if found else ""
 
 
 def _how_to_read() -> str:

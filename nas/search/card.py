@@ -14,14 +14,16 @@ __all__ = ["card", "check_row"]
 
 
 def card(
-    candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str, origin: Candidate | None = None
-) -> str:
+    candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str, origin: Candidate | None = None,
+    unmeasured: str = "",
+) -> str:  # fmt: skip
     """What the model is, what it wants, every figure with its source, how its files compare with torch, how it was made.
 
     Args:
         note: how it was trained.
         int8: how its int8 file was made, or why there is none.
         origin: what it was pruned from, with its figures.
+        unmeasured: why a latency was not measured on the target.
     """
     chs = {1: "grey", 3: "RGB"}.get(data.in_chs, f"{data.in_chs} channels")
     lines = [
@@ -48,6 +50,8 @@ def card(
     lines += [figure_row(name, metric) for name, metric in measured_first(candidate.metrics).items()]
     if contradicts(candidate.metrics):
         lines += ["", "The measured latency is outside the 90 % band of the predicted one: count on the measured."]
+    if unmeasured:
+        lines += ["", f"{unmeasured[0].upper()}{unmeasured[1:]}."]
     if origin is not None:
         lines += _pruned(candidate, origin)
     lines += [

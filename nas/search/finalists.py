@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
-from nas.errors import TrainingError
+from nas.errors import DisturbedError, TrainingError
 from nas.files import whole_folder, write_atomic
 from nas.metrics import Candidate, Metric
 from nas.models.folding import fold_batch_norm
@@ -21,6 +21,7 @@ from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
+from nas.target import Target
 from nas.training.answers import kept_answers
 from nas.training.batches import tensors
 from nas.training.checkpoints import Checkpoints
@@ -44,7 +45,7 @@ class Finalist:
 
     Attributes:
         artifacts: kind to path relative to the study's folder.
-        note: one sentence: what fine-tuning did, or why it failed.
+        note: one sentence: what fine-tuning did, and why a latency was not measured.
     """
 
     candidate: Candidate
@@ -122,32 +123,41 @@ class FinalistMaker:
             if made is None:
                 maker = ArtifactMaker(data, self._recipe, self._context.data_seed)
                 made = maker.write(temporary, network, arch, note, budget_s, on_progress, stop)
-            metrics = {
-                **candidate.metrics, **self._figures(candidate.target.precision, made, network.blocks, temporary),
-                "accuracy_validation": validated(network, data),
-            }  # fmt: skip
-            finished = replace(candidate, metrics=metrics)
-            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8, origin)
+            figures, unmeasured = self._figures(candidate.target, made, network.blocks, temporary)
+            finished = replace(candidate, metrics={**candidate.metrics, **figures, "accuracy_validation": validated(network, data)})
+            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8, origin, unmeasured)
             write_atomic(temporary / FILES["card"], told)
         Checkpoints(home / TRAINING).clear()
         files = {kind: f"models/{candidate.id}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
-        return Finalist(finished, files, note)
+        return Finalist(finished, files, "; ".join(filter(None, (note, unmeasured))))
 
-    def _figures(self, precision: str, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path) -> dict[str, Metric]:
-        """What the files that ship do, as their runtime classifies the test images and, where it can be reached, on the target; beside
-        an fp32 file the int8 one."""
-        check, path = made.of(precision), folder / FILES["onnx_int8"]
+    def _figures(self, target: Target, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path) -> tuple[dict[str, Metric], str]:
+        """What the files that ship do, as the target's runtime classifies the test images and, where it can be reached, on the target;
+        beside an fp32 file the int8 one. And why a latency was not measured."""
+        check, path = made.of(target.precision, target.runtime), folder / FILES["onnx_int8"]
         found = {"accuracy_test": accuracy_metric(check.correct, check.images, "trained")}
-        if self._measure is not None:
-            found["latency_measured_s"] = self._measure(path if precision == "int8" else folder / FILES["onnx"])
-        if precision != "int8" and path.is_file():
-            small = made.of("int8")
+        files = {"latency_measured_s": path if target.precision == "int8" else folder / FILES["onnx"]}
+        if target.precision != "int8" and path.is_file():
+            small = made.of("int8", target.runtime)
             found["accuracy_test_int8"] = accuracy_metric(small.correct, small.images, "trained")
-            if self._measure is not None:
-                found["latency_int8_s"] = self._measure(path)
-            elif self._int8_latency is not None:
+            files["latency_int8_s"] = path
+            if self._measure is None and self._int8_latency is not None:
                 found["latency_int8_s"] = self._int8_latency(blocks)
-        return found
+        measured, unmeasured = self._latencies(files)
+        return {**found, **measured}, unmeasured
+
+    def _latencies(self, files: Mapping[str, Path]) -> tuple[dict[str, Metric], str]:
+        """Of files on the target, by the metric's name; and in words those that the machine was too disturbed for. Training is not lost
+        with a measurement."""
+        found: dict[str, Metric] = {}
+        disturbed: list[str] = []
+        if self._measure is not None:
+            for name, path in files.items():
+                try:
+                    found[name] = self._measure(path)
+                except DisturbedError as exc:
+                    disturbed.append(f"latency of {path.name} not measured: {exc}")
+        return found, "; ".join(disturbed)
 
     def _images(self, arch: Architecture) -> ImageData:
         return self._context.images(self._context.space.decode(arch)[0].in_size)

@@ -19,6 +19,8 @@ from nas.training.pixels import square
 __all__ = ["read_arrays"]
 
 FORM = "images uint8 (n, height, width, channels) or (n, height, width), labels whole numbers (n,), and perhaps sets (n,) and classes"
+PICTURE_CHS = frozenset({1, 3, 4})
+"""Channels of grey pictures, of coloured ones, and of those with transparency: where they come first, they were meant to come last."""
 
 
 def read_arrays(path: Path, size: int) -> Pool:
@@ -29,7 +31,7 @@ def read_arrays(path: Path, size: int) -> Pool:
             where there are, `sets`, "train", "val" or "test" for each image, and `classes`, a name for each label.
 
     Raises:
-        DataError: it cannot be read, or its arrays do not fit together; says which.
+        DataError: it cannot be read, its arrays do not fit together, or channels come before height and width; says which.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -58,6 +60,10 @@ def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[np.ui
     images = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise DataError(f"{path}: images are {images.dtype} {images.shape}: a .npz has {FORM}")
+    chs, height, width = images.shape[1:]
+    if width not in PICTURE_CHS and chs in PICTURE_CHS and chs < min(height, width):
+        fix = "save images.transpose(0, 2, 3, 1), which is (n, height, width, channels)"
+        raise DataError(f"{path}: images are {images.shape}, with channels ({chs}) before height and width: {fix}")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or int(labels.min()) < 0:
         raise DataError(f"{path}: labels are {labels.dtype} {labels.shape} for {len(images)} images: whole numbers from 0 on, one for each")
     return images, labels.astype(np.int64)

@@ -175,7 +175,8 @@ def list_images(source: Source) -> Listing:
     """Sets, classes and labels from the folders' names.
 
     Raises:
-        DataError: no images, no class folders, one class only, a class without images, a class in val/ or test/ that train/ lacks.
+        DataError: no images, no class folders, one class only, a class without images, a class in val/ or test/ that train/ lacks, a
+            class whose name is not UTF-8.
     """
     if not source.files:
         raise DataError(f"{source.name} has no images: expected train/<class>/*.jpg and test/<class>/*.jpg, or <class>/*.jpg")
@@ -208,6 +209,8 @@ def _listing(source: Source, roots: dict[str, Part]) -> Listing:
     classes = tuple(classes_of[first])
     if len(classes) < 2:
         raise DataError(f"{source.name} has one class only ({', '.join(classes)}): a classifier needs at least two class folders")
+    if unreadable := [name for name in classes if name.encode(errors="replace").decode() != name]:  # bytes that are no UTF-8
+        raise DataError(f"{source.name}: the names of class folders are UTF-8, {_some(unreadable)} is not: rename it")
     for root, names in classes_of.items():
         if strange := sorted(set(names) - set(classes)):
             raise DataError(f"{root} has {_some(strange)}, which {first} lacks: add images to {first} or remove {root}{strange[0]}/")

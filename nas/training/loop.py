@@ -100,9 +100,9 @@ def train(
         step: (images, labels, moment) -> loss; does the forward and backward passes over what this process has of the batch.
         budget_s: seconds after which the schedule must be over; it is run faster, not cut off. None for all epochs.
         checkpoint: folder that gets one every epoch, every five minutes and when stopped; an interrupted training goes on exactly.
-        on_epoch: called after each epoch while the model holds the averaged weights; True ends the training. With several processes it
-            is called in the first one only.
-        stop: asked after every step.
+        on_epoch: called after each epoch, before its checkpoint, while the model holds the averaged weights; True ends the training. With
+            several processes it is called in the first one only.
+        stop: asked after every step; after the last one of an epoch the epoch is told before the training stops.
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
@@ -111,19 +111,21 @@ def train(
     """
     weights = TrainedWeights(model, recipe, lr)
     kept = Checkpoints(checkpoint) if checkpoint is not None and team.leads else None
-    done, before_s = weights.resume(kept) if kept else (0, 0.0)
+    done, before_s, over = weights.resume(kept) if kept else (0, 0.0, False)
     if team.processes > 1:
-        done, before_s = weights.join(team, done, before_s)
+        done, before_s, over = weights.join(team, done, before_s, over)
     run = _Run(batches.on(team.device, team.rank, team.processes), epochs, budget_s, before_s, done)
     with kept_memory():
-        while run.done < run.total and team.agree([run.share()])[0] < 1:
+        while not over and run.done < run.total and team.agree([run.share()])[0] < 1:
             ended = _epoch(weights, step, run, recipe, team, kept, on_progress, stop)
             if run.losses:  # not told yet
                 run.progress()
+            over = _told(weights, run, on_epoch, team)  # before the checkpoint: an epoch that one says is done has been told
             if run.saved_at != run.done:
-                run.save(weights, kept)
-            if _told(weights, run, on_epoch, team) or ended:
-                break
+                run.save(weights, kept, over=over)
+            if run.stopping:
+                raise run.stopped()
+            over = over or ended
     model.eval()
     weights.average()
     return TrainResult(run.done, -(-run.done // max(1, len(batches))), run.elapsed(), run.loss, run.done == run.total and not run.hurried)
@@ -149,13 +151,16 @@ def _epoch(
         if on_progress and team.leads and (len(run.losses) >= REPORT_STEPS or run.at_epoch_end):
             on_progress(run.progress())
         stopping, elapsed, share = team.agree([float(stop is not None and stop()), run.elapsed(), run.share()])
-        if stopping or (elapsed - run.saved_s > CHECKPOINT_S and not run.at_epoch_end):
+        run.stopping = bool(stopping)
+        if run.at_epoch_end:
+            continue  # it is told, then saved
+        if stopping or elapsed - run.saved_s > CHECKPOINT_S:
             run.save(weights, kept, elapsed)
         if stopping:
-            raise StoppedError(f"stopped in epoch {run.epoch} of {run.epochs}: the training is saved")
+            raise run.stopped()
         if share >= 1:
-            return True
-    return False
+            break
+    return share >= 1
 
 
 def _told(weights: TrainedWeights, run: _Run, on_epoch: Callable[[TrainProgress], bool | None] | None, team: Team) -> bool:
@@ -188,7 +193,7 @@ class _Run:
         self.done = self.saved_at = done
         self.losses: list[float | Tensor] = []
         self.loss = math.nan
-        self.hurried = False
+        self.hurried = self.stopping = False
         self.last = TrainProgress(0, epochs, 0.0, math.nan, 0.0, math.inf)
 
     @property
@@ -203,6 +208,9 @@ class _Run:
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""
         return self._before_s + time.perf_counter() - self._started
+
+    def stopped(self) -> StoppedError:
+        return StoppedError(f"stopped in epoch {self.epoch} of {self.epochs}: the training is saved")
 
     def share(self) -> float:
         by_time = self.elapsed() / self._budget_s if self._budget_s else 0.0
@@ -240,7 +248,8 @@ class _Run:
         )  # fmt: skip
         return self.last
 
-    def save(self, weights: TrainedWeights, kept: Checkpoints | None, elapsed: float | None = None) -> None:
+    def save(self, weights: TrainedWeights, kept: Checkpoints | None, elapsed: float | None = None, *, over: bool = False) -> None:
+        """Writes a checkpoint; `over` where the training ends with it before its last epoch."""
         self.saved_s, self.saved_at = self.elapsed() if elapsed is None else elapsed, self.done
         if kept:
-            kept.save(self.done, weights.tensors(), {"seconds": self.elapsed()})
+            kept.save(self.done, weights.tensors(), {"seconds": self.elapsed(), "over": over})

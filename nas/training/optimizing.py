@@ -65,15 +65,15 @@ class TrainedWeights:
         finally:
             self.model.load_state_dict(own)
 
-    def join(self, team: Team, done: int, seconds: float) -> tuple[int, float]:
-        """All processes of a team go on from where the first one is: its tensors, its steps done and its seconds spent."""
-        found = team.agree([done, seconds])
+    def join(self, team: Team, done: int, seconds: float, over: bool) -> tuple[int, float, bool]:
+        """All processes of a team go on from where the first one is: its tensors, and what `resume` told it."""
+        found = team.agree([done, seconds, float(over)])
         if found[0]:
             for parameter in self._named.values():  # those that this process did not read
                 self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
         team.share(self.tensors().values())
         self._updates = int(found[0])
-        return self._updates, found[1]
+        return self._updates, found[1], bool(found[2])
 
     def tensors(self) -> Mapping[str, Tensor]:
         found = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -81,11 +81,12 @@ class TrainedWeights:
         found |= {f"momentum.{n}": self.optimizer.state[p]["momentum_buffer"] for n, p in self._named.items() if p in self.optimizer.state}
         return found
 
-    def resume(self, kept: Checkpoints) -> tuple[int, float]:
-        """Puts everything where the newest checkpoint left it: steps done and seconds spent; (0, 0.0) without one."""
+    def resume(self, kept: Checkpoints) -> tuple[int, float, bool]:
+        """Puts everything where the newest checkpoint left it: steps done, seconds spent, and whether the training ended there before its
+        last epoch; (0, 0.0, False) without one."""
         newest = kept.newest()
         if newest is None:
-            return 0, 0.0
+            return 0, 0.0, False
         tensors, state, path = newest
         try:
             self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
@@ -98,7 +99,7 @@ class TrainedWeights:
                 buffer = torch.empty_like(parameter, requires_grad=False)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(tensors[f"momentum.{name}"])
         self._updates = int(state["step"])
-        return int(state["step"]), float(state["seconds"])
+        return int(state["step"]), float(state["seconds"]), bool(state.get("over"))
 
 
 def _one_cycle(share: float, warmup: float) -> float:

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nas.training.images import ImageFile
 
-__all__ = ["Decoded", "decode", "square"]
+__all__ = ["Decoded", "decode", "read_picture", "square"]
 
 Progress = Callable[[int, int], None]
 MAX_PIXELS = 64_000_000  # a decompression bomb is skipped; a 60-megapixel camera is not
@@ -98,13 +100,26 @@ def _decode_one(read: Callable[[str], bytes], file: ImageFile, size: int) -> tup
     if not content:
         raise ValueError("zero bytes")
     digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
-    with Image.open(io.BytesIO(content)) as image:
+    pixels, grey = read_picture(io.BytesIO(content), size)
+    return digest, grey, pixels
+
+
+def read_picture(file: Path | BinaryIO, size: int) -> tuple[NDArray[np.uint8], bool]:
+    """A picture as networks are given it, in training and afterwards: RGB (size, size, 3), its centre square; and whether it is grey.
+
+    16-bit pixels are scaled to 8.
+
+    Raises:
+        ValueError: it has too many pixels, or pixels without a known range.
+        Exception: what Pillow's decoders raise for a broken file, mostly OSError.
+    """
+    with Image.open(file) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         if min(image.size) >= 4 * size:
             image.draft(image.mode, (2 * size, 2 * size))  # a JPEG is decoded at 1/2, 1/4 or 1/8, never below twice the size
         grey = image.mode in GREY_MODES
-        return digest, grey, np.asarray(square(_to_rgb(image), size))
+        return np.asarray(square(_to_rgb(image), size)), grey
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

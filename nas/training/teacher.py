@@ -211,11 +211,15 @@ def _scalings(data: ImageData, metadata: dict[str, str]) -> list[Scaling]:
 
 
 def _order(path: Path, metadata: dict[str, str], classes: Sequence[str]) -> list[int] | None:
-    """Where each of our classes stands in the outputs, for a file that names its own."""
+    """Where each of our classes stands in the outputs, for a file that names its own: a JSON list of words. Others mean something else by
+    "classes", such as their number."""
     try:
         named = json.loads(metadata["classes"])
-        return [named.index(name) for name in classes]
     except (KeyError, json.JSONDecodeError):
         return None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return None
+    try:
+        return [named.index(name) for name in classes]
     except ValueError as exc:
-        raise ModelFileError(f"{path}: is a classifier for {', '.join(map(str, named[:4]))}, not for {', '.join(classes[:4])}") from exc
+        raise ModelFileError(f"{path}: is a classifier for {', '.join(named[:4])}, not for {', '.join(classes[:4])}") from exc

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -18,6 +19,7 @@ from PIL import Image
 import nas.bench.check_export as script
 from nas.compress import parity
 from nas.compress.int8 import calibration_pixels, pixels_of
+from nas.compress.parity import Check
 from nas.config import TrainRecipe
 from nas.errors import InputError, StoppedError, TargetError
 from nas.files import whole_folder
@@ -65,7 +67,8 @@ def save_test_images(folder: Path, data: ImageData) -> Path:
     for number, (image, label) in enumerate(zip(data.test.images, data.test.labels, strict=True)):
         place = folder / "test" / data.classes[label]
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image[..., 0]).save(place / f"{number}.png")
+        grey = image[..., 0] if number % 2 else image[..., 0].astype(np.uint16) * 257  # 8 bits, and 16
+        Image.fromarray(grey).save(place / f"{number}.png")
     return folder
 
 
@@ -117,7 +120,7 @@ def test_every_file_was_run(shipped: Path) -> None:
         ("model.int8.onnx", "int8", "openvino", 360),
     }  # fmt: skip
     assert all(check.agreement == 1 and check.max_error < 1e-4 for check in made.checks if check.precision == "fp32")
-    assert made.of("int8").accuracy > 0.9 * made.of("fp32").accuracy
+    assert made.of("int8", "onnxruntime").accuracy > 0.9 * made.of("fp32", "onnxruntime").accuracy
     assert (shipped / "labels.txt").read_text().splitlines() == [str(digit) for digit in range(10)]
     for name in ("model.onnx", "model.int8.onnx"):
         proto = onnx.load(shipped / name)
@@ -155,9 +158,30 @@ def test_an_int8_file_that_is_broken_is_left_out(
     made = write(tmp_path / "x", network, digits)
     assert not (tmp_path / "x" / "model.int8.onnx").exists()
     assert made.int8.startswith("left out: model.int8.onnx: the int8 file loses")
+    assert "points on search-validation" in made.int8
     with pytest.raises(TargetError, match="no int8 file: left out"):
-        made.of("int8")
+        made.of("int8", "onnxruntime")
     assert Artifacts.read(tmp_path / "x") == made
+
+
+def test_no_file_is_left_out_for_what_it_does_on_test_images(
+    network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_wrong(path: Path, reference: parity.Reference, precision: str = "fp32", *more: float, **named: int) -> parity.Check:
+        found = parity.check_onnx(path, reference, precision, *more, **named)
+        return dataclasses.replace(found, correct=0) if precision == "int8" else found
+
+    monkeypatch.setattr("nas.search.artifacts.check_onnx", all_wrong)
+    made = write(tmp_path / "x", network, digits)
+    assert (tmp_path / "x" / "model.int8.onnx").is_file()
+    assert made.of("int8", "onnxruntime").correct == 0
+
+
+def test_each_runtime_has_its_own_accuracy() -> None:
+    runtimes = (("onnxruntime 1", 300, 360), ("onnxruntime 1", 200, 256), ("openvino 2", 250, 360))
+    checks = [Check("model.int8.onnx", name, "int8", 0.1, 0.9, correct, images) for name, correct, images in runtimes]
+    made = Artifacts(tuple(checks), "a word")
+    assert [made.of("int8", name).correct for name in ("onnxruntime", "openvino", "somebodys")] == [300, 250, 300]
 
 
 def test_calibration_images_are_training_images(digits: ImageData) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from nas.architecture import Architecture, BlockSpec
 from nas.compress.parity import Check
 from nas.config import TrainRecipe
-from nas.errors import DataError, StoppedError, TrainingError
+from nas.errors import DataError, DisturbedError, StoppedError, TrainingError
 from nas.hardware.runtimes.onnxruntime import read_metadata
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
@@ -105,6 +106,24 @@ def test_the_int8_file_has_the_accuracy_that_is_told(study: tuple[Path, Candidat
     assert told.source == "trained"
 
 
+def test_a_machine_that_cannot_be_measured_costs_the_latency_alone(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    def throttled(path: Path) -> Metric:
+        if path.name == "model.onnx":
+            raise DisturbedError("11 windows were disturbed and 0 were not: the chip throttled")
+        return MEASURED
+
+    _, candidate, _ = study
+    maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, throttled)
+    made = make(maker, candidate)
+    assert "latency_measured_s" not in made.candidate.metrics
+    assert made.candidate.metrics["latency_int8_s"] == MEASURED
+    assert made.note.endswith("; latency of model.onnx not measured: 11 windows were disturbed and 0 were not: the chip throttled")
+    assert "\nLatency of model.onnx not measured: 11 windows" in (tmp_path / made.artifacts["card"]).read_text()
+    assert "not measured" not in load_weights(tmp_path / made.artifacts["weights"])[1]["note"]  # it is how the network was trained
+
+
 def test_int8_latency_is_predicted_where_the_target_is_not_here(
     context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
 ) -> None:
@@ -159,6 +178,22 @@ def test_the_network_of_another_device_is_not_trained_again(
     assert again.candidate.id != candidate.id
     tensors = [load_weights(folder / each.artifacts["weights"])[0] for each in (finalist, again)]
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_accuracy_is_that_of_the_targets_runtime(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    folder, candidate, _ = study
+    home = tmp_path / "models" / candidate.id
+    shutil.copytree(folder / "models" / candidate.id, home)
+    described = json.loads((home / "architecture.json").read_text())
+    for number, check in enumerate(check for check in described["checks"] if check["runtime"].startswith("openvino")):
+        check["correct"] = 100 + number  # as if OpenVINO rounded otherwise
+    (home / "architecture.json").write_text(json.dumps(described))
+    other = dataclasses.replace(candidate, target=dataclasses.replace(candidate.target, runtime="openvino"))
+    for precision, name, correct in (("fp32", "accuracy_test", 100), ("fp32", "accuracy_test_int8", 101), ("int8", "accuracy_test", 101)):
+        shown = dataclasses.replace(other, target=dataclasses.replace(other.target, precision=precision))
+        assert make(FinalistMaker(context, RECIPE, tmp_path, None), shown).candidate.metrics[name].value == correct / 360
 
 
 def test_what_cannot_be_trained_leaves_nothing(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_any_number_of_channels_is_split_and_fits_a_network(tmp_path: Path, chan
     recalibrate(Network(space.decode(space.smallest)), calibration_images(data))
 
 
+@pytest.mark.parametrize("shape", [(60, 4, 4, 5), (60, 8, 8, 13), (60, 3, 9, 2), (60, 3, 9, 1)])
+def test_small_pictures_of_many_bands_are_not_taken_for_channels_first(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert load_data(save(tmp_path / "a.npz", images=images), 4, 0).in_chs == shape[3]
+
+
 def test_sets_and_classes_may_be_given(tmp_path: Path) -> None:
     given = np.array(["train"] * 40 + ["val"] * 10 + ["Test"] * 10)
     data = load_data(save(tmp_path / "a.npz", sets=given, classes=np.array(["cat", "dog"])), 8, 0)
@@ -67,6 +73,11 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no labels": ({"labels": None}, "has no array 'labels'"),
     "floating point": ({"images": np.zeros((60, 8, 8, 3))}, r"images are float64 \(60, 8, 8, 3\)"),
+    "channels first": (
+        {"images": np.zeros((60, 3, 8, 8), np.uint8)},
+        r"with channels \(3\) before .*: save images\.transpose\(0, 2, 3, 1\)",
+    ),
+    "grey channel first": ({"images": np.zeros((60, 1, 8, 12), np.uint8)}, r"with channels \(1\) before height and width"),
     "flat": ({"images": np.zeros((60, 64), np.uint8)}, r"images are uint8 \(60, 64\)"),
     "too few labels": ({"labels": np.zeros(59, np.int64)}, r"labels are int64 \(59,\) for 60 images"),
     "negative label": ({"labels": np.full(60, -1)}, "whole numbers from 0 on"),

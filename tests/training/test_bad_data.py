@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,11 @@ def test_unbalanced_classes_duplicates_and_broken_images_are_warned_of(tmp_path:
         "image left out: train/b/zero.jpg: zero bytes",
         "1 test or validation images occur in the training set too: accuracies flatter",
     ]
+
+
+def test_a_class_whose_name_cannot_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"train/a": 12, "train/b": 12, "test/a": 1, "test/b": 1})
+    for part in ("train", "test"):
+        (root / part / "b").rename(root / part / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(DataError, match=r"names of class folders are UTF-8, 'caf\\udce9' is not: rename it"):
+        load_data(str(root), 8, 0)

@@ -162,6 +162,26 @@ def test_one_that_was_stopped_goes_on_to_the_same_weights(few_digits: ImageData,
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
 
 
+@pytest.mark.parametrize("step", [2, 8])
+def test_an_epoch_that_ends_as_it_is_stopped_counts(few_digits: ImageData, tmp_path: Path, step: int) -> None:
+    """Two steps an epoch: stopped after the last step of the first one, and of the last one, which is the best."""
+    whole, cut, again = (build(few_digits) for _ in range(3))
+    expected = quick(whole, few_digits)
+    assert expected.best_epoch == expected.epochs == 4
+    asked = iter(range(1, 100))
+    with pytest.raises(StoppedError):
+        quick(cut, few_digits, checkpoint=tmp_path / "training", stop=lambda: next(asked) == step)
+    found = quick(again, few_digits, checkpoint=tmp_path / "training")
+    assert dataclasses.replace(found, seconds=0.0) == dataclasses.replace(expected, seconds=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_one_that_ended_early_is_not_taken_up_again(few_digits: ImageData, trained: Trained, tmp_path: Path) -> None:
+    wrong = dataclasses.replace(few_digits, train=ImageSet(few_digits.train.images, (few_digits.train.labels + 1) % 10))
+    fitted = [quick(restored(few_digits, trained), wrong, epochs=8, lr=0.5, checkpoint=tmp_path / "training") for _ in range(2)]
+    assert [each.epochs for each in fitted] == [4, 4]
+
+
 def test_stop_and_divergence_are_passed_on(few_digits: ImageData) -> None:
     with pytest.raises(StoppedError):
         quick(build(few_digits), few_digits, stop=lambda: True)

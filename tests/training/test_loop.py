@@ -127,6 +127,34 @@ def test_a_training_that_is_done_is_not_done_again(tmp_path: Path, uninterrupted
     assert same(model, uninterrupted)
 
 
+@pytest.mark.parametrize("stop", [5, 7, 15])
+def test_every_epoch_is_told_once_wherever_it_is_stopped(tmp_path: Path, stop: int) -> None:
+    """Also one that ends as the training is stopped."""
+    told: list[int] = []
+    listening = {"checkpoint": tmp_path / "checkpoints", "on_epoch": lambda progress: told.append(progress.epoch)}
+    with pytest.raises(StoppedError):
+        run(network(), stop=after(stop), **listening)
+    assert told == list(range(1, stop // STEPS + 1))
+    run(network(), **listening)
+    assert told == [1, 2, 3]
+
+
+def test_a_crash_while_an_epoch_is_told_tells_it_again(tmp_path: Path, uninterrupted: nn.Module) -> None:
+    told: list[int] = []
+
+    def crashing(progress: TrainProgress) -> None:
+        told.append(progress.epoch)
+        if told == [1, 2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(network(), checkpoint=tmp_path / "checkpoints", on_epoch=crashing)
+    model = network()
+    run(model, checkpoint=tmp_path / "checkpoints", on_epoch=crashing)
+    assert told == [1, 2, 2, 3]
+    assert same(model, uninterrupted)
+
+
 def test_the_seconds_before_a_resume_count(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoints"
     with pytest.raises(StoppedError):

@@ -113,6 +113,12 @@ def test_classes_in_another_order_are_put_right(digits: ImageData, tmp_path: Pat
         open_teacher(save(path, weights, ("n", 1, 8, 8), metadata={"classes": json.dumps(["cat", "dog", *"abcdefgh"])}), digits, 1)
 
 
+@pytest.mark.parametrize("said", ["10", '{"0": "zero"}', "null", '["zero", 1]', "ten"])
+def test_what_others_call_classes_is_not_taken_for_names(digits: ImageData, tmp_path: Path, said: str) -> None:
+    path = save(tmp_path / "t.onnx", centroids(digits), ("n", 1, 8, 8), metadata={"classes": said})
+    assert knowledge(open_teacher(path, digits, 1), digits) > 0.8
+
+
 def test_another_number_of_classes_is_refused(digits: ImageData, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"few\.onnx: tells 7 classes apart, the images of digits have 10"):
         open_teacher(save(tmp_path / "few.onnx", centroids(digits)[:, :7], ("n", 1, 8, 8)), digits, 1)

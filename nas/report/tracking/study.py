@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -46,6 +47,8 @@ MOST_CHILDREN = 100
 BATCH = 1000
 """Points a request: the most that mlflow takes."""
 NOTE_TRIES = 3
+MOST_LINKED = 100
+"""Studies, more than the note has room for."""
 
 
 class Tracker:
@@ -245,10 +248,16 @@ class Tracker:
                 client.set_experiment_tag(self._experiment_id, view_tag(key), state)
         for _ in range(NOTE_TRIES):  # another search may write its views and the note meanwhile: the last one to look mends it
             experiment = client.get_experiment(self._experiment_id)
-            note = experiment_note(self._experiment_id, experiment.name, experiment.tags)
+            note = experiment_note(self._experiment_id, experiment.name, experiment.tags, partial(self._newest_studies, client))
             if experiment.tags.get("mlflow.note.content") == note:
                 return
             client.set_experiment_tag(self._experiment_id, "mlflow.note.content", note)
+
+    def _newest_studies(self, client: MlflowClient) -> list[str]:
+        """Those whose views may stand in the note, the newest first."""
+        newest = ["attributes.start_time DESC"]
+        runs = client.search_runs([self._experiment_id], "tags.kind = 'search'", max_results=MOST_LINKED, order_by=newest)
+        return [run.data.tags["study"] for run in runs]
 
     def _experiment(self, client: MlflowClient, name: str) -> str:
         """Id of the experiment of that name, made or restored where needed."""

@@ -54,24 +54,29 @@ def read_table(path: Path, space: SearchSpace) -> dict[Architecture, tuple[Metri
     A row is an architecture: `architecture` (its JSON), or its genes as columns, with or without "gene_" before their names. Its accuracy,
     0 to 1, is `accuracy` or `accuracy_search`; the standard error is `accuracy_std` or `accuracy_search_std`, or follows from `images`, the
     number of images that it was counted on; `seconds` may be there. Other columns are passed over, so that a study's candidates.parquet is
-    such a file. JSON is a list of such objects.
+    such a file: of its rows those of pruned networks (`widths`), which are none of the space, are passed over too, and those of int8 where
+    the architecture has one in fp32. JSON is a list of such objects.
 
     Raises:
         InputError: it cannot be read; names the row and what is wrong with it.
     """
     known: dict[Architecture, tuple[Metric, float | None]] = {}
+    rounded: dict[Architecture, tuple[Metric, float | None]] = {}
     rows = _rows(path)
     for number, row in enumerate(rows, 1):
         try:
             arch = _architecture(row, space)
+            if arch is None:
+                continue
             found = _metric(row), _seconds(row)
         except (InputError, ValueError, TypeError) as exc:
             raise InputError(f"{path}: row {number}: {exc}") from exc
-        if known.setdefault(arch, found)[0] != found[0]:
+        of = rounded if row.get("precision") == "int8" else known
+        if of.setdefault(arch, found)[0] != found[0]:
             raise InputError(f"{path}: row {number}: another accuracy of an architecture that was there before: {arch.to_json()}")
-    if not known:
+    if not known and not rounded:
         raise InputError(f"{path}: has no rows")
-    return known
+    return {**rounded, **known}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -97,13 +102,16 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     raise InputError(f"{path}: a table of results is {FORMATS}")
 
 
-def _architecture(row: Mapping[str, Any], space: SearchSpace) -> Architecture:
+def _architecture(row: Mapping[str, Any], space: SearchSpace) -> Architecture | None:
+    """None of a network that was pruned."""
+    if row.get("widths"):
+        return None
     if row.get("architecture"):
         given = row["architecture"]
         arch = Architecture.from_dict(json.loads(given) if isinstance(given, str) else given)
         if arch.space != space.name:
             raise InputError(f"is of space {arch.space!r}, not of {space.name!r}")
-        return space.canonical(dict(arch.genes))
+        return None if arch.widths else space.canonical(dict(arch.genes))
     if row.get("space") not in (None, "", space.name):
         raise InputError(f"is of space {row['space']!r}, not of {space.name!r}")
     values = {}

@@ -15,6 +15,7 @@ from nas.metrics import Metric
 from nas.report.front import FrontRecord
 from nas.report.record import read_front
 from nas.report.tracking import Connection, Tracker, find_view
+from nas.report.view import view_state, view_tag
 from tests.report.strategies import example_front
 from tests.report.studies import COST
 from tests.report.tracking.stores import artifacts, experiment, files_of, found_runs, store, study_run, the_parent
@@ -109,6 +110,23 @@ def test_the_views(runs: Path) -> None:
     assert path.startswith(f"/#/experiments/{found.experiment_id}/runs?viewStateShareKey=digits-1&compareRunsMode=CHART")
     note = found.tags["mlflow.note.content"]
     assert f"[digits-1]({path[1:]}) ([table]({path[1:].replace('CHART', 'TABLE')}))" in note
+    assert "How to read" in note
+
+
+def test_the_note_of_many_studies_has_the_newest(tmp_path: Path) -> None:
+    front = replace(example_front(4, 3), study="zz-last")
+    begun, names = started(tmp_path, front), [f"{number:02}-{'a-study-with-a-long-name-' * 3}" for number in range(60)]
+    client = store(tmp_path)
+    for number, name in enumerate(reversed(names)):  # 59 began first, 00 last
+        tags = {"kind": "search", "study": name}
+        client.create_run(begun.experiment_id, start_time=1000 + number, tags=tags)
+        client.set_experiment_tag(begun.experiment_id, view_tag(name), view_state(name, (), ("latency_s",)))
+    begun.log_front(front)
+    note = experiment(client).tags["mlflow.note.content"]
+    assert 15_000 < len(note) <= 20_000
+    shown = [name for name in ("zz-last", "zz-last-raspberrypi4", *names) if f"[{name}](" in note]
+    assert shown == ["zz-last", "zz-last-raspberrypi4", *names[: len(shown) - 2]]
+    assert f"- and {62 - len(shown)} of earlier studies: `nas ui STUDY`" in note
     assert "How to read" in note
 
 

@@ -82,6 +82,24 @@ def test_the_candidates_of_a_study_are_such_a_table(scorer_of: Callable[..., Sco
     }
 
 
+def test_pruned_networks_and_int8_twins_of_a_study_are_passed_over(scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
+    scorer = scorer_of(SPACE)
+    small = dataclasses.replace(scorer.target, precision="int8")
+    whole, *others = [
+        Candidate(arch, scorer.target, {"accuracy_search": Metric(accuracy(arch), "1", "supernet", std=0.01), **scorer.metrics(arch)})
+        for arch in ARCHS[:3]
+    ]
+    twin = Candidate(whole.arch, small, {"accuracy_search": Metric(0.125, "1", "supernet", std=0.02)})
+    alone = Candidate(ARCHS[3], small, {"accuracy_search": Metric(0.25, "1", "supernet", std=0.02)})
+    narrow = dataclasses.replace(whole.arch, widths=(("stem.out", 4),))
+    pruned = Candidate(narrow, scorer.target, {"accuracy_validation": Metric(0.5, "1", "trained")})
+    path = write_candidates(tmp_path, [EvaluatedRecord(each, 2.5) for each in (twin, whole, *others, alone, pruned)])
+    found = {arch: metric.value for arch, (metric, _) in read_table(path, SPACE).items()}
+    assert found == {**{arch: accuracy(arch) for arch in ARCHS[:3]}, ARCHS[3]: 0.25}
+    table = [{"architecture": arch.to_dict(), "accuracy": 0.5, "accuracy_std": 0.1} for arch in (narrow, ARCHS[1])]
+    assert set(read_table(save(tmp_path / "pruned.json", table), SPACE)) == {ARCHS[1]}
+
+
 def test_architectures_may_be_json(tmp_path: Path) -> None:
     table = [{"architecture": arch.to_dict(), "accuracy": 0.5, "accuracy_std": 0.1} for arch in ARCHS]
     texts = [{"architecture": arch.to_json(), "accuracy": 0.5, "accuracy_std": 0.1} for arch in ARCHS]
