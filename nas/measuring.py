@@ -24,6 +24,7 @@ from nas.hardware.choosing import choose
 from nas.hardware.energy import EnergyPredictor
 from nas.hardware.energy_file import save_energy
 from nas.hardware.features import network_features
+from nas.hardware.fitting import FEWEST_FOR_BAND
 from nas.hardware.identity import check_identity
 from nas.hardware.metering import Metering
 from nas.hardware.newcomer import own_profile, write_profile
@@ -41,6 +42,7 @@ __all__ = [
     "LOCAL",
     "Blocks",
     "ask",
+    "band_note",
     "choose_networks",
     "measure_networks",
     "quality_text",
@@ -167,29 +169,34 @@ def measure_networks(
         left_s = (time.monotonic() - started) / new * (total - done) if new else None
         on_event(Event("progress", f"{done} of {total} networks measured ({what})", share=done / total, seconds_left=left_s))
 
+    def note(text: str) -> None:
+        on_event(Event("warning", text))
+
     own = own_profile(profile)
     path = rows_path(own.folder, target)
     # Beside the rows, and on this side: on the device a runner of the same key is taken for what a crash left, and ended.
     with locked(path.with_name(f".{path.name}.measuring"), f"{target.key} is being measured by another process: wait until it is done"):
         fitted = calibrate(
             own.folder, target, networks, _exporter(target.precision), protocol, profile.prior_to_fit(target), progress,
-            open_transport(address, _key(own, target)), lambda text: on_event(Event("warning", text)), profile, skip_bad,
-            metering,
+            open_transport(address, _key(own, target)), note, profile, skip_bad, metering,
         )  # fmt: skip
         save_predictor(fitted, own.predictor_path(target))
-        refit_energy(own, target, profile.prior_to_fit(target))
+        refit_energy(own, target, profile.prior_to_fit(target), note)
     return fitted
 
 
-def refit_energy(profile: DeviceProfile, target: Target, prior: LatencyPredictor) -> EnergyPredictor | None:
+def refit_energy(
+    profile: DeviceProfile, target: Target, prior: LatencyPredictor, on_note: Callable[[str], None] | None = None
+) -> EnergyPredictor | None:
     """Fits and writes the energy predictor of a target from its rows, those of the newest version; None where too few have joules.
 
     Args:
         profile: of the folder that the rows are in.
+        on_note: told how many joules are left out.
     """
     rows = read_rows(rows_path(profile.folder, target), target, lambda _: None)
     versions = {row.date: row.runtime_version for row in rows}
-    fitted = fit_energy_rows([row for row in rows if row.runtime_version == versions[max(versions)]], target, prior)
+    fitted = fit_energy_rows([row for row in rows if row.runtime_version == versions[max(versions)]], target, prior, on_note)
     if fitted is not None:
         save_energy(fitted, profile.energy_path(target))
     return fitted
@@ -199,7 +206,14 @@ def quality_text(predictor: LatencyPredictor) -> str:
     """How sure a predictor is, in words."""
     error = dict(predictor.quality).get("out_of_fold_mape")
     told = "nothing held out" if error is None else f"held-out error {error:.1%}"
-    return f"{told}, 90 % band x/÷ {math.exp(predictor.half_width):.2f}"
+    return f"{told}, 90 % band x/÷ {math.exp(predictor.half_width):.2f}{band_note(predictor)}"
+
+
+def band_note(predictor: LatencyPredictor) -> str:
+    """What to say behind the band of a fit to too few networks; empty where they are enough, or nothing was fitted."""
+    if predictor.measurements >= FEWEST_FOR_BAND or "out_of_fold_mape" not in dict(predictor.quality):
+        return ""
+    return f" (as before they were measured, or wider: fewer than {FEWEST_FOR_BAND} networks cannot narrow it)"
 
 
 def _exporter(precision: str) -> Callable[[Sequence[BlockSpec], Path], None]:

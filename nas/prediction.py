@@ -12,6 +12,7 @@ from nas.cost import BYTES_PER_ELEMENT, count, count_ops
 from nas.errors import InputError, MissingExtraError, ModelFileError, SpaceError, UnknownNameError
 from nas.hardware.predictor import Part
 from nas.hardware.profile import DeviceProfile, load_profile
+from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
 from nas.ops import Op, lower_block
 from nas.space import load_space, reference_blocks, reference_names
@@ -132,7 +133,7 @@ def network_of(model: str, allow_unknown: bool = False) -> NamedNetwork:
 
 
 def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
-    """Our own exports say what their blocks are; the graphs of others are read, which needs `onnx`."""
+    """Our own exports say what their blocks are; other graphs, and those of exports that were edited since, are read: that needs `onnx`."""
     from nas.hardware.onnx_file import read_onnx
     from nas.hardware.onnx_graph import lower_graph
 
@@ -143,10 +144,11 @@ def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
         if network is None:
             raise
         return network
-    if "blocks" in file.metadata:
+    is_edited = "blocks" in file.metadata and is_as_exported(path) is False
+    if "blocks" in file.metadata and not is_edited:
         return NamedNetwork.of_blocks(str(path), _blocks(str(path), file.metadata["blocks"]), file.precision)
     graph = lower_graph(file, str(path), allow_unknown)
-    notes = []
+    notes = ["edited after its export: read from its graph"] if is_edited else []
     if graph.left_out:
         notes.append(f"left out as normalisation of the input: {', '.join(graph.left_out)}")
     if graph.unknown:
@@ -157,11 +159,11 @@ def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
 
 
 def _from_own_export(path: Path) -> NamedNetwork | None:
-    """Without `onnx`: what the file says of itself. None where it is not ours, or in a precision that only its graph tells."""
+    """Without `onnx`: what the file says of itself. None where it is not ours, was edited since, or only its graph tells its precision."""
     from nas.hardware.runtimes.onnxruntime import read_metadata
 
     text = read_metadata(path).get("blocks")
-    if text is None:
+    if text is None or is_as_exported(path) is False:
         return None
     blocks, content = _blocks(str(path), text), path.read_bytes()
     if b"QuantizeLinear" in content:

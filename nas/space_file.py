@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nas.architecture import ACTIVATIONS
 from nas.errors import SpaceError
+from nas.yaml_file import read_yaml
 
 __all__ = [
     "HeadFile",
@@ -24,7 +24,6 @@ __all__ = [
     "parse_space",
     "read_references",
     "read_space",
-    "read_yaml",
 ]
 
 
@@ -177,23 +176,6 @@ class SpaceFile(_Strict):
         return self
 
 
-def read_yaml(path: Path) -> Mapping[str, Any]:
-    """A YAML file whose top is a mapping.
-
-    Raises:
-        SpaceError: unreadable, not YAML, or not a mapping; names the file and the line.
-    """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SpaceError(f"{path}: cannot be read: {exc}") from exc
-    except yaml.YAMLError as exc:
-        raise SpaceError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(data, dict):
-        raise SpaceError(f"{path}: a search space is a mapping, got {type(data).__name__}")
-    return data
-
-
 def parse_space(data: Mapping[str, Any], where: str) -> SpaceFile:
     """Checks a space against the model.
 
@@ -226,13 +208,17 @@ def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
     return [field.alias or name for name, field in owner.model_fields.items()]
 
 
+def _read(path: Path) -> Mapping[str, Any]:
+    return read_yaml(path, "a search space", SpaceError)
+
+
 def read_space(path: Path) -> SpaceFile:
     """A space from its file.
 
     Raises:
         SpaceError: with file, key and the offending value.
     """
-    return parse_space(read_yaml(path), str(path))
+    return parse_space(_read(path), str(path))
 
 
 def read_references(path: Path) -> dict[str, SpaceFile]:
@@ -241,7 +227,7 @@ def read_references(path: Path) -> dict[str, SpaceFile]:
     Raises:
         SpaceError: with file, key and the offending value; also where a reference leaves a choice.
     """
-    data = read_yaml(path)
+    data = _read(path)
     spaces = {
         name: parse_space({"schema": data.get("schema"), "name": name, **entry}, f"{path}: {name}")
         for name, entry in data["references"].items()

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "nas"
 FLOORS = (
     "architecture errors metrics target",
-    "channels config cost decoding events files matching ops plugins resources space space_file",
+    "channels config cost decoding events files matching ops plugins resources space space_file yaml_file",
     "hardware models",
     "compress hardware.export training",
     "search",

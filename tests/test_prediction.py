@@ -183,6 +183,24 @@ def test_the_precision_without_onnx(ours: Path, monkeypatch: pytest.MonkeyPatch)
             network_of(str(ours / f"{name}.onnx"))
 
 
+def test_an_export_that_was_edited_is_read_from_its_graph(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, dim in (("fp32", 48), ("int8", 48)):
+        model = onnx.load_model(ours / f"{name}.onnx")
+        shape = model.graph.input[0].type.tensor_type.shape.dim
+        shape[2].dim_value = shape[3].dim_value = dim  # as onnx.tools.update_model_dims does: metadata stay
+        (ours / f"{name}-edited.onnx").write_bytes(model.SerializeToString())
+        before, after = (network_of(str(ours / f"{name}{edited}.onnx")) for edited in ("", "-edited"))
+        assert not before.notes
+        assert after.notes[0] == "edited after its export: read from its graph"
+        assert after.precision == name
+        small, large = (predict_network(each, "raspberrypi4", None, "fp32", None) for each in (before, after))
+        assert large.metrics["macs"].value > 2 * small.metrics["macs"].value
+        assert large.metrics["latency_s"].value > small.metrics["latency_s"].value
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingExtraError, match="onnx"):
+        network_of(str(ours / "fp32-edited.onnx"))
+
+
 def test_our_exports_without_their_blocks_say_the_same(ours: Path) -> None:
     known = network_of(str(ours / "fp32.onnx"))
     model = onnx.load_model(ours / "fp32.onnx")

@@ -123,3 +123,13 @@ def test_a_reference_with_a_choice_is_refused(tmp_path: Path) -> None:
     entry["stages"] = [{"out_chs": 8, "dept": 1}]
     with pytest.raises(SpaceError, match=r"references\.yaml: mine: stages\.0\.dept: unknown key"):
         read_references(write(path, {"schema": 1, "references": {"mine": entry}}))
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "tiny.yaml", space_data())
+    path.write_text(f"{path.read_text()}stem: {{out_chs: 8, stride: 1, out_chs: 16}}\n", encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"tiny\.yaml: not valid YAML: 'stem' stands twice, first in line \d+ .*line \d+"):
+        read_space(path)
+    path.write_text("a: {b: 1, c: 2, b: 3}\n", encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"'b' stands twice, first in line 1 "):
+        read_space(path)

@@ -27,10 +27,7 @@ def _devices(context: typer.Context, as_json: JsonOption = False) -> None:
         list_devices(as_json)
 
 
-def _calibration(name: str) -> dict[str, object]:
-    from nas.hardware.profile import load_profile
-
-    profile = load_profile(name)
+def _calibration(profile: DeviceProfile) -> dict[str, object]:
     target = profile.target()
     predictor = profile.predictor(target)
     return {
@@ -44,6 +41,21 @@ def _calibration(name: str) -> dict[str, object]:
     }
 
 
+def _listed(name: str) -> dict[str, Any]:
+    """What a list says of a device; why it cannot say more of one whose profile does not hold, or that nothing is known of yet."""
+    from nas.hardware.profile import load_profile
+
+    found: dict[str, Any] = {
+        "device": name, "title": "", "aliases": [], "target": None, "band_factor": None, "measurements": 0, "source": "", "why": "",
+    }  # fmt: skip
+    try:
+        profile = load_profile(name)
+        found |= {"title": profile.title, "aliases": list(profile.aliases)}
+        return {**found, **_calibration(profile)}
+    except InputError as exc:
+        return {**found, "why": str(exc)}
+
+
 @devices.command("list")
 def list_devices(as_json: JsonOption = False) -> None:
     """Devices by name.
@@ -53,7 +65,7 @@ def list_devices(as_json: JsonOption = False) -> None:
     from nas.cli.show import Column, print_table
     from nas.hardware.profile import profile_names
 
-    found = [_calibration(name) for name in profile_names()]
+    found = [_listed(name) for name in profile_names()]
     if as_json:
         emit({"schema": 1, "devices": found})
         return
@@ -63,8 +75,9 @@ def list_devices(as_json: JsonOption = False) -> None:
     ]  # fmt: skip
     rows = []
     for each in found:
-        target = each["target"]
-        assert isinstance(target, dict)
+        if (target := each["target"]) is None:
+            rows.append([each["device"], each["title"] or "-", "-", "-", "-", each["why"]])
+            continue
         shown = f"{target['runtime']} {target['precision']} {target['threads']} thread(s)"
         cells = (each["device"], each["title"], shown, f"x/÷ {each['band_factor']:.3g}", each["measurements"], each["source"])
         rows.append([str(cell) for cell in cells])
@@ -80,7 +93,7 @@ def show_device(device: DeviceArgument, as_json: JsonOption = False) -> None:
     from nas.hardware.profile import load_profile
 
     profile = load_profile(device)
-    facts = {**profile.model_dump(mode="json", by_alias=True), "calibration": _calibration(device)}
+    facts = {**profile.model_dump(mode="json", by_alias=True), "calibration": _calibration(profile)}
     if as_json:
         emit(facts)
         return

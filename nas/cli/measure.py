@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,7 @@ def measure(
     from nas.events import Event
     from nas.hardware.metering import Metering
     from nas.hardware.newcomer import own_profile
-    from nas.hardware.rows import rows_path
+    from nas.hardware.rows import newest_rows, read_rows, rows_path
     from nas.measuring import choose_networks, measure_networks, reach, target_to_measure
     from nas.space import load_space
 
@@ -68,10 +69,13 @@ def measure(
         profile = own_profile(profile)
         if target.runtime not in profile.runtimes:
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
-    _report(profile, target, fitted, rows_path(profile.folder, target), time.monotonic() - started, as_json)
+    rows = rows_path(profile.folder, target)
+    version = newest_rows(read_rows(rows, target, lambda _: None))[0].runtime_version  # the profile may say another, or none
+    _report(profile, replace(target, runtime_version=version), fitted, rows, time.monotonic() - started, as_json)
 
 
 def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, rows: Path, seconds: float, as_json: bool) -> None:
+    from nas.measuring import band_note
     from nas.report.units import seconds_text
 
     path = profile.predictor_path(target)
@@ -87,7 +91,7 @@ def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, ro
     typer.echo(f"measured   {fitted.measurements} networks on {target.key} in {seconds_text(seconds)}")
     for value in held_out.values():
         typer.echo(f"held out   mean absolute error {value:.1%}")
-    typer.echo(f"band       90 % of latencies lie within the prediction x/÷ {math.exp(fitted.half_width):.2f}")
+    typer.echo(f"band       90 % of latencies lie within the prediction x/÷ {math.exp(fitted.half_width):.2f}{band_note(fitted)}")
     if energy is not None:
         told = f"mean absolute error {energy['out_of_fold_mape']:.1%} held out"
         typer.echo(f"energy     {energy['networks']} networks by {energy['meter']}, {energy['scope']}: {told}")

@@ -81,7 +81,7 @@ def fit_predictor(
     fitted = fit_rows(rows, target, profile.prior_to_fit(target))
     path = profile.predictor_path(target)
     save_predictor(fitted, path)
-    energy = refit_energy(profile, target, profile.prior_to_fit(target))
+    energy = refit_energy(profile, target, profile.prior_to_fit(target), lambda text: typer.echo(text, err=True))
     if as_json:
         emit({
             "schema": 1, "target": target.to_dict(), "measurements": fitted.measurements, "half_width": fitted.half_width,

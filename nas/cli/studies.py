@@ -57,10 +57,12 @@ def show(runs: RunsOption, study: StudyArgument = None, as_json: JsonOption = Fa
     """
     from nas.report.record import study_folder
     from nas.report.study import load_config, summarise
+    from nas.report.tracking import without_passwords
 
     folder = study_folder(runs, study)
     config, fingerprint = load_config(folder)
-    summary, stored = summarise(folder), config.model_dump(mode="json")
+    summary = summarise(folder)
+    stored = {name: without_passwords(value) for name, value in config.model_dump(mode="json").items()}
     if as_json:
         emit({"schema": 1, **summary, "data_fingerprint": fingerprint, "config": stored})
         return

@@ -20,7 +20,7 @@ from nas.hardware.features import network_features
 from nas.hardware.fitting import fit, shape_ranges
 from nas.hardware.identity import check_identity
 from nas.hardware.measure import measure
-from nas.hardware.metering import Metering, choose_meter
+from nas.hardware.metering import Metering, choose_meter, meter_identity
 from nas.hardware.newcomer import copy_shipped
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
@@ -68,8 +68,8 @@ def calibrate(
         on_note: told what is worth knowing: operators that do not run natively, networks left out, connections made again.
         profile: what the device is checked against; where it is a shipped one, it is copied to `folder` before the first row is written.
         skip_bad: leave out earlier rows that cannot be used, and note them.
-        metering: how energy is measured too, of networks whose rows have none; None for not at all. A meter that fails on the way is
-            noted, and costs energies only.
+        metering: how energy is measured too, of networks whose rows have none, or have another meter's than the one that it names; None
+            for not at all. A meter that fails on the way is noted, and costs energies only.
 
     Raises:
         InputError: fewer than 4 networks, a precision that the runtime there does not run, or a device of another architecture.
@@ -91,13 +91,19 @@ def calibrate(
         rows = [row for row in rows if row.runtime_version == version]
         meter = choose_meter(session, metering, note)
         known = {row.network: row for row in rows}
-        missing = {name: blocks for name, blocks in wanted.items() if name not in known or (meter and known[name].energy_j is None)}
+        done = {row.network for row in rows if meter is None or _is_metered(row, metering)}
+        missing = {name: blocks for name, blocks in wanted.items() if name not in done}
         if missing:
             job = _Job(session, target, export, protocol, _saver(folder, target, profile), note, metering, meter)
             _measure(job, wanted, missing, known, _anchor(rows, wanted, prior), tell, folder)
     tell(len(wanted), len(wanted), "fit")
     rows = read_rows(path, target, _quiet if skip_bad else None)
     return fit_rows([row for row in rows if row.runtime_version == version], target, prior)
+
+
+def _is_metered(row: Row, metering: Metering | None) -> bool:
+    """Whether a row has joules, of the meter that was asked for where one was named."""
+    return row.energy_j is not None and not (metering and metering.is_other_than(row.energy_meter))
 
 
 def _anchor(rows: Sequence[Row], wanted: Mapping[str, Blocks], prior: LatencyPredictor) -> Blocks:
@@ -233,20 +239,30 @@ def fit_rows(rows: Sequence[Row], target: Target, prior: LatencyPredictor) -> La
     )
 
 
-def fit_energy_rows(rows: Sequence[Row], target: Target, prior: LatencyPredictor) -> EnergyPredictor | None:
-    """An energy predictor from the rows with joules of the newest one's scope and meter; None where there are too few."""
+def fit_energy_rows(
+    rows: Sequence[Row], target: Target, prior: LatencyPredictor, on_note: Callable[[str], None] | None = None
+) -> EnergyPredictor | None:
+    """An energy predictor from the rows with joules of the scope and meter of the last one; None where there are too few.
+
+    Args:
+        rows: in the order of their file: one that was metered again is the last.
+        on_note: told how many rows are left out.
+    """
     metered = [row for row in rows if row.energy_j is not None]
     if not metered:
         return None
-    newest = max(metered, key=lambda row: row.date)
-    same = [row for row in metered if (row.energy_scope, row.energy_meter) == (newest.energy_scope, newest.energy_meter)]
+    scope, meter = metered[-1].energy_scope, meter_identity(metered[-1].energy_meter)
+    same = [row for row in metered if (row.energy_scope, meter_identity(row.energy_meter)) == (scope, meter)]
+    if len(same) < len(metered):
+        left = f"joules of {len(metered) - len(same)} network(s) are left out of the energy fit"
+        (on_note or _quiet)(f"{left}: they are not by {meter}, {scope}, as those of the {len(same)} that were metered last")
     if len(same) < MIN_NETWORKS:
         return None
-    runtime = f"{target.runtime} {newest.runtime_version}, {target.threads} thread(s)"
-    source = f"{len(same)} networks metered with {runtime}, by {newest.energy_meter}: {newest.energy_scope}"
+    runtime = f"{target.runtime} {metered[-1].runtime_version}, {target.threads} thread(s)"
+    source = f"{len(same)} networks metered with {runtime}, by {meter}: {scope}"
     energy_j = np.array([row.energy_j for row in same], dtype=np.float64)
     prior = dataclasses.replace(prior, threads=target.threads, speedup=None)
-    return fit_energy([row.specs() for row in same], energy_j, labels_s(same), prior, newest.energy_scope, newest.energy_meter, source)
+    return fit_energy([row.specs() for row in same], energy_j, labels_s(same), prior, scope, meter, source)
 
 
 def measure_model(path: Path, target: Target, protocol: MeasureProtocol) -> Metric:

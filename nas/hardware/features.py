@@ -144,10 +144,13 @@ def op_shape(op: Op) -> dict[str, int]:
     """What decides whether an operator is like those that were measured: its sizes, by kind ("depthwise.in_size"); of height and width
     the larger.
 
-    Empty where cost is bytes or dispatch at any size, and for the operators of a squeeze-excite, which work on vectors.
+    Of a linear layer its multiply-adds, which are its weights. Empty where cost is bytes or dispatch at any size, and for the operators of
+    a squeeze-excite, which work on vectors.
     """
-    if op.kind != "conv" or op.role == "se":
+    if op.role == "se" or op.kind not in ("conv", "linear"):
         return {}
+    if op.kind == "linear":
+        return {"linear.macs": op.macs}
     size, kernel_size = max(op.in_size, op.in_width), max(op.kernel_size, op.kernel_width)
     sizes = {"in_size": size, "in_chs": op.in_chs, "out_chs": op.out_chs, "kernel_size": kernel_size}
     return {f"{_conv_kind(op)}.{name}": value for name, value in sizes.items()}

@@ -17,12 +17,14 @@ from nas.hardware.features import FEATURES, op_shape
 from nas.hardware.predictor import LatencyPredictor, Origin
 from nas.ops import lower
 
-__all__ = ["FEWEST_ROWS", "fit", "out_of_fold", "shape_ranges"]
+__all__ = ["FEWEST_FOR_BAND", "FEWEST_ROWS", "fit", "out_of_fold", "shape_ranges"]
 
 FEWEST_ROWS = 4
 """Fewer measurements cannot be cross-validated."""
 _RIDGES = (5e-6, 5e-5, 5e-4, 5e-3, 5e-2)  # per row, in relative units
 _COVERAGE = 0.9
+FEWEST_FOR_BAND = 9
+"""The largest of n errors covers n / (n + 1) of new rows: fewer cannot tell a 90 % band."""
 _WORST_RATIO = 0.1
 _NEGLIGIBLE = 1e-4  # mean log residual: nothing is left to correct
 
@@ -55,7 +57,7 @@ def fit(
     Args:
         features: (n, n_features), of networks, or of differences between networks (which get no correction).
         latency_s: (n,), measured, seconds, of the same.
-        prior: what was known before; gives threads and speed-up too.
+        prior: what was known before; gives threads and speed-up too, and the band that fewer than 9 rows do not narrow.
         ranges: of the measured operators, from `shape_ranges`.
         groups: (n,), rows that are left out together; ten interleaved folds (or one a row) by default.
 
@@ -85,7 +87,7 @@ def fit(
         prior,
         coefficients=tuple(map(float, solution.coefficients)),
         origins=origins,
-        half_width=_conformal(np.abs(errors)),
+        half_width=_conformal(np.abs(errors), prior.half_width),
         ranges=ranges,
         unseen=tuple(name for name, column in zip(FEATURES, features.T, strict=True) if not column.any()),
         measurements=n,
@@ -100,10 +102,13 @@ def fit(
     )
 
 
-def _conformal(errors: NDArray[np.float64]) -> float:
-    """Half-width that covers 90 % of new rows: the ceil(.9 (n + 1))-th smallest error, the largest where n is too small for it."""
-    rank = min(math.ceil(_COVERAGE * (len(errors) + 1)), len(errors))
-    return max(float(np.sort(errors)[rank - 1]), 0.01)
+def _conformal(errors: NDArray[np.float64], known: float) -> float:
+    """Half-width that covers 90 % of new rows: the ceil(.9 (n + 1))-th smallest error. Where n is too small for it, no error is: the
+    largest, and not less than `known`, the half-width of the prior.
+    """
+    rank = math.ceil(_COVERAGE * (len(errors) + 1))
+    half_width = float(np.sort(errors)[rank - 1]) if rank <= len(errors) else max(float(errors.max()), known)
+    return max(half_width, 0.01)
 
 
 def out_of_fold(

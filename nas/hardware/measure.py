@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "Measurement", "measure"]
 
 _ANCHOR_WINDOW_SHARE = 0.5  # of a window's time: two anchor windows stand beside each
-_MIN_WINDOWS = 2
+_FEWEST_WINDOWS = 3  # or all of a protocol that has fewer
 _MAX_ASLEEP_NS = 1_000_000  # two clocks are read one after the other: they may differ by less
 _STABLE_SHARE = 0.03  # of the fastest run of a batch to the one before: warm
 _MAX_BATCHES = 10_000  # of warming up, whatever the clock says
@@ -64,7 +64,7 @@ def measure(
         machine: whose clocks; this one's by default.
 
     Raises:
-        DisturbedError: fewer than two windows could be kept; says why.
+        DisturbedError: fewer than three windows could be kept, or than the protocol's two; says why.
     """
     machine = machine or Machine()
     if anchor is not None:
@@ -100,7 +100,7 @@ def measure(
             if before is not None and after is not None:
                 anchors.append((before, after))
         before, state = after, later
-    if len(windows) < _MIN_WINDOWS:
+    if len(windows) < min(_FEWEST_WINDOWS, protocol.windows):
         reasons = "; ".join(dict.fromkeys(each.reason for each in rejected))
         raise DisturbedError(f"{len(rejected)} windows were disturbed and {len(windows)} were not: {reasons}")
     return Measurement(tuple(windows), tuple(anchors), tuple(anchor_windows), tuple(rejected), (first, state), stable)

@@ -10,9 +10,10 @@ from nas.errors import MeterError
 from nas.hardware.meters.loading import AUTO
 from nas.hardware.session import Session
 
-__all__ = ["OFF", "Metering", "choose_meter"]
+__all__ = ["OFF", "Metering", "choose_meter", "meter_identity"]
 
 OFF = "off"
+_OF_A_FILE = ("csv", "replay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,16 @@ class Metering:
     meter: str = AUTO
     most_w: float | None = None
     protocol: EnergyProtocol = field(default_factory=EnergyProtocol)
+
+    def is_other_than(self, meter: str) -> bool:
+        """Whether a meter was asked for by name, and is not the one of this name and argument."""
+        return self.meter not in (AUTO, OFF) and meter_identity(self.meter) != meter_identity(meter)
+
+
+def meter_identity(meter: str) -> str:
+    """Which instrument a meter's name and argument mean: "pmic:VDD_CORE" is a rail; the file of "csv:FILE" is another every day."""
+    name = meter.partition(":")[0]
+    return name if name in _OF_A_FILE else meter
 
 
 def choose_meter(session: Session, metering: Metering | None, note: Callable[[str], None]) -> str | None:

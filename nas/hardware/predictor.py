@@ -31,6 +31,7 @@ CHIP_HALF_WIDTH = math.log(3.0)
 # A network is inside the range when no more than this share of its predicted time is spent in operators unlike the measured ones.
 _MAX_OUTSIDE_SHARE = 0.25
 _FOREIGN_OPS = ("copy", "resize", "elementwise")  # in no block, so never measured
+_LARGEST_HEAD = 2048 * 1000  # multiply-adds: ResNet-50's. Of what was measured before ranges had linear layers, no head was larger
 _MAX_DISTANCE = math.log(10.0)  # further beyond the range is no less sure: the form is physical, and tied to facts of the chip
 # Of the log distance beyond the range, how much is doubt. Fewer measurements than coefficients cannot tell multiply-adds from bytes, and
 # what is split wrongly grows with the size: a host fitted on eight networks of 16 pixels was 3 to 6 times off at 224. More can: leaving
@@ -292,8 +293,10 @@ class LatencyPredictor:
     def _distance(self, op: Op) -> float:
         """How far beyond the measured range an operator is: the log of the largest ratio of a size to the nearest measured one."""
         shape = op_shape(op)
-        known = ((shape[name], low, high) for name, low, high in self.ranges if name in shape)
-        return max((math.log(max(value / high, low / value, 1.0)) for value, low, high in known), default=0.0)
+        known = {name: (low, high) for name, low, high in self.ranges if name in shape}
+        if op.kind == "linear" and shape:
+            known.setdefault("linear.macs", (1.0, _LARGEST_HEAD))
+        return max((math.log(max(shape[name] / high, low / shape[name], 1.0)) for name, (low, high) in known.items()), default=0.0)
 
 
 def _ops(part: Part) -> tuple[Op, ...]:

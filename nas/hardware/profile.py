@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from nas.errors import InputError, ProfileError, UnknownNameError
@@ -21,6 +20,7 @@ from nas.hardware.roofline import roofline
 from nas.hardware.transfer import Published, Transferred, transfer, transfer_by_facts, unmeasured
 from nas.resources import find, listing
 from nas.target import Target
+from nas.yaml_file import read_yaml
 
 __all__ = [
     "NAME",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
-"""Of a device: it names a folder."""
+"""Of a device, which names a folder, and of a runtime, which names files."""
 
 HOST = "host"
 _PATTERN = "*/profile.yaml"
@@ -59,7 +59,7 @@ class DeviceProfile(Strict):
     title: str
     aliases: tuple[str, ...] = ()
     chip: Chip
-    runtimes: dict[str, RuntimeEntry] = Field(min_length=1)
+    runtimes: dict[Annotated[str, Field(pattern=NAME)], RuntimeEntry] = Field(min_length=1)
     default: Default
     power: Power | None = None
     measured_power: Power | None = None
@@ -250,13 +250,15 @@ def load_profile(name: str) -> DeviceProfile:
         from nas.hardware.host import detect_host
 
         return detect_host()
-    known = listing("hw_profiles", _PATTERN)
-    if name not in known and not Path(name).exists():
+    try:
+        path = find("hw_profiles", _PATTERN, name, "device")
+    except UnknownNameError:
+        known = listing("hw_profiles", _PATTERN)
         aliases = {alias: path for path in known.values() for alias in _aliases(path)}
         if name.lower() not in aliases:
-            raise UnknownNameError("device", name, [*known, HOST], hint="(a path to a profile works too)", aliases=aliases)
-        return _read(aliases[name.lower()])
-    return _read(find("hw_profiles", _PATTERN, name, "device"))
+            raise UnknownNameError("device", name, [*known, HOST], hint="(a path to a profile works too)", aliases=aliases) from None
+        path = aliases[name.lower()]
+    return _read(path)
 
 
 def parse_profile(data: Mapping[str, Any], folder: Path, where: str) -> DeviceProfile:
@@ -271,9 +273,10 @@ def parse_profile(data: Mapping[str, Any], folder: Path, where: str) -> DevicePr
 
 
 def _read(path: Path) -> DeviceProfile:
-    profile = parse_profile(_yaml(path), path.parent, str(path))
-    if profile.name != path.parent.name:
-        raise ProfileError(f"{path}: name: must be the folder's, {path.parent.name!r}, got {profile.name!r}")
+    folder = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()  # "." and ".." are no names
+    profile = parse_profile(_yaml(path), folder, str(path))
+    if profile.name != folder.name:
+        raise ProfileError(f"{path}: name: must be the folder's, {folder.name!r}, got {profile.name!r}")
     return profile
 
 
@@ -287,12 +290,4 @@ def _aliases(path: Path) -> list[str]:
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ProfileError(f"{path}: cannot be read: {exc}") from exc
-    except yaml.YAMLError as exc:
-        raise ProfileError(f"{path}: not valid YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(data, dict):
-        raise ProfileError(f"{path}: a profile is a mapping, got {type(data).__name__}")
-    return data
+    return read_yaml(path, "a profile", ProfileError)

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +42,12 @@ def main(argv: list[str] | None = None) -> int:
         if reason:
             _say(out, {"id": "hello", "ok": False, **reason})
             return 1
-        options.home.mkdir(parents=True, exist_ok=True)
-        lock = _take(options.lock, str(options.home.resolve())) if options.lock else None
+        try:
+            options.home.mkdir(parents=True, exist_ok=True)
+            lock = _take(options.lock, str(options.home.resolve())) if options.lock else None
+        except OSError as exc:
+            _say(out, {"id": "hello", "ok": False, "kind": "disk", "message": f"{exc.filename or options.home}: {exc.strerror}"})
+            return 1
         if options.lock and lock is None:
             other = options.lock.read_text(encoding="utf-8", errors="replace").split(" ", 1)[0]
             _say(out, {"id": "hello", "ok": False, "kind": "busy", "message": f"another measuring runs on it (process {other})"})
@@ -96,25 +101,30 @@ def _say(out: IO[str], answer: dict[str, Any]) -> None:
 
 def _take(path: Path, home: str) -> IO[str] | None:
     """Locks the file for as long as this process lives. A runner of the same home is ended first; None where another one holds it."""
-    import fcntl
-
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = path.open("a+", encoding="utf-8")
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing is locked
+        return handle
     end = time.monotonic() + _TAKE_OVER_S
     told = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             handle.seek(0)
             pid, _, holder = handle.read().partition(" ")
             if holder != home or time.monotonic() > end:
                 return None
             if not told and pid.isdigit():
                 told = True
-                os.kill(int(pid), signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(int(pid), signal.SIGTERM)
             time.sleep(0.05)
             continue
+        except OSError:  # a file system without locks: it will do without
+            return handle
         handle.seek(0)
         handle.truncate()
         handle.write(f"{os.getpid()} {home}")

@@ -249,9 +249,9 @@ def _speedup(by_threads: dict[int, dict[str, float]], cores: int) -> SpeedUp | N
 def _wider(
     ranges: tuple[tuple[str, float, float], ...], others: tuple[tuple[str, float, float], ...]
 ) -> tuple[tuple[str, float, float], ...]:
-    """The smallest ranges that hold both."""
+    """The first ones, widened to hold the others: of a kind that was never measured by itself an end-to-end latency tells nothing."""
     found = {name: (low, high) for name, low, high in ranges}
     for name, low, high in others:
-        known_low, known_high = found.get(name, (low, high))
-        found[name] = (min(low, known_low), max(high, known_high))
+        if name in found:
+            found[name] = (min(low, found[name][0]), max(high, found[name][1]))
     return tuple((name, low, high) for name, (low, high) in sorted(found.items()))

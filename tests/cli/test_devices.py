@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from nas.resources import data_root
 from tests.cli.conftest import Nas
 
 
@@ -53,3 +55,20 @@ def test_bad_input(nas: Nas, arguments: tuple[str, ...], code: int, words: tuple
     assert ended.code == code
     for word in words:
         assert word in ended.err
+
+
+def test_a_profile_that_cannot_answer_does_not_hide_the_others(nas: Nas, elsewhere: Path) -> None:
+    data = yaml.safe_load((data_root("hw_profiles") / "raspberrypi4" / "profile.yaml").read_text(encoding="utf-8"))
+    data |= {"name": "int8only", "aliases": [], "predictors": [], "runtimes": {"onnxruntime": {"version": "1", "precisions": ["int8"]}}}
+    data["default"]["precision"] = "int8"
+    for name, text in (("int8only", yaml.safe_dump(data)), ("broken", "name: [")):
+        (elsewhere / "hw_profiles" / name).mkdir(parents=True)
+        (elsewhere / "hw_profiles" / name / "profile.yaml").write_text(text, encoding="utf-8")
+    listed = nas("devices")
+    assert listed.code == 0
+    assert all(name in listed.out for name in ("int8only", "broken", "raspberrypi4"))
+    found = {each["device"]: each for each in nas("devices", "--json").json["devices"]}
+    assert found["raspberrypi4"]["why"] == ""
+    assert found["int8only"]["target"] is None
+    assert "nas measure --device int8only" in found["int8only"]["why"]
+    assert "not valid YAML" in found["broken"]["why"]

@@ -9,6 +9,7 @@ import pytest
 
 from nas.cli import main
 from nas.hardware.profile import load_profile
+from nas.hardware.transports.local import LocalTransport
 from tests.hardware.transports.sshd import Sshd, running
 
 pytest.importorskip("torch")
@@ -73,6 +74,13 @@ def test_a_new_device_is_asked_what_it_is_and_measured(
     assert profile.folder.resolve() == elsewhere / "hw_profiles" / "mychip"
     assert profile.predictor(profile.target()).measurements == 4
     assert not any(path.is_dir() for path in (sshd.home / ".cache" / "hwnas").iterdir())
+    told = elsewhere / "hw_profiles" / "mychip" / "profile.yaml"
+    version = profile.runtimes["onnxruntime"].version
+    told.write_text(told.read_text().replace(version, "unknown"))
+    code, out, _ = run(capsys, "--device", "mychip", "--via", "ssh://board", *TINY, "--json")
+    assert code == 0
+    assert load_profile("mychip").target().runtime_version == "unknown"
+    assert json.loads(out)["target"]["runtime_version"] == version
     code, _, err = run(capsys, "--device", "mychip", "--via", "ssh://board", "--runtime", "openvino", *TINY)
     assert code == 4
     assert "pip install openvino" in err
@@ -101,3 +109,14 @@ def test_bad_input_is_named(capsys: pytest.CaptureFixture[str], arguments: tuple
     assert words in err
     assert found == code
     assert not list(Path.cwd().rglob("profile.yaml"))
+
+
+def test_a_second_measuring_of_this_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    other = LocalTransport(key="another")
+    try:
+        other.connect()
+        code, _, err = run(capsys, "--device", "host", *TINY)
+    finally:
+        other.close()
+    assert code == 4
+    assert "another measuring runs on it" in err

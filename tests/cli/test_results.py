@@ -63,6 +63,20 @@ def test_a_configuration_is_shown_as_it_is_typed(nas: Nas, runs: Path, tmp_path:
     assert nas("studies", "show", "--runs", tmp_path, "--json").json["config"]["precision"] == "both"
 
 
+def test_a_password_of_a_study_is_not_shown(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(runs / "cut", folder)
+    told = json.loads((folder / "config.json").read_text())
+    told["config"] |= {"storage": "postgresql://me:a/b#s3cret@host/db", "tracking_uri": "https://me:s3cret@host"}
+    (folder / "config.json").write_text(json.dumps(told))
+    for options in ((), ("--json",)):
+        ended = nas("studies", "show", "cut", "--runs", tmp_path, *options)
+        assert ended.code == 0
+        assert "s3cret" not in ended.out
+        assert "postgresql://***@host/db" in ended.out
+        assert "https://***@host" in ended.out
+
+
 def test_json_is_all_there_is_on_standard_output(nas: Nas, runs: Path, tmp_path: Path) -> None:
     for command in (
         ("front", "--runs", runs),

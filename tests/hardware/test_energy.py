@@ -144,3 +144,8 @@ def test_watts_net_of_idle_are_zero_at_rest() -> None:
     assert Power(watts={0: 2.0, 1: 4.0}, spread=1.5, source="a test").limit_w == pytest.approx(18.0)
     assert Power(watts={0: 2.0, 1: 4.0}, spread=2.5, source="a guess by class").limit_w is None
     assert Power(watts={0: 2.0, 1: 4.0}, most_w=9.0, source="a test").limit_w == 9.0
+
+
+def test_a_few_joules_do_not_narrow_the_band() -> None:
+    assert fitted(8).model.half_width >= PRIOR.half_width
+    assert fitted(9).model.half_width < PRIOR.half_width

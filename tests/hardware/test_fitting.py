@@ -112,6 +112,8 @@ def test_shape_ranges_span_the_operators(nets: list[tuple[BlockSpec, ...]]) -> N
     assert ranges["pointwise.in_size"] == (4, 32)
     assert ranges["stem.in_chs"] == (3, 3)
     assert ranges["depthwise.kernel_size"] == (3, 5)
+    head = BlockSpec("head.linear", "linear", 96, 10, 1)
+    assert shape_ranges([(head,)]) == (("linear.macs", 960.0, 960.0),)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -183,3 +185,13 @@ def test_differences_between_networks_get_no_correction(nets: list[tuple[BlockSp
 def test_a_fit_is_repeatable(nets: list[tuple[BlockSpec, ...]]) -> None:
     features = np.array([network_features(net) for net in nets])[:15]
     assert fit(features, true_latency(features), roofline(CORE), ()) == fit(features, true_latency(features), roofline(CORE), ())
+
+
+@pytest.mark.parametrize("n", [4, 8, 9])
+def test_fewer_than_nine_networks_do_not_narrow_the_band(nets: list[tuple[BlockSpec, ...]], n: int) -> None:
+    features = np.array([network_features(net) for net in nets])[:n]
+    latency_s = true_latency(features)
+    narrow, wide = (fit(features, latency_s, dataclasses.replace(roofline(CORE), half_width=known), ()) for known in (0.01, math.log(3)))
+    # 9 errors are the first of which the largest covers 90 % of what is new.
+    assert wide.half_width == (math.log(3) if n < 9 else narrow.half_width)
+    assert narrow.half_width < math.log(2)

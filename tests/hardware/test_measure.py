@@ -173,3 +173,11 @@ def test_a_negative_run_of_the_anchor_repeats_the_window(clock: FakeClock) -> No
     measurement = measure(clock.run_of(1e-3), PROTOCOL, anchor, FakeMachine(clock))
     assert "went backwards" in measurement.rejected[0].reason
     assert len(measurement.windows_s) == 3
+
+
+def test_two_windows_of_many_are_too_few(clock: FakeClock) -> None:
+    cool, hot = DeviceState(), DeviceState(throttled=("throttled",))
+    protocol = PROTOCOL.model_copy(update={"windows": 5, "max_repeats": 3})
+    with pytest.raises(DisturbedError, match="windows were disturbed and 2 were not"):
+        measure(clock.run_of(1e-3), protocol, None, FakeMachine(clock, cool, cool, cool, hot))
+    assert len(measure(clock.run_of(1e-3), PROTOCOL.model_copy(update={"windows": 2}), None, FakeMachine(clock)).windows_s) == 2

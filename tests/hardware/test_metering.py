@@ -39,6 +39,7 @@ def a_meter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device says that it has one."""
     monkeypatch.setattr(jobs_module, "meter_names", lambda: ["csv", "fake"])
     known = {"csv": MeterStatus("csv", "input", False, "needs a file", False), "fake": MeterStatus("fake", "board", True, "", True)}
+    known |= {spec: MeterStatus(spec.split(":")[0], "board", True, "", False) for spec in ("fake:rail", "csv:mon.csv", "csv:tue.csv")}
     monkeypatch.setattr(jobs_module, "meter_status", lambda spec: known[spec])
 
 
@@ -119,6 +120,38 @@ def test_joules_of_two_scopes_are_never_fitted_together(board: Board, tmp_path: 
     rows, _ = measured(tmp_path, board, 6, *[2.0, 5.0, 2.0, 5.0, 2.0] * 6)
     mixed = [dataclasses.replace(row, energy_scope="package", date="2020-01-01T00:00:00+00:00") for row in rows[:3]] + rows[3:]
     assert fit_energy_rows(mixed, TARGET, roofline(CORE)) is None
+
+
+def test_another_meter_that_is_named_measures_again(board: Board, tmp_path: Path) -> None:
+    measured(tmp_path, board, 5, *[2.0, 5.0, 2.0, 5.0, 2.0] * 5)
+    before, _ = measured(tmp_path, board, 5)  # "auto": the joules that are there will do
+    assert {row.energy_meter for row in before} == {"fake"}
+    other = Metering("fake:rail", 20.0, ENERGY)
+    after, _ = measured(tmp_path, board, 4, *[2.0, 8.0, 2.0, 8.0, 2.0] * 4, metering=other)
+    assert [(row.energy_meter, row.energy_j) for row in after[:1]] == [(before[4].energy_meter, before[4].energy_j)]
+    assert {row.energy_meter for row in after[1:]} == {"fake:rail"}
+    assert [row.energy_j for row in after[1:]] == pytest.approx([8.0 * row.median_s for row in before[:4]], rel=1e-6)
+    assert [row.ratio for row in after[1:]] == [row.ratio for row in before[:4]]
+    notes: list[str] = []
+    fitted = fit_energy_rows(after, TARGET, roofline(CORE), notes.append)
+    assert fitted is not None
+    assert (fitted.meter, fitted.model.measurements) == ("fake:rail", 4)
+    assert len(notes) == 1
+    assert "joules of 1 network(s) are left out" in notes[0]
+    opened = board.opened
+    measured(tmp_path, board, 4, 2.0, metering=other)
+    assert board.opened == opened
+
+
+def test_another_day_s_file_is_the_same_instrument(board: Board, tmp_path: Path) -> None:
+    for day, count in (("mon", 4), ("tue", 8)):
+        rows, _ = measured(tmp_path, board, count, *[2.0, 5.0, 2.0, 5.0, 2.0] * 4, metering=Metering(f"csv:{day}.csv", 20.0, ENERGY))
+    assert [row.energy_meter for row in rows] == ["csv:mon.csv"] * 4 + ["csv:tue.csv"] * 4
+    notes: list[str] = []
+    fitted = fit_energy_rows(rows, TARGET, roofline(CORE), notes.append)
+    assert fitted is not None
+    assert (fitted.meter, fitted.model.measurements) == ("csv", 8)
+    assert not notes
 
 
 def test_a_real_runner_meters_a_real_model_by_recorded_readings(tmp_path: Path) -> None:

@@ -87,6 +87,19 @@ def test_operators_never_measured_count_as_outside(predictor: LatencyPredictor) 
     assert 0 < predictor.outside_share([WITH_SE]) < 1
 
 
+def test_a_head_beyond_all_measured_ones_is_outside(predictor: LatencyPredictor) -> None:
+    usual, large = Op("linear", 1280, 1000, 1, 1), Op("linear", 1280, 21841, 1, 1)
+    assert predictor.in_range([usual])
+    assert half(predictor, usual) == pytest.approx(predictor.half_width)
+    assert not predictor.in_range([large])
+    assert half(predictor, large) > math.log(5)
+    # Where the measured heads are known, those decide.
+    small = dataclasses.replace(predictor, ranges=(*predictor.ranges, ("linear.macs", 640.0, 960.0)))
+    assert not small.in_range([usual])
+    wide = dataclasses.replace(predictor, ranges=(*predictor.ranges, ("linear.macs", 640.0, 1e8)))
+    assert wide.in_range([large])
+
+
 def test_a_predictor_without_measurements_is_never_in_range_and_keeps_its_band(predictor: LatencyPredictor) -> None:
     guess = dataclasses.replace(predictor, ranges=(), measurements=0, half_width=math.log(3))
     metric = guess.predict([INSIDE])

@@ -53,6 +53,32 @@ def test_a_folder_and_a_file_are_names_too(tmp_path: Path) -> None:
         assert profile.predictor(profile.target()).measurements > 100
 
 
+def test_the_folder_that_one_is_in_is_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "pixel3")
+    (tmp_path / "pixel3" / "measurements").mkdir(exist_ok=True)
+    for inside, given in ((".", "."), ("measurements", ".."), (".", "profile.yaml"), (".", "../pixel3")):
+        monkeypatch.chdir(tmp_path / "pixel3" / inside)
+        assert load_profile(given).name == "pixel3"
+
+
+def test_an_alias_beside_a_file_of_its_name_is_an_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rpi4").write_text("notes")
+    (tmp_path / "pi4").mkdir()
+    assert load_profile("rpi4").name == load_profile("pi4").name == "raspberrypi4"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "pixel3")
+    path = tmp_path / "pixel3" / "profile.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}title: another\n", encoding="utf-8")
+    lines = text.splitlines()
+    first = 1 + [line.startswith("title:") for line in lines].index(True)
+    with pytest.raises(ProfileError, match=rf"'title' stands twice, first in line {first} .*line {len(lines) + 1},"):
+        load_profile(str(path))
+
+
 def test_the_user_s_own_profiles_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: dict[str, Any]) -> None:
     folder = tmp_path / "hw_profiles" / "myboard"
     folder.mkdir(parents=True)
@@ -110,6 +136,7 @@ def test_a_target_of_another_device_is_refused() -> None:
         (("predictors", 0, "fil"), "x.json", "did you mean file"),
         (("predictors", 0, "file"), "../x.json", "predictors.0.file"),
         (("name",), "Not A Name", "name"),
+        (("runtimes", "../../x"), {"version": "1", "precisions": ["fp32"]}, "runtimes.*\\.\\./x"),
     ],
 )
 def test_a_typo_is_named_with_its_key_and_value(raw: dict[str, Any], keys: tuple[Any, ...], value: object, words: str) -> None:

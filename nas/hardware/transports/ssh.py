@@ -179,6 +179,8 @@ class SshTransport:
             done = self._run([*self._ssh(), "sh", "-c", shlex.quote(script)], tar(contents), _COPY_S)
         except subprocess.TimeoutExpired:
             raise LinkLostError(f"{self.address}: copying took more than {_COPY_S:.0f} s") from None
+        except FileNotFoundError as exc:
+            raise TargetError(f"{self.address}: there is no {exc.filename} on this machine: sudo apt install openssh-client") from exc
         said = done.stdout.decode(errors="replace")
         if _DONE in said:
             return said

@@ -19,7 +19,7 @@ from nas.errors import InputError, MissingExtraError, NasError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ENVIRONMENT", "Connection", "TrackingError", "check_uri", "local_store", "shown_uri"]
+__all__ = ["ENVIRONMENT", "Connection", "TrackingError", "check_uri", "local_store", "shown_uri", "without_passwords"]
 
 ENVIRONMENT = MappingProxyType(
     {
@@ -33,6 +33,8 @@ ENVIRONMENT = MappingProxyType(
 )
 """Settings of mlflow that hold where the user has none of their own."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s@]+)@")
+_QUERY = re.compile(r"(?<=[?&])((?:ssl)?passw(?:or)?d)=[^&\s]*")
 ADVICE = MappingProxyType(
     {
         401: "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -93,8 +95,25 @@ def check_uri(uri: str) -> str:
 
 
 def shown_uri(text: str) -> str:
-    """Without the password that a URI may hold."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    """Without the passwords that URIs in a text may hold.
+
+    SQLAlchemy takes all up to the "@" for the password, so that "/", "#" and "?" may stand in it as they are. A database's driver takes one
+    in the query too.
+    """
+    return _QUERY.sub(r"\1=***", _LOGIN.sub("***@", text))
+
+
+def without_passwords(value: object) -> object:
+    """A configuration, or a part of it, as `shown_uri` shows its texts.
+
+    Args:
+        value: what JSON can hold.
+    """
+    if isinstance(value, dict):
+        return {key: without_passwords(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_passwords(each) for each in value]
+    return shown_uri(value) if isinstance(value, str) else value
 
 
 class Connection:

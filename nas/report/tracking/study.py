@@ -28,7 +28,7 @@ from nas.report.runs import (
     table_of,
 )
 from nas.report.tracking.artifacts import send_files
-from nas.report.tracking.connection import Connection, TrackingError, shown_uri
+from nas.report.tracking.connection import Connection, TrackingError, shown_uri, without_passwords
 from nas.report.tracking.dataset import dataset_input
 from nas.report.units import SHOWN
 from nas.report.view import experiment_note, is_view_of, view_key, view_path, view_state, view_tag
@@ -161,7 +161,9 @@ class Tracker:
         for pattern in PATTERNS:
             wanted |= {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(pattern)) if path.is_file()}
         if "config.json" in wanted:
-            wanted["config.json"] = shown_uri((folder / "config.json").read_text(encoding="utf-8"))
+            text = (folder / "config.json").read_text(encoding="utf-8")
+            shown = without_passwords(json.loads(text))
+            wanted["config.json"] = text if shown == json.loads(text) else json.dumps(shown, indent=1) + "\n"
         tables = [f"candidates/{record.device}.json" for record in fronts]
         for table, record in zip(tables, fronts, strict=True):
             wanted[table] = json.dumps(table_of([each for each in record.candidates if each.id not in ids]))

@@ -43,6 +43,50 @@ def test_a_runner_that_is_killed_is_started_again(tmp_path: Path) -> None:
     assert "the runner" in notes[0]
 
 
+def test_one_measuring_at_a_time_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    first, second, same = LocalTransport(key="one"), LocalTransport(key="two"), LocalTransport(key="one")
+    try:
+        first.connect()
+        with pytest.raises(TargetError, match=r"this machine: another measuring runs on it \(process \d+\): wait until it is done"):
+            second.connect()
+        # What a crash of the same measuring left is ended.
+        same.connect()
+        with pytest.raises(LinkLostError):
+            first.ask({"id": "1", "op": "facts"}, 20)
+        same.close()
+        assert second.connect()["ok"]
+    finally:
+        for transport in (first, second, same):
+            transport.close()
+    assert {path.name for path in (tmp_path / "hwnas").iterdir()} == {"lock"}
+
+
+def test_answers_that_could_not_be_saved_are_found_by_the_same_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    answer = tmp_path / "hwnas" / "local-one" / "results" / "kept.json"
+    for keep, key in ((True, "one"), (False, "one"), (True, "")):
+        transport = LocalTransport(key=key)
+        transport.connect()
+        assert answer.exists() is (not keep)
+        if key:
+            answer.write_text("{}")
+        transport.close(keep)
+        assert answer.exists() is (keep and bool(key))
+    assert {path.name for path in (tmp_path / "hwnas").iterdir()} == {"lock"}
+
+
+def test_a_machine_without_a_folder_to_measure_in_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(TargetError, match="set NAS_CACHE to one that can be written to"):
+        LocalTransport().connect()
+    (tmp_path / "hwnas" / "lock").mkdir(parents=True)
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    with pytest.raises(TargetError, match=r"this machine: .*lock: Is a directory"):
+        LocalTransport().connect()
+
+
 def test_a_full_disk_here_is_named(tmp_path: Path) -> None:
     transport = LocalTransport()
     try:

@@ -179,6 +179,12 @@ def test_an_unknown_host_key_is_named(sshd: Sshd) -> None:
         device(sshd).connect()
 
 
+def test_a_machine_without_ssh_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TargetError, match="there is no ssh on this machine: sudo apt install openssh-client"):
+        SshTransport("ssh://board", "test").connect()
+
+
 def test_an_unreachable_host_is_named(sshd: Sshd) -> None:
     sshd.stop()
     with pytest.raises(LinkLostError, match="cannot be reached: is it on"):
