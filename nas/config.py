@@ -93,9 +93,9 @@ class TrainRecipe(_Frozen):
             first (Huang et al. 2016, arXiv:1603.09382).
         first_resolution: image size at the begin of the training over that at its end; it grows in between.
         finetune_epochs, finetune_lr: for finalists.
-        finetune_distill_weight: share of a teacher's part in their loss. None: `distill_weight` with a teacher of the user's own and for a
-            network that was pruned, which itself unpruned teaches; 0 for the largest network of the supernet, from which they have learnt
-            already (docs/evaluators.md has what that would cost).
+        finetune_distill_weight: share of a teacher's part in their loss. None: `distill_weight` with a teacher of the user's own, else 0: a
+            finalist has learnt from the largest network of the supernet already, and one that was pruned begins with what it was itself
+            (docs/evaluators.md has what such teachers would cost).
         finetune_temperature: of their distillation; above 1 the teacher's and their own probabilities are softened.
         augment: random crop with a mirrored border.
         flip: mirror images left to right, where `augment`; wrong for digits and letters.
@@ -132,9 +132,15 @@ class TrainRecipe(_Frozen):
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
 
-    def of_finalists(self, distill_weight: float) -> TrainRecipe:
-        """With `finetune_distill_weight` as the weight of the distillation, or with the one given where the recipe leaves it open."""
-        weight = distill_weight if self.finetune_distill_weight is None else self.finetune_distill_weight
+    def of_finalists(self, *, has_teacher: bool) -> TrainRecipe:
+        """With `finetune_distill_weight` as the weight of the distillation.
+
+        Args:
+            has_teacher: whether the user named one.
+        """
+        weight = self.finetune_distill_weight
+        if weight is None:
+            weight = self.distill_weight if has_teacher else 0.0
         return self.model_copy(update={"distill_weight": weight})
 
     @field_validator("micro_batch")

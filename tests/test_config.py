@@ -114,3 +114,11 @@ def test_threads_of_earlier_versions_are_read() -> None:
     for threads, word in ((0, "greater than or equal to 1"), ([1, 1], "named twice")):
         with pytest.raises(InputError, match=word):
             check_config({**BASE, "threads": threads})
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_teacher", "weight"), [(None, False, 0.0), (None, True, 0.7), (0.3, False, 0.3), (0.3, True, 0.3), (0.0, True, 0.0)]
+)
+def test_finalists_learn_from_a_teacher_that_somebody_named(asked: float | None, has_teacher: bool, weight: float) -> None:
+    recipe = TrainRecipe(distill_weight=0.7, finetune_distill_weight=asked)
+    assert recipe.of_finalists(has_teacher=has_teacher).distill_weight == weight

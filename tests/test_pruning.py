@@ -24,7 +24,7 @@ from nas.target import Target
 from tests.search.conftest import save_supernet
 from tests.spaces import space_data
 
-RECIPE = TrainRecipe(epochs=0, finetune_epochs=2, finetune_lr=0.2, batch_size=64, flip=False, augment=False)
+RECIPE = TrainRecipe(epochs=0, finetune_epochs=2, finetune_lr=0.2, finetune_distill_weight=0.5, batch_size=64, flip=False, augment=False)
 Searched = tuple[Result, list[str], SearchConfig, Path]
 
 

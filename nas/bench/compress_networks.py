@@ -27,15 +27,13 @@ from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.search.finalists import FinalistMaker
 from nas.search.pruned import weighing_batches
-from nas.training.answers import answers
 from nas.training.batches import tensors
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import fit
-from nas.training.teacher import NetworkTeacher
 
 __all__ = ["SETTINGS", "distil", "prune", "sparse"]
 
-PRUNE_S, PRUNE_EPOCHS, SPARSE_EPOCHS = 300.0, 6, 1
+PRUNE_S, PRUNE_EPOCHS, SPARSE_EPOCHS = 300.0, 10, 1
 """Fine-tuning of pruned networks ends with the first of the two."""
 SHARE = 0.7
 """Of the predicted latency, for pruning."""
@@ -79,7 +77,7 @@ def _pruned(bench: Workbench, each: Compressed, name: str, way: Callable[[Networ
     started = time.perf_counter()
     smaller = way(each.network)
     took_s, before = time.perf_counter() - started, _tested(smaller, bench)
-    seconds = _tune(bench, smaller, each.network, PRUNE_EPOCHS, PRUNE_S)
+    seconds = _tune(bench, smaller, PRUNE_EPOCHS, PRUNE_S)
     reached = _tested(smaller, bench)
     latency_s = bench.predictor.predict(smaller.blocks).value
     return {
@@ -89,12 +87,11 @@ def _pruned(bench: Workbench, each: Compressed, name: str, way: Callable[[Networ
     }  # fmt: skip
 
 
-def _tune(bench: Workbench, network: Network, teacher: Network, epochs: int, budget_s: float | None = None) -> float:
-    """Fine-tunes in place; seconds that it took."""
+def _tune(bench: Workbench, network: Network, epochs: int, budget_s: float | None = None) -> float:
+    """Fine-tunes in place on the labels, as a search does; seconds that it took."""
     epochs, budget_s = (1, 1.0) if bench.smoke else (epochs, budget_s)
     recalibrate(network, calibration_images(bench.data))
-    ask, lr = partial(answers, NetworkTeacher(teacher), bench.data, bench.recipe), bench.recipe.finetune_lr
-    return fit(network, ask, bench.data, bench.recipe, 0, epochs=epochs, lr=lr, budget_s=budget_s).seconds
+    return fit(network, None, bench.data, bench.recipe, 0, epochs=epochs, lr=bench.recipe.finetune_lr, budget_s=budget_s).seconds
 
 
 def _tested(network: Network, bench: Workbench) -> float:
@@ -131,7 +128,7 @@ def _zeroed(bench: Workbench, each: Compressed, share: float) -> Row:
     """The finalist with that share of zeros, fine-tuned for an epoch; as it is without any."""
     network = sparse_copy(each.network, share) if share else each.network
     if share:
-        _tune(bench, network, each.network, SPARSE_EPOCHS)
+        _tune(bench, network, SPARSE_EPOCHS)
     path = bench.folder / f"sparse-{share:g}.onnx"
     export_onnx(Deployed(network, bench.data.mean, bench.data.std), network.blocks, path, {})
     fix_batch(path, path)

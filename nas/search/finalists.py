@@ -184,7 +184,7 @@ class FinalistMaker:
             weights, state = load_weights(path)
             network.load_state_dict(weights)
             return network, str(state["note"])
-        recipe = self._recipe.of_finalists(0.0 if self._teacher_path is None else self._recipe.distill_weight)
+        recipe = self._recipe.of_finalists(has_teacher=self._teacher_path is not None)
         inherits = self._supernet is not None
         teacher, taught = self._teacher(arch, data) if recipe.distill_weight else (None, "")
         ask = None if teacher is None else partial(kept_answers, teacher, data, recipe, self._context.cache, stop)

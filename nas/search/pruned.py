@@ -56,7 +56,7 @@ class Pruner:
         folder: of the study.
         scorer: of the target.
         share: of the predicted latency that is left, 0..1.
-        teacher: ONNX file that they learn from; None for the finalist that was pruned.
+        teacher: ONNX file that they learn from; without one the finalist that was pruned teaches, where the recipe wants it.
     """
 
     context: EvaluatorContext
@@ -85,7 +85,7 @@ class Pruner:
         found = replace(arch, widths=tuple(Groups.of(whole.blocks).narrowed(smaller.blocks).items()))
         candidate = Candidate(found, parent.candidate.target, self.scorer.metrics(found), parent.candidate.trial)
         home = self.folder / "models" / candidate.id
-        recipe = self.recipe.of_finalists(self.recipe.distill_weight)
+        recipe = self.recipe.of_finalists(has_teacher=self.teacher is not None)
         teacher, taught = self._teacher(whole, data) if recipe.distill_weight else (None, "")
         ask = None if teacher is None else partial(kept_answers, teacher, data, recipe, context.cache, stop)
         try:
