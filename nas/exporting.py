@@ -16,11 +16,11 @@ from nas.cost import count
 from nas.errors import InputError, MissingExtraError
 from nas.events import Event, Listener
 from nas.files import whole_folder, write_atomic
+from nas.finishing import make_finalist
 from nas.hardware.export import Deployed, export_openvino
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
 from nas.models.weights import load_weights
-from nas.pipeline import make_finalist
 from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.recording import refuse_other_images
 from nas.report.front import CandidateRecord

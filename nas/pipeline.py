@@ -9,35 +9,29 @@ from functools import partial
 from pathlib import Path
 
 from nas.architecture import Architecture
-from nas.config import MeasureProtocol, SearchConfig
-from nas.errors import InfeasibleError, InputError, NasError, StoppedError, StudyError
+from nas.config import SearchConfig
+from nas.errors import InfeasibleError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
-from nas.hardware.calibrate import measure_model
+from nas.finishing import make_finalists, maker_of, telling
 from nas.ledger import Ledger
-from nas.measuring import HOST
-from nas.metrics import Candidate, Metric
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, refuse_lost, reused_words, shared_storage
-from nas.precision import int8_latency, on_every_target, tell_foreign
-from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, estimate, prepare
-from nas.provenance import Earlier, as_begun, earlier, keep_supernet, supernet_job
+from nas.precision import on_every_target, tell_foreign
+from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, prepare
+from nas.provenance import Earlier, context_of, earlier, keep_supernet
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.runs import Status
-from nas.report.study import LOCK, load_config
+from nas.report.study import LOCK
 from nas.rounds import Searched, scored_anew, search_device
 from nas.search import storage
-from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
+from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
-from nas.search.finalists import Finalist, FinalistMaker
-from nas.target import Target
-from nas.training.loop import TrainProgress
-from nas.training.oneshot import build_supernet
 
-__all__ = ["Result", "make_finalist", "rebuild", "run"]
+__all__ = ["Result", "rebuild", "run"]
 
 ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
 RESERVE_S = 10.0
@@ -71,7 +65,8 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
         resume: the study exists already.
 
     Raises:
-        InputError, InfeasibleError: before anything is trained.
+        InputError: before anything is trained.
+        InfeasibleError: before that too; after the search where no candidate serves any device.
         StoppedError: `stop` said so; `resume` goes on.
     """
     with track(config.grid, on_event) as footprint:
@@ -135,7 +130,7 @@ def _searched(
 ) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
     """Trained, searched, selected, made, recorded; and why a device is left out."""
     budget_s = prepared.config.time_budget_s
-    context = _context(prepared, clock(prepared, store), recorder.listen, stop, announce=True)
+    context = context_of(prepared, clock(prepared, store), recorder.listen, stop, announce=True)
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     for event in prepared.words:
         recorder.listen(event)
@@ -147,10 +142,10 @@ def _searched(
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
-    made = _finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-    maker = partial(_maker, prepared, context, folder)
+    made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
+    maker = partial(maker_of, prepared, context, folder)
     try:
-        made = prune_finalists(prepared, context, folder, studies, made, maker, _telling, recorder.listen, stop, until)
+        made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, until)
     except StoppedError:  # all else is there to be looked at
         made = [
             (kept_pruned(prepared, device, study, finalists, folder), notes)
@@ -213,7 +208,8 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
         on_every_target(device, study, scored_anew(prepared, device, study, evaluated), None, on_event, lambda: False)
         for device, study, evaluated in pairs
     ]
-    everything = prepared
+    seconds, cost = storage.spent(clock(prepared, store)), storage.cost(clock(prepared, store))
+    recorder = Recorder(folder, prepared, on_event)
     prepared, studies, done, lacking = _served(prepared, studies, done, on_event)
     selections = select_all(prepared, done)
     made: list[Made] = []
@@ -221,31 +217,11 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
         kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
         there = {name: found.present(folder) for name, found in kept.items() if found is not None}
         made.append((kept_pruned(prepared, device, study, there, folder), {}))
-    seconds, cost = storage.spent(clock(everything, store)), storage.cost(clock(everything, store))
-    recorder = Recorder(folder, everything, on_event)
     status = recorder.status
     recorder.start()
     fronts = _record(prepared, recorder, done, selections, made, seconds, cost)
     recorder.finish(status, cost)
     return Result(folder, fronts, seconds, recorder.view, lacking)
-
-
-def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
-    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet.
-
-    Raises:
-        StudyError: the images are not those that the study began with.
-        InputError: the candidate was pruned.
-    """
-    config, _ = load_config(folder)
-    if candidate.arch.widths:
-        raise InputError(f"{candidate.id} was pruned, and its files are gone: nas search --resume {folder.name} makes them again")
-    prepared = prepare(config, folder.parent, on_event, stop)
-    refuse_other_images(folder, prepared.data, prepared.cache)
-    store = shared_storage(prepared, resume=True) or own_storage(folder)
-    context = _context(prepared, clock(prepared, store), on_event, stop, announce=False)
-    maker = FinalistMaker(context, config.recipe, folder, None, _path(config.teacher))
-    return maker.make(candidate, None, _telling(on_event, candidate.id), stop)
 
 
 def _record(
@@ -269,47 +245,6 @@ def _record(
 def _evaluations(device: Device, done: Sequence[storage.Evaluated]) -> int:
     """On its other targets a candidate was not evaluated by itself."""
     return sum(each.candidate.target == device.target for each in done)
-
-
-def _context(
-    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
-) -> EvaluatorContext:  # fmt: skip
-    """What evaluators and finalists are given; with a trained supernet where the evaluator needs one.
-
-    Args:
-        study: that keeps which supernet that is.
-    """
-    config = prepared.config
-    if "supernet" in accuracy_evaluator(config.evaluator).needs:
-        context = _supernet(prepared, study, on_event, stop, announce=announce)
-    else:
-        if announce:
-            on_event(estimate(prepared, None, trained=False).event())
-        context = EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, None)
-    return replace(context, content=prepared.data.content, recipe=config.recipe, halving=config.halving, table=_path(config.table))
-
-
-def _path(name: str | None) -> Path | None:
-    return None if name is None else Path(name)
-
-
-def _supernet(
-    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
-) -> EvaluatorContext:  # fmt: skip
-    """Trains the supernet, or finds it trained; a study keeps to the one that it began with.
-
-    Args:
-        announce: whether to tell first what the whole search will take.
-    """
-    config = prepared.config
-    job = as_begun(supernet_job(prepared), study)
-    found = job.found()
-    if announce:
-        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None).event())
-    keep_supernet(study, (found.parent if found else job.home()).name)
-    weights = job.run(on_event, stop).path
-    keep_supernet(study, weights.parent.name)
-    return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 
 
 def _search(
@@ -338,77 +273,3 @@ def _until(deadline_s: float | None, number: int, devices: int) -> float | None:
     own, others = (1.0 if number == 0 else FURTHER), FURTHER * (devices - number - 1)
     now = time.monotonic()
     return now + max(0.0, deadline_s - now) * own / (own + others)
-
-
-def _finalists(
-    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], selections: list[Selection],
-    on_event: Listener, stop: Callable[[], bool], until_s: float | None,
-) -> list[Made]:  # fmt: skip
-    """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
-    config = prepared.config
-    total = sum(len(selection.finalists) for selection in selections)
-    on_event(
-        Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
-    )
-    trainings = total * (1 if config.prune is None else 2)
-    made, number = [], 0
-    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
-        makers = {target: _maker(prepared, context, folder, device, target) for target in {each.target for each in selection.finalists}}
-        finalists: dict[str, Finalist] = {}
-        notes: dict[str, str] = {}
-        for candidate in selection.finalists:
-            kept = storage.finalist(study, candidate)
-            if kept is not None and kept.present(folder) != kept:
-                kept = None  # its files were deleted
-            number += 1
-            budget_s = max(1.0, (until_s - time.monotonic()) / (trainings - number + 1)) if until_s else None
-            try:
-                ready = kept or _make(
-                    makers[candidate.target], candidate, budget_s, _telling(on_event, f"finalist {number} of {total}"), stop
-                )
-            except StoppedError:
-                raise
-            except NasError as exc:
-                notes[candidate.id] = f"failed as a finalist: {exc}"
-                on_event(Event("warning", f"{candidate.id} failed as a finalist: {exc}"))
-                continue
-            storage.keep_finalist(study, ready)
-            finalists[candidate.id] = ready
-            test = ready.candidate.metrics["accuracy_test"].value
-            words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
-            on_event(Event("finalist", words, share=number / total, fields={"id": candidate.id}))
-        made.append((finalists, notes))
-    return made
-
-
-def _maker(prepared: Prepared, context: EvaluatorContext, folder: Path, device: Device, target: Target) -> FinalistMaker:
-    """Of finalists for one target of a device."""
-    config = prepared.config
-    return FinalistMaker(
-        context, config.recipe, folder, _on_host(target, config.measure), _path(config.teacher), int8_latency(device, target)
-    )
-
-
-def _on_host(target: Target, protocol: MeasureProtocol) -> Callable[[Path], Metric] | None:
-    """Measures a model file where the target is this machine."""
-    return partial(measure_model, target=target, protocol=protocol) if target.device == HOST else None
-
-
-def _make(
-    maker: FinalistMaker,
-    candidate: Candidate,
-    budget_s: float | None,
-    on_progress: Callable[[TrainProgress], None],
-    stop: Callable[[], bool],
-) -> Finalist:
-    if stop():
-        raise StoppedError("stopped before a finalist: those before it are saved")
-    return maker.make(candidate, budget_s, on_progress, stop)
-
-
-def _telling(on_event: Listener, what: str) -> Callable[[TrainProgress], None]:
-    def tell(progress: TrainProgress) -> None:
-        text = f"{what}: epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s"
-        on_event(Event("progress", text, share=progress.share, seconds_left=progress.seconds_left))
-
-    return tell

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import StudyError
+from nas.events import Listener
 from nas.metrics import Metric
 from nas.opening import STORAGE, facts_of, own_storage
-from nas.preparation import TRAIN_SHARE, Prepared
+from nas.preparation import TRAIN_SHARE, Prepared, estimate
 from nas.report.study import load_config
 from nas.search import storage
-from nas.search.evaluators import accuracy_evaluator
+from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
+from nas.training.oneshot import build_supernet
 from nas.training.reuse import FINETUNING, ONESHOT, SupernetJob
 
-__all__ = ["Earlier", "as_begun", "earlier", "keep_supernet", "supernet_job"]
+__all__ = ["Earlier", "as_begun", "context_of", "earlier", "keep_supernet", "supernet_job"]
 
 _SUPERNET = "supernet"
 """Attribute of the study that keeps the clock: the folder of the supernet that gives its accuracies."""
@@ -64,6 +67,41 @@ def as_begun(job: SupernetJob, study: storage.Study) -> SupernetJob:
             "otherwise today: put it back, or start a new study"
         )
     return begun
+
+
+def context_of(
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+) -> EvaluatorContext:  # fmt: skip
+    """What evaluators and finalists are given; with a trained supernet where the evaluator needs one.
+
+    Args:
+        study: that keeps which supernet that is.
+        announce: whether to tell first what the whole search will take.
+    """
+    config = prepared.config
+    if "supernet" in accuracy_evaluator(config.evaluator).needs:
+        context = _supernet(prepared, study, on_event, stop, announce=announce)
+    else:
+        if announce:
+            on_event(estimate(prepared, None, trained=False).event())
+        context = EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, None)
+    table = None if config.table is None else Path(config.table)
+    return replace(context, content=prepared.data.content, recipe=config.recipe, halving=config.halving, table=table)
+
+
+def _supernet(
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+) -> EvaluatorContext:  # fmt: skip
+    """Trains the supernet, or finds it trained; a study keeps to the one that it began with."""
+    config = prepared.config
+    job = as_begun(supernet_job(prepared), study)
+    found = job.found()
+    if announce:
+        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None).event())
+    keep_supernet(study, (found.parent if found else job.home()).name)
+    weights = job.run(on_event, stop).path
+    keep_supernet(study, weights.parent.name)
+    return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 
 
 def keep_supernet(study: storage.Study, folder: str) -> None:

@@ -18,9 +18,9 @@ from nas.config import TrainRecipe, check_config
 from nas.cost import count
 from nas.errors import InputError, StudyError
 from nas.exporting import export
+from nas.finishing import make_finalist
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
-from nas.pipeline import make_finalist
 from nas.prediction import NamedNetwork, predict_network
 from nas.report.front import CandidateRecord
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts

@@ -14,8 +14,8 @@ FLOORS = (
     "compress hardware.export training",
     "search",
     "report",
-    "bench classify diagnosis exporting ledger measuring opening picturing pipeline precision prediction preparation provenance pruning "
-    "recording rounds supernet targets testing",
+    "bench classify diagnosis exporting finishing ledger measuring opening picturing pipeline precision prediction preparation provenance "
+    "pruning recording rounds supernet targets testing",
     "__main__ cli service",
 )
 HOMES = {

@@ -13,8 +13,9 @@ from nas.architecture import Architecture
 from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InputError, StoppedError
 from nas.events import Event
+from nas.finishing import make_finalist
 from nas.metrics import OBJECTIVES, Candidate, Constraint, Metric
-from nas.pipeline import Result, make_finalist, rebuild, run
+from nas.pipeline import Result, rebuild, run
 from nas.pruning import why_left_out
 from nas.report.front import CandidateRecord
 from nas.report.record import read_front

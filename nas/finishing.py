@@ -1,0 +1,123 @@
+"""From what was selected to finalists: each candidate fine-tuned, tested, measured where it can be, and shipped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from nas.config import MeasureProtocol, SearchConfig
+from nas.errors import InputError, NasError, StoppedError
+from nas.events import Event, Listener
+from nas.hardware.calibrate import measure_model
+from nas.measuring import HOST
+from nas.metrics import Candidate, Metric
+from nas.opening import clock, own_storage, shared_storage
+from nas.precision import int8_latency
+from nas.preparation import Device, Prepared, prepare
+from nas.provenance import context_of
+from nas.pruning import Made
+from nas.recording import Selection, refuse_other_images
+from nas.report.study import load_config
+from nas.search import storage
+from nas.search.evaluators import EvaluatorContext
+from nas.search.finalists import Finalist, FinalistMaker
+from nas.target import Target
+from nas.training.loop import TrainProgress
+
+__all__ = ["make_finalist", "make_finalists", "maker_of", "telling"]
+
+
+def make_finalists(
+    prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], selections: list[Selection],
+    on_event: Listener, stop: Callable[[], bool], until_s: float | None,
+) -> list[Made]:  # fmt: skip
+    """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
+    config = prepared.config
+    total = sum(len(selection.finalists) for selection in selections)
+    on_event(
+        Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
+    )
+    trainings = total * (1 if config.prune is None else 2)
+    made, number = [], 0
+    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
+        makers = {target: maker_of(prepared, context, folder, device, target) for target in {each.target for each in selection.finalists}}
+        finalists: dict[str, Finalist] = {}
+        notes: dict[str, str] = {}
+        for candidate in selection.finalists:
+            kept = storage.finalist(study, candidate)
+            if kept is not None and kept.present(folder) != kept:
+                kept = None  # its files were deleted
+            number += 1
+            budget_s = max(1.0, (until_s - time.monotonic()) / (trainings - number + 1)) if until_s else None
+            try:
+                ready = kept or _make(
+                    makers[candidate.target], candidate, budget_s, telling(on_event, f"finalist {number} of {total}"), stop
+                )
+            except StoppedError:
+                raise
+            except NasError as exc:
+                notes[candidate.id] = f"failed as a finalist: {exc}"
+                on_event(Event("warning", f"{candidate.id} failed as a finalist: {exc}"))
+                continue
+            storage.keep_finalist(study, ready)
+            finalists[candidate.id] = ready
+            test = ready.candidate.metrics["accuracy_test"].value
+            words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
+            on_event(Event("finalist", words, share=number / total, fields={"id": candidate.id}))
+        made.append((finalists, notes))
+    return made
+
+
+def maker_of(prepared: Prepared, context: EvaluatorContext, folder: Path, device: Device, target: Target) -> FinalistMaker:
+    """Of finalists for one target of a device."""
+    config = prepared.config
+    return FinalistMaker(context, config.recipe, folder, _on_host(target, config.measure), _teacher(config), int8_latency(device, target))
+
+
+def _on_host(target: Target, protocol: MeasureProtocol) -> Callable[[Path], Metric] | None:
+    """Measures a model file where the target is this machine."""
+    return partial(measure_model, target=target, protocol=protocol) if target.device == HOST else None
+
+
+def _make(
+    maker: FinalistMaker,
+    candidate: Candidate,
+    budget_s: float | None,
+    on_progress: Callable[[TrainProgress], None],
+    stop: Callable[[], bool],
+) -> Finalist:
+    if stop():
+        raise StoppedError("stopped before a finalist: those before it are saved")
+    return maker.make(candidate, budget_s, on_progress, stop)
+
+
+def telling(on_event: Listener, what: str) -> Callable[[TrainProgress], None]:
+    def tell(progress: TrainProgress) -> None:
+        text = f"{what}: epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s"
+        on_event(Event("progress", text, share=progress.share, seconds_left=progress.seconds_left))
+
+    return tell
+
+
+def _teacher(config: SearchConfig) -> Path | None:
+    return None if config.teacher is None else Path(config.teacher)
+
+
+def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
+    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet.
+
+    Raises:
+        StudyError: the images are not those that the study began with.
+        InputError: the candidate was pruned.
+    """
+    config, _ = load_config(folder)
+    if candidate.arch.widths:
+        raise InputError(f"{candidate.id} was pruned, and its files are gone: nas search --resume {folder.name} makes them again")
+    prepared = prepare(config, folder.parent, on_event, stop)
+    refuse_other_images(folder, prepared.data, prepared.cache)
+    store = shared_storage(prepared, resume=True) or own_storage(folder)
+    context = context_of(prepared, clock(prepared, store), on_event, stop, announce=False)
+    maker = FinalistMaker(context, config.recipe, folder, None, _teacher(config))
+    return maker.make(candidate, None, telling(on_event, candidate.id), stop)
