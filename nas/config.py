@@ -79,8 +79,9 @@ class TrainRecipe(_Frozen):
     Attributes:
         epochs: passes over the training images; a time budget may cut the schedule short, never its shape. 0 leaves weights as they are.
         batch_size: images of a step, over all processes together.
-        micro_batch: images that pass through at once and share batch-norm statistics; 0 for the whole batch of a process. Smaller ones
-            need less memory; the step stays the same but for those statistics.
+        micro_batch: images that pass through at once and share batch-norm statistics; 0 for 64 on a CPU, whose threads compute as many
+            such parts side by side (`nas.training.replicas`), and for the whole batch of a process on a GPU. Smaller ones need less memory;
+            the step stays the same but for those statistics.
         schedule: of the learning rate: one-cycle (Smith & Topin 2018, arXiv:1708.07120) or cosine from the peak on (Loshchilov & Hutter
             2017, arXiv:1608.03983); both end near zero.
         warmup: share of a one-cycle schedule in which the rate rises.

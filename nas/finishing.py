@@ -23,6 +23,7 @@ from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import Finalist, FinalistMaker
+from nas.search.kept import keep_finalist, read_finalist
 from nas.target import Target
 from nas.training.loop import TrainProgress
 
@@ -46,7 +47,7 @@ def make_finalists(
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
-            kept = storage.finalist(study, candidate)
+            kept = read_finalist(study, candidate)
             if kept is not None and kept.present(folder) != kept:
                 kept = None  # its files were deleted
             number += 1
@@ -61,7 +62,7 @@ def make_finalists(
                 notes[candidate.id] = f"failed as a finalist: {exc}"
                 on_event(Event("warning", f"{candidate.id} failed as a finalist: {exc}"))
                 continue
-            storage.keep_finalist(study, ready)
+            keep_finalist(study, ready)
             finalists[candidate.id] = ready
             test = ready.candidate.metrics["accuracy_test"].value
             words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
@@ -118,6 +119,6 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
     prepared = prepare(config, folder.parent, on_event, stop)
     refuse_other_images(folder, prepared.data, prepared.cache)
     store = shared_storage(prepared, resume=True) or own_storage(folder)
-    context = context_of(prepared, clock(prepared, store), on_event, stop, announce=False)
+    context = context_of(prepared, clock(prepared, store), on_event, stop)
     maker = FinalistMaker(context, config.recipe, folder, None, _teacher(config))
     return maker.make(candidate, None, telling(on_event, candidate.id), stop)

@@ -9,9 +9,10 @@ from nas.architecture import Architecture
 from nas.errors import StudyError
 from nas.events import Event
 from nas.metrics import Candidate, Metric
+from nas.passwords import shown_uri
 from nas.preparation import Device, Prepared
 from nas.report.record import EventLog
-from nas.report.tracking import LOG, shown_uri
+from nas.report.tracking import LOG
 from nas.search import storage
 from nas.search.evaluators import Evaluation
 from nas.search.sampler import SamplerContext, UniqueSampler, distributions, sampler

@@ -11,13 +11,14 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError, StoppedError, StudyError
+from nas.estimating import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Left
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
 from nas.ledger import Ledger
 from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, refuse_lost, reused_words, shared_storage
 from nas.precision import on_every_target, tell_foreign
-from nas.preparation import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Device, Prepared, prepare
+from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
@@ -30,6 +31,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
+from nas.search.kept import read_finalist
 
 __all__ = ["Result", "rebuild", "run"]
 
@@ -130,7 +132,7 @@ def _searched(
 ) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
     """Trained, searched, selected, made, recorded; and why a device is left out."""
     budget_s = prepared.config.time_budget_s
-    context = context_of(prepared, clock(prepared, store), recorder.listen, stop, announce=True)
+    context = context_of(prepared, clock(prepared, store), recorder.listen, stop, Left.of(prepared, studies))
     deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     for event in prepared.words:
         recorder.listen(event)
@@ -214,7 +216,7 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     selections = select_all(prepared, done)
     made: list[Made] = []
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
-        kept = {candidate.id: storage.finalist(study, candidate) for candidate in selection.finalists}
+        kept = {candidate.id: read_finalist(study, candidate) for candidate in selection.finalists}
         there = {name: found.present(folder) for name, found in kept.items() if found is not None}
         made.append((kept_pruned(prepared, device, study, there, folder), {}))
     status = recorder.status

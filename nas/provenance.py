@@ -9,10 +9,11 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import StudyError
+from nas.estimating import TRAIN_SHARE, Left, estimate
 from nas.events import Listener
 from nas.metrics import Metric
 from nas.opening import STORAGE, facts_of, own_storage
-from nas.preparation import TRAIN_SHARE, Prepared, estimate
+from nas.preparation import Prepared
 from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
@@ -70,34 +71,34 @@ def as_begun(job: SupernetJob, study: storage.Study) -> SupernetJob:
 
 
 def context_of(
-    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], left: Left | None = None
 ) -> EvaluatorContext:  # fmt: skip
     """What evaluators and finalists are given; with a trained supernet where the evaluator needs one.
 
     Args:
         study: that keeps which supernet that is.
-        announce: whether to tell first what the whole search will take.
+        left: to do besides the supernet: what it will take is told first. None to tell nothing.
     """
     config = prepared.config
     if "supernet" in accuracy_evaluator(config.evaluator).needs:
-        context = _supernet(prepared, study, on_event, stop, announce=announce)
+        context = _supernet(prepared, study, on_event, stop, left)
     else:
-        if announce:
-            on_event(estimate(prepared, None, trained=False).event())
+        if left is not None:
+            on_event(estimate(prepared, None, trained=False, left=left).event())
         context = EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, None)
     table = None if config.table is None else Path(config.table)
     return replace(context, content=prepared.data.content, recipe=config.recipe, halving=config.halving, table=table)
 
 
 def _supernet(
-    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], *, announce: bool
+    prepared: Prepared, study: storage.Study, on_event: Listener, stop: Callable[[], bool], left: Left | None
 ) -> EvaluatorContext:  # fmt: skip
     """Trains the supernet, or finds it trained; a study keeps to the one that it began with."""
     config = prepared.config
     job = as_begun(supernet_job(prepared), study)
     found = job.found()
-    if announce:
-        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None).event())
+    if left is not None:
+        on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None, left=left).event())
     keep_supernet(study, (found.parent if found else job.home()).name)
     weights = job.run(on_event, stop).path
     keep_supernet(study, weights.parent.name)

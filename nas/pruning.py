@@ -20,6 +20,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
 from nas.search.judging import unbeaten
+from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned
 from nas.search.pruned import Pruned, Pruner
 from nas.target import Target
 from nas.training.loop import TrainProgress
@@ -139,11 +140,11 @@ def kept_pruned(
     share, found = prepared.config.prune, dict(finalists)
     scorers = {scorer.target: scorer for scorer in device.scorer.all}
     for each in finalists.values():
-        known = None if share is None else storage.pruned(study, each.candidate, share)
+        known = None if share is None else read_pruned(study, each.candidate, share)
         if known is not None and each.candidate.target in scorers:
             metrics = scorers[each.candidate.target].metrics(known[0])
             candidate = Candidate(known[0], each.candidate.target, metrics, each.candidate.trial)
-            shipped = storage.finalist(study, candidate)
+            shipped = read_finalist(study, candidate)
             if shipped is not None and "onnx" in shipped.present(folder).artifacts:
                 found[candidate.id] = shipped
     return found
@@ -151,7 +152,7 @@ def kept_pruned(
 
 def _kept(study: storage.Study, parent: Finalist, pruner: Pruner) -> Candidate | None:
     """What an earlier run pruned a finalist to, with its costs as they are predicted now."""
-    known = storage.pruned(study, parent.candidate, pruner.share)
+    known = read_pruned(study, parent.candidate, pruner.share)
     if known is None:
         return None
     arch, accuracy, _ = known
@@ -172,7 +173,7 @@ def _pruned(study: storage.Study, parent: Finalist, pruner: Pruner, shop: Worksh
     except NasError as exc:
         shop.on_event(Event("warning", f"{parent.candidate.id} cannot be pruned: {exc}"))
         return None
-    storage.keep_pruned(study, parent.candidate, pruner.share, made.candidate, made.note)
+    keep_pruned(study, parent.candidate, pruner.share, made.candidate, made.note)
     return made
 
 
@@ -205,7 +206,7 @@ def _shipped(
     study: storage.Study, parent: Finalist, candidate: Candidate, made: Pruned | None, pruner: Pruner, shop: Workshop, left: int
 ) -> Finalist | None:
     """Tested and exported, or as an earlier run left it; None, and told, where that failed."""
-    kept = storage.finalist(study, candidate)
+    kept = read_finalist(study, candidate)
     if kept is not None and kept.present(pruner.folder) == kept:
         return kept
     made = made or _pruned(study, parent, pruner, shop, left)
@@ -221,6 +222,6 @@ def _shipped(
     except NasError as exc:
         shop.on_event(Event("warning", f"{made.candidate.id} failed as a finalist: {exc}"))
         return None
-    storage.keep_finalist(study, ready)
+    keep_finalist(study, ready)
     shop.on_event(Event("finalist", f"{ready.candidate.id}: {_figures(ready.candidate)}, {ready.note}"))
     return ready

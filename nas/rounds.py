@@ -14,11 +14,12 @@ from functools import partial
 
 from nas.architecture import Architecture
 from nas.errors import InputError, TargetError
+from nas.estimating import FURTHER
 from nas.events import Event, Listener
 from nas.measuring import LOCAL, measure_networks, quality_text
 from nas.metrics import Candidate
 from nas.opening import open_round, study_name, tell_known
-from nas.preparation import FURTHER, Device, Prepared, scored
+from nas.preparation import Device, Prepared, scored
 from nas.search import engine, pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.scoring import Scorer

@@ -9,13 +9,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "nas"
 FLOORS = (
     "architecture errors metrics target",
-    "channels config cost decoding events files matching ops plugins resources space space_file yaml_file",
+    "channels config cost decoding events files matching ops passwords plugins resources space space_file yaml_file",
     "hardware models",
     "compress hardware.export training",
     "search",
     "report",
-    "bench classify diagnosis exporting finishing ledger measuring opening picturing pipeline precision prediction preparation provenance "
-    "pruning recording rounds supernet targets testing",
+    "bench classify diagnosis estimating exporting finishing ledger measuring opening picturing pipeline precision prediction preparation "
+    "provenance pruning recording rounds supernet targets testing",
     "__main__ cli service",
 )
 HOMES = {

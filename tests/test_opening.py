@@ -12,10 +12,11 @@ import pytest
 from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
+from nas.estimating import FURTHER
 from nas.events import Event
 from nas.opening import begin_studies, own_storage, refuse_lost, reused_words
 from nas.pipeline import run
-from nas.preparation import FURTHER, Prepared, prepare
+from nas.preparation import Prepared, prepare
 from nas.provenance import earlier
 from nas.recording import save_config
 from nas.report.record import EventLog

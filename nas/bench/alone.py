@@ -70,9 +70,9 @@ def train_alone(
         return is_hopeless(curve)
 
     batches = Batches.of(data, recipe, seed)
-    averaged = fit_average(recipe, epochs * len(batches))
-    step = plain_step(network, averaged)
-    result = train(network, step, batches, averaged, epochs=epochs, lr=recipe.lr, budget_s=budget_s, on_epoch=on_epoch)
+    # One thread gains nothing from parts of a batch.
+    averaged = fit_average(recipe, epochs * len(batches)).model_copy(update={"micro_batch": recipe.batch_size})
+    result = train(network, plain_step(averaged), batches, averaged, epochs=epochs, lr=recipe.lr, budget_s=budget_s, on_epoch=on_epoch)
     recalibrate(network, calibration)
     found = validated(network, data).value
     training_s = time.perf_counter() - started

@@ -7,7 +7,8 @@ images, split, recipe, augmentation and cores; objectives are accuracy and predi
 
 Trials from scratch are of 3 or of 10 epochs, the better of both. The rule, fixed before anything was run: both lengths run for the whole
 time with the first seed; the one whose front has more hypervolume on search-validation is the baseline, with that run and, for the other
-seeds, runs of its own. So nothing is chosen on test images, and the baseline has had twice our time for that choice.
+seeds, runs of its own. So nothing is chosen on test images, and the baseline has had twice our time for that choice. The other length is
+told of beside it, with the first seed.
 
 Front members are chosen by search-validation and judged by test, on both sides. Each run of an hour is a piece that is kept
 (`nas.bench.pieces`), also in docs/benchmarks/pieces/cifar10.json. One that is cut off begins anew: its time is what is compared.
@@ -91,11 +92,7 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
         }  # fmt: skip
         pieces = Pieces.of(cache / "bench-cifar10", inputs, None if smoke else committed("cifar10"), new)
         found = contested(contest, pieces, cache, (1, 2) if smoke else LENGTHS, SEEDS[:1] if smoke else SEEDS)
-    rows: list[Row] = [
-        {"epochs a trial from scratch": float(epochs), "networks": float(each.networks),
-         "hypervolume, search-validation": contest.hypervolume(each, judge="validation"), "is the baseline": epochs == found.length}
-        for epochs, each in found.lengths.items()
-    ]  # fmt: skip
+    rows: list[Row] = [_length_row(contest, epochs, each, found) for epochs, each in found.lengths.items()]
     rows += [_run_row(contest, name, seed, each) for name, seed, each in found.named]
     rows += [_volume_row(contest, name, seed, each) for name, seed, each in found.named]
     rows += [_point_row(name, seed, point) for name, seed, each in found.named for point in front(each.points)]
@@ -144,6 +141,18 @@ def contest_of(data: Path, cache: Path, smoke: bool) -> tuple[Contest, str]:
     return contest, images.fingerprint
 
 
+def _length_row(contest: Contest, epochs: int, theirs: Run, found: Found) -> Row:
+    """What the length of trials was chosen by; and, which chose nothing, what our run of the same seed has above it."""
+    ours = next(iter(found.ours.values()))
+    more, (few, many) = gain(ours.points, theirs.points), dominated(theirs.points, ours.points)
+    return {
+        "epochs a trial from scratch": float(epochs), "networks": float(theirs.networks),
+        "hypervolume, search-validation": contest.hypervolume(theirs, judge="validation"), "is the baseline": epochs == found.length,
+        "our points of test accuracy above it": 100 * more.value, "at latency_ms": 1e3 * more.latency_s,
+        "of its front, dominated by ours": f"{few} of {many}",
+    }  # fmt: skip
+
+
 def _run_row(contest: Contest, name: str, seed: int, found: Run) -> Row:
     members = front(found.points)
     return {
@@ -174,8 +183,8 @@ def _marks(ours: Mapping[int, Run], theirs: Mapping[int, Run]) -> list[Mark]:
     told = ", ".join(f"seed {seed} {100 * each.value:+.1f} at {1e3 * each.latency_s:.2g} ms" for seed, each in gains.items())
     counts = ", ".join(f"seed {seed} {few} of {many}" for seed, (few, many) in zip(ours, beaten, strict=True))
     share = sum(few for few, _ in beaten) / sum(many for _, many in beaten)
-    tuned = fmean(point.own_s for found in ours.values() for point in found.points)
-    supernet = fmean(found.spent_s.get("supernet", 0.0) for found in ours.values()) / 60
+    tuned = fmean(point.own_s for run in ours.values() for point in run.points)
+    supernet = fmean(run.spent_s.get("supernet", 0.0) for run in ours.values()) / 60
     reason = f"of its time ours had {supernet:.0f} min for the supernet and {tuned:.0f} s for a finalist"
     seeds = f"{len(gains)} seed{'s' if len(gains) > 1 else ''}"
     what = f"points of test accuracy above the baseline's at the median latency that both cover, mean of {seeds}"

@@ -1,7 +1,8 @@
 """The sandwich step against its passes written plainly in PyTorch; each way in a process of its own, as somebody would run it.
 
 `python -m nas.bench.steps WAY SPACE BATCH SECONDS` prints one line of JSON. All ways run the same four networks on the same images, with
-the same losses, forward and backward, and no optimizer.
+the same losses, forward and backward, and no optimizer. Ours does what its training does: parts of 64 images side by side, a thread each,
+so that batch norm averages over 64 and not over all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +24,11 @@ from nas.config import TrainRecipe
 from nas.cost import count
 from nas.errors import TrainingError
 from nas.models.network import Network
+from nas.models.supernet import Supernet
 from nas.space import SearchSpace, load_space
 from nas.training.memory import kept_memory
 from nas.training.oneshot import build_supernet, sandwich_step
+from nas.training.replicas import Moment, Replicas
 
 __all__ = ["OURS", "PLAIN", "PLAIN_CHANNELS_LAST", "PLAIN_KEPT", "Speed", "compare"]
 
@@ -79,18 +83,24 @@ def _measure(way: str, space: SearchSpace, batch_size: int, seconds: float) -> S
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, space.in_chs, networks[0][0].in_size, networks[0][0].in_size, generator=generator)
     labels = torch.randint(0, space.num_classes, (batch_size,), generator=generator)
-    if way == OURS:
-        supernet = build_supernet(space, 0).train()
-        images = images.contiguous(memory_format=torch.channels_last)
+    with ExitStack() as stack:
+        if way in (OURS, PLAIN_KEPT):
+            stack.enter_context(kept_memory())
+        if way == OURS:
+            supernet = build_supernet(space, 0).train()
+            images = images.contiguous(memory_format=torch.channels_last)
+            copies = stack.enter_context(Replicas(supernet, recipe, batch_size))
 
-        def step() -> None:
-            supernet.zero_grad(set_to_none=True)
-            sandwich_step(supernet, networks, images, labels, recipe)
-    else:
-        last = way != PLAIN
-        images = images.contiguous(memory_format=torch.channels_last) if last else images
-        step = _plain([Network(blocks) for blocks in networks], images, labels, recipe, last)
-    with kept_memory() if way in (OURS, PLAIN_KEPT) else nullcontext():
+            def part(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+                return sandwich_step(cast("Supernet", model), networks, images, labels, recipe, moment)
+
+            def step() -> None:
+                supernet.zero_grad(set_to_none=True)
+                copies.step(part, images, labels, Moment(0, 1.0))
+        else:
+            last = way != PLAIN
+            images = images.contiguous(memory_format=torch.channels_last) if last else images
+            step = _plain([Network(blocks) for blocks in networks], images, labels, recipe, last)
         step_s = _median_s(step, seconds)
     macs = sum(count(blocks).macs for blocks in networks)
     flops_per_s = FLOPS_PER_MAC * macs * batch_size / step_s

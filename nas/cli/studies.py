@@ -55,9 +55,9 @@ def show(runs: RunsOption, study: StudyArgument = None, as_json: JsonOption = Fa
 
     Example: nas studies show raspberrypi4-digits-20260101-120000
     """
+    from nas.passwords import without_passwords
     from nas.report.record import study_folder
     from nas.report.study import load_config, summarise
-    from nas.report.tracking import without_passwords
 
     folder = study_folder(runs, study)
     config, fingerprint = load_config(folder)

@@ -27,7 +27,8 @@ def threads_for(module: nn.Module) -> int:
 
 
 def use_threads(threads: int) -> None:
-    """From now on torch takes so many for each operation of this process."""
+    """From now on torch takes so many for each operation of this thread, and of threads that it has not seen yet."""
+    torch.get_num_threads()  # at its first look a thread takes over what was set last, anywhere
     torch.set_num_threads(threads)
 
 

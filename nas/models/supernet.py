@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ from nas.models.blocks import build_block
 from nas.models.network import Network
 
 __all__ = ["Supernet"]
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Entering and leaving a device sets and resets a variable of the whole process (torch.utils._device), also for supernets in threads."""
 
 
 class Supernet(nn.Module):
@@ -72,7 +76,7 @@ class Supernet(nn.Module):
         return self._parts[key]
 
     def _make_part(self, block: BlockSpec, training: bool) -> _Part:
-        with torch.device("meta"):
+        with _ONE_AT_A_TIME, torch.device("meta"):
             template = build_block(block).train(training)
         if training:
             for layer in template.modules():

@@ -17,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from nas.errors import MissingExtraError, StudyError
+from nas.passwords import shown_uri
 from nas.search.trial_rows import TrialRows
 
 __all__ = ["Database", "open_storage"]
@@ -56,14 +57,9 @@ def open_storage(url: str) -> BaseStorage:
     except ImportError as exc:
         if "psycopg" in url:
             raise MissingExtraError("psycopg", "postgres") from exc
-        raise StudyError(f"storage {_shown(url)} cannot be opened: its driver is not installed ({exc})") from exc
+        raise StudyError(f"storage {shown_uri(url)} cannot be opened: its driver is not installed ({exc})") from exc
     except Exception as exc:  # SQLAlchemy's and every driver's own errors
-        raise StudyError(f"storage {_shown(url)} cannot be opened: {str(exc).splitlines()[0]}") from exc
-
-
-def _shown(url: str) -> str:
-    """Without the password."""
-    return url.split("@")[-1]
+        raise StudyError(f"storage {shown_uri(url)} cannot be opened: {shown_uri(str(exc).splitlines()[0])}") from exc
 
 
 def _journal(path: Path) -> BaseStorage:

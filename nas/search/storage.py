@@ -1,10 +1,10 @@
-"""The study's storage, the truth of a search: what was asked, what was told, what finalists became."""
+"""The study's storage, the truth of a search: what was asked, and what was told."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
@@ -19,7 +19,6 @@ from nas.errors import StudyError
 from nas.metrics import Candidate, Metric, Objective
 from nas.search.bulk import uncollected
 from nas.search.databases import Database, open_storage
-from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
 from nas.search.leases import driving, is_own, lease
 from nas.search.trial_rows import write_asked, write_trials
@@ -27,7 +26,9 @@ from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
 __all__ = [
+    "FINALIST",
     "INT8_DROPS",
+    "PRUNED",
     "TOLD",
     "BaseSampler",
     "BaseStorage",
@@ -43,19 +44,15 @@ __all__ = [
     "driving",
     "evaluated",
     "fail",
-    "finalist",
     "find_study",
     "has",
-    "keep_finalist",
     "keep_lease",
-    "keep_pruned",
     "keep_spent",
     "known",
     "latest_round",
     "new_study",
     "open_storage",
     "open_study",
-    "pruned",
     "reap",
     "record",
     "refuse_existing",
@@ -65,11 +62,11 @@ __all__ = [
     "values_of",
 ]
 
-_ROUND, _FINALIST, _PRUNED = "/round-", "finalist:", "pruned:"
+_ROUND = "/round-"
 _QUEUED = "fixed_params"
 """Of a trial's system attributes: what `Study.enqueue_trial` was given."""
-
-
+FINALIST, PRUNED = "finalist:", "pruned:"
+"""Attributes of a study begin so, which say what became of a candidate (`nas.search.kept`)."""
 SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
 TOLD = "told"
@@ -165,37 +162,6 @@ def keep_spent(study: Study, seconds: float, record: Mapping[str, float | str]) 
     study.set_user_attr("cost", dict(record))
 
 
-def finalist(study: Study, candidate: Candidate) -> Finalist | None:
-    """What an earlier run made of a candidate; None where it has not."""
-    known = study.user_attrs.get(f"{_FINALIST}{candidate.id}")
-    if known is None:
-        return None
-    metrics = {name: Metric.from_dict(metric) for name, metric in known["metrics"].items()}
-    # What is predicted may have been predicted anew since.
-    metrics |= {name: metric for name, metric in candidate.metrics.items() if metrics.get(name, metric).source in ("predicted", "modelled")}
-    return Finalist(replace(candidate, metrics=metrics), known["artifacts"], known["note"])
-
-
-def keep_finalist(study: Study, made: Finalist) -> None:
-    """Keeps a finalist with the study."""
-    study.set_user_attr(f"{_FINALIST}{made.candidate.id}", made.to_dict())
-
-
-def pruned(study: Study, parent: Candidate, share: float) -> tuple[Architecture, Metric, str] | None:
-    """What an earlier run pruned a finalist to, its accuracy_validation and how it was made; None where none did."""
-    known = study.user_attrs.get(f"{_PRUNED}{parent.id}@{share:g}")
-    if known is None:
-        return None
-    return Architecture.from_dict(known["architecture"]), Metric.from_dict(known["accuracy_validation"]), str(known["note"])
-
-
-def keep_pruned(study: Study, parent: Candidate, share: float, made: Candidate, note: str) -> None:
-    """Keeps what a finalist was pruned to, whether it earns a place or not."""
-    accuracy = made.metrics["accuracy_validation"].to_dict()
-    known = {"architecture": made.arch.to_dict(), "accuracy_validation": accuracy, "note": note}
-    study.set_user_attr(f"{_PRUNED}{parent.id}@{share:g}", known)
-
-
 def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective], sampler: BaseSampler, facts: Mapping[str, Any]) -> Study:
     """Opens or creates the study of one device. `facts` are kept with it; an existing study must have the same ones.
 
@@ -279,7 +245,7 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
         ))  # fmt: skip
     _put(new, carried)
     for key, value in old.user_attrs.items():
-        if key.startswith((_FINALIST, _PRUNED)):
+        if key.startswith((FINALIST, PRUNED)):
             new.set_user_attr(key, value)
     new.set_user_attr("carried", len(trials))
 

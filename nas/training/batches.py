@@ -18,7 +18,7 @@ from nas.config import TrainRecipe
 from nas.training.augmentation import NOTHING, Augmentation, Plan, draw
 from nas.training.data import ImageData, ImageSet
 
-__all__ = ["Batch", "Batches", "normalise", "tensors"]
+__all__ = ["Batch", "Batches", "normalise", "part_of", "tensors"]
 
 Batch = tuple[Tensor, Tensor]
 """float32 (batch, channels, height, width) in channels_last, and int64 (batch,); float32 (batch, classes) where images are mixed, and
@@ -90,6 +90,10 @@ class Batches:
         """Batches in an epoch. A last batch that leaves a process one image, which batch norm cannot use, is dropped."""
         whole, rest = divmod(len(self.images), self.batch_size)
         return whole + (rest >= 2 * self.processes)
+
+    def images_of(self, step: int) -> int:
+        """Images in a batch, counted from 0 on in an epoch, over all processes together."""
+        return min(self.batch_size, len(self.images) - step * self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start` on. The next one is made in the background while the consumer works with this one."""

@@ -21,9 +21,10 @@ from nas.models.weights import load_weights, save_weights
 from nas.training.batches import Batches, tensors
 from nas.training.data import ImageData
 from nas.training.evaluate import accuracy, calibration_images, images_at_once
-from nas.training.loop import Moment, TrainProgress, train
+from nas.training.loop import TrainProgress, train
 from nas.training.memory import kept_memory
 from nas.training.oneshot import soft_cross_entropy
+from nas.training.replicas import Moment, Replicas, Step
 
 __all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "softened", "time_network"]
 
@@ -70,13 +71,13 @@ class Fitted:
         return f"{took}{kept}, search-validation {shares} ({gain:+.1f} points)"
 
 
-def plain_step(network: nn.Module, recipe: TrainRecipe) -> Callable[[Tensor, Tensor, Moment], float]:
+def plain_step(recipe: TrainRecipe) -> Step:
     """A training step of one network: cross entropy with the labels and, where batches have a teacher's answers, with them by
     `recipe.distill_weight` (Hinton et al. 2015, arXiv:1503.02531, section 2: at temperature T both are softened, and the loss is multiplied
     by T squared)."""
     temperature = recipe.finetune_temperature
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:  # noqa: ARG001
+    def step(network: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         logits, answers = network(images), None
         if labels.dim() == 3:
             labels, answers = labels.unbind(dim=1)
@@ -84,7 +85,7 @@ def plain_step(network: nn.Module, recipe: TrainRecipe) -> Callable[[Tensor, Ten
         if answers is not None:
             soft = temperature**2 * soft_cross_entropy(logits / temperature, softened(answers, temperature))
             loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * moment.weight).backward()  # type: ignore[no-untyped-call]
         return float(loss.item())
 
     return step
@@ -151,8 +152,8 @@ def fit(
     asked_s = time.perf_counter() - began
     left_s = None if budget_s is None else max(LEAST_S, budget_s - asked_s)
     result = train(
-        network, plain_step(network, recipe), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr,
-        budget_s=left_s, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
+        network, plain_step(recipe), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr, budget_s=left_s,
+        checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
     )  # fmt: skip
     if not result.complete:  # a time budget ended it within an epoch
         recalibrate(network, calibration)
@@ -207,10 +208,11 @@ def time_network(network: Network, data: ImageData, recipe: TrainRecipe) -> Time
     """Times one step, and recalibration and evaluation with a batch for each thread, on a copy, and multiplies."""
     scratch = copy.deepcopy(network)
     images, labels = next(iter(Batches.of(data, recipe, 0).epoch(0)))
-    step, calibration = plain_step(scratch, recipe), calibration_images(data)
+    step, calibration = plain_step(recipe), calibration_images(data)
     some = calibration[: threads_for(scratch)]
     with kept_memory():
-        step_s = min(_seconds(lambda: step(images, labels, Moment(0, 0.0))) for _ in range(2))
+        with Replicas(scratch.train(), recipe, len(images)) as replicas:
+            step_s = min(_seconds(lambda: replicas.step(step, images, labels, Moment(0, 0.0))) for _ in range(2))
         recalibrate_s = min(_seconds(lambda: recalibrate(scratch, some)) for _ in range(2)) / len(some)
         folded, batch_size = fold_batch_norm(scratch), images_at_once(network.blocks)
         batches = list(islice(tensors(data.search_validation, data.mean, data.std, batch_size), threads_for(scratch)))

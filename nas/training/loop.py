@@ -12,31 +12,19 @@ from torch import Tensor, nn
 
 from nas.config import TrainRecipe
 from nas.errors import StoppedError, TrainingError
-from nas.training.batches import Batch, Batches
+from nas.training.batches import Batch, Batches, part_of
 from nas.training.checkpoints import Checkpoints
 from nas.training.memory import kept_memory
 from nas.training.optimizing import TrainedWeights
 from nas.training.parallel import ALONE, Team
+from nas.training.replicas import Moment, Replicas, Step
 
-__all__ = ["Moment", "TrainProgress", "TrainResult", "train"]
+__all__ = ["TrainProgress", "TrainResult", "train"]
 
 REPORT_STEPS = 10
 """Between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it."""
 CHECKPOINT_S = 300.0
 """Between two checkpoints at most; there is one after every epoch too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When a step happens.
-
-    Attributes:
-        number: of the step, from 0 on: the only seed that a step may use.
-        share: of the schedule that is done, 0..1.
-    """
-
-    number: int
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +68,7 @@ class TrainResult:
 
 def train(
     model: nn.Module,
-    step: Callable[[Tensor, Tensor, Moment], float | Tensor],
+    step: Step,
     batches: Batches,
     recipe: TrainRecipe,
     *,
@@ -97,7 +85,7 @@ def train(
 
     Args:
         model: on the team's device.
-        step: (images, labels, moment) -> loss; does the forward and backward passes over what this process has of the batch.
+        step: forward and backward passes over a part of what this process has of a batch.
         budget_s: seconds after which the schedule must be over; it is run faster, not cut off. None for all epochs.
         checkpoint: folder that gets one every epoch, every five minutes and when stopped; an interrupted training goes on exactly.
         on_epoch: called after each epoch, before its checkpoint, while the model holds the averaged weights; True ends the training. With
@@ -115,9 +103,9 @@ def train(
     if team.processes > 1:
         done, before_s, over = weights.join(team, done, before_s, over)
     run = _Run(batches.on(team.device, team.rank, team.processes), epochs, budget_s, before_s, done)
-    with kept_memory():
+    with kept_memory(), Replicas(model, recipe, -(-recipe.batch_size // team.processes)) as replicas:
         while not over and run.done < run.total and team.agree([run.share()])[0] < 1:
-            ended = _epoch(weights, step, run, recipe, team, kept, on_progress, stop)
+            ended = _epoch(weights, replicas, step, run, recipe, team, kept, on_progress, stop)
             if run.losses:  # not told yet
                 run.progress()
             over = _told(weights, run, on_epoch, team)  # before the checkpoint: an epoch that one says is done has been told
@@ -132,8 +120,8 @@ def train(
 
 
 def _epoch(
-    weights: TrainedWeights, step: Callable[[Tensor, Tensor, Moment], float | Tensor], run: _Run, recipe: TrainRecipe, team: Team,
-    kept: Checkpoints | None, on_progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None,
+    weights: TrainedWeights, replicas: Replicas, step: Step, run: _Run, recipe: TrainRecipe, team: Team, kept: Checkpoints | None,
+    on_progress: Callable[[TrainProgress], None] | None, stop: Callable[[], bool] | None,
 ) -> bool:  # fmt: skip
     """The rest of the epoch that `run` is in; True where the schedule is over before its end."""
     model, looks_often = weights.model.train(), team.device.type == "cpu"
@@ -141,7 +129,9 @@ def _epoch(
     for images, labels in run.batches_of_epoch():
         weights.set_rate(share)
         weights.optimizer.zero_grad(set_to_none=True)
-        loss = step(images, labels, Moment(run.done, share))
+        total = run.images_of_step
+        offset = part_of(total, team.rank, team.processes).start
+        loss = replicas.step(step, images, labels, Moment(run.done, share, len(images) / total, offset))
         team.add_up([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
         if looks_often or run.done % REPORT_STEPS == 0:
@@ -204,6 +194,11 @@ class _Run:
     @property
     def at_epoch_end(self) -> bool:
         return self.done % len(self._batches) == 0
+
+    @property
+    def images_of_step(self) -> int:
+        """Of the next step, those of other processes included."""
+        return self._batches.images_of(self.done % len(self._batches))
 
     def elapsed(self) -> float:
         """Seconds of training, those before a resume included."""

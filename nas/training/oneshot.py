@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
@@ -23,9 +24,10 @@ from nas.space import SearchSpace
 from nas.training.batches import Batches, tensors
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import accuracy, calibration_images
-from nas.training.loop import Moment, TrainProgress, TrainResult, train
+from nas.training.loop import TrainProgress, TrainResult, train
 from nas.training.memory import kept_memory, telling_what_fits
 from nas.training.parallel import ALONE, Team
+from nas.training.replicas import Moment, Replicas, images_of_part
 
 __all__ = [
     "EpochReport",
@@ -101,7 +103,7 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
 
 def sandwich_step(
     supernet: Supernet, networks: Sequence[tuple[BlockSpec, ...]], images: Tensor, labels: Tensor, recipe: TrainRecipe,
-    moment: Moment = AT_FULL_SIZE, seed: int = 0, weight: float = 1.0,
+    moment: Moment = AT_FULL_SIZE, seed: int = 0,
 ) -> Tensor:  # fmt: skip
     """Forward and backward passes of one step; gradients add up in the shared weights.
 
@@ -109,43 +111,29 @@ def sandwich_step(
         networks: the largest first: it learns from the labels, all others from its outputs too.
         images: (batch, chs, size, size), on the supernet's device.
         labels: int64 (batch,), or probabilities (batch, classes).
-        moment: decides the image size where the recipe begins with smaller ones and, with `seed`, which branches are dropped.
-        weight: of the batch in the gradient: its share of the images of all processes.
+        moment: decides the image size where the recipe begins with smaller ones, the weight of the gradient and, with `seed`, which
+            branches are dropped.
 
     Returns:
         loss of the largest, 0-d, without its graph.
     """
-    total = torch.zeros((), device=images.device)
-    keeps = _keeps(networks[0], len(images), recipe.drop_path, np.random.default_rng([seed, moment.number, 1]))
-    start = 0
-    for part, part_labels in _parts(images, labels, recipe.micro_batch):
-        kept = None if keeps is None else [None if k is None else k[start : start + len(part)].to(images.device) for k in keeps]
-        start += len(part)
-        share = weight * len(part) / len(images)
-        teacher: Tensor | None = None
-        for blocks in networks:
-            resized = fit_size(part, _grown(blocks[0].in_size, recipe.first_resolution, moment.share))
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
-                logits = supernet(resized, blocks, kept if teacher is None else None)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, part_labels, label_smoothing=recipe.label_smoothing)
-            if teacher is None:
-                teacher = logits.detach().softmax(dim=1)
-                total += loss.detach() * (share / weight)
-            else:
-                loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher)
-            (loss * share).backward()  # type: ignore[no-untyped-call]
-    return total
-
-
-def _parts(images: Tensor, labels: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    """A batch in parts of `size` images, the last one larger where one image would be left; 0 for one part."""
-    count = len(images)
-    if not size or size >= count:
-        return [(images, labels)]
-    starts = [start for start in range(0, count, size) if count - start > 1]
-    ends = [*starts[1:], count]
-    return [(images[start:end], labels[start:end]) for start, end in zip(starts, ends, strict=True)]
+    keeps = _keeps(networks[0], len(images), recipe.drop_path, np.random.default_rng([seed, moment.number, moment.offset, 1]))
+    if keeps is not None:
+        keeps = [None if keep is None else keep.to(images.device) for keep in keeps]
+    teacher: Tensor | None = None
+    first = torch.zeros((), device=images.device)
+    for blocks in networks:
+        resized = fit_size(images, _grown(blocks[0].in_size, recipe.first_resolution, moment.share))
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
+            logits = supernet(resized, blocks, keeps if teacher is None else None)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if teacher is None:
+            teacher, first = logits.detach().softmax(dim=1), loss.detach()
+        else:
+            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft_cross_entropy(logits, teacher)
+        (loss * moment.weight).backward()  # type: ignore[no-untyped-call]
+    return first
 
 
 def _keeps(blocks: Sequence[BlockSpec], images: int, drop_path: float, rng: np.random.Generator) -> list[Tensor | None] | None:
@@ -178,8 +166,13 @@ def time_step(supernet: Supernet, space: SearchSpace, data: ImageData, recipe: T
     images, labels = next(iter(Batches.of(data, recipe, seed).epoch(0)))
     archs = [space.largest, space.smallest, *(space.sample(i) for i in range(recipe.random_subnets))]
     networks = [space.decode(arch) for arch in archs]
-    with kept_memory(), telling_what_fits(recipe.micro_batch or len(images)):
-        step_s = _fastest(lambda: sandwich_step(scratch, networks, images, labels, recipe))
+
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+        return sandwich_step(cast("Supernet", model), networks, images, labels, recipe, moment)
+
+    with kept_memory(), telling_what_fits(images_of_part(recipe, scratch, len(images))):
+        with Replicas(scratch, recipe, len(images)) as replicas:
+            step_s = _fastest(lambda: replicas.step(step, images, labels, AT_FULL_SIZE))
         scratch.eval()
         with torch.no_grad():
             forward_s = _fastest(lambda: scratch(fit_size(images, networks[0][0].in_size), networks[0]))
@@ -244,29 +237,22 @@ def train_supernet(
     """
     largest, smallest = space.decode(space.largest), space.decode(space.smallest)
     supernet.to(team.device)
-    here = recipe.micro_batch or -(-recipe.batch_size // team.processes)
+    at_once = images_of_part(recipe, supernet, -(-recipe.batch_size // team.processes))
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         rng = np.random.default_rng([seed, moment.number])
         drawn = [space.decode(space.sample(rng)) for _ in range(recipe.random_subnets)]
-        # All processes have parts of the same size, but for a last batch that does not divide.
-        weight = len(images) / _images_of(moment.number) if team.processes > 1 else 1.0
-        return sandwich_step(supernet, [largest, smallest, *drawn], images, labels, recipe, moment, seed + team.rank, weight)
-
-    batches = Batches.of(data, recipe, seed)
-
-    def _images_of(number: int) -> int:
-        return min(recipe.batch_size, len(data.train) - number % len(batches) * recipe.batch_size)
+        return sandwich_step(cast("Supernet", model), [largest, smallest, *drawn], images, labels, recipe, moment, seed)
 
     def report(progress: TrainProgress) -> None:
         if on_epoch is not None:
             largest_now, smallest_now = accuracies(supernet, space, data, [space.largest, space.smallest], quick=True)
             on_epoch(EpochReport(progress, largest_now, smallest_now, min(QUICK_IMAGES, len(data.search_validation)), progress.seconds))
 
-    with telling_what_fits(here):
+    with telling_what_fits(at_once):
         result = train(
-            supernet, step, batches, recipe, epochs=recipe.epochs, lr=recipe.lr, budget_s=budget_s, checkpoint=checkpoint,
-            on_progress=on_progress, on_epoch=report if on_epoch else None, stop=stop, team=team,
+            supernet, step, Batches.of(data, recipe, seed), recipe, epochs=recipe.epochs, lr=recipe.lr, budget_s=budget_s,
+            checkpoint=checkpoint, on_progress=on_progress, on_epoch=report if on_epoch else None, stop=stop, team=team,
         )  # fmt: skip
     supernet.to("cpu")
     return result

@@ -54,6 +54,7 @@ def test_it_runs_and_gives_every_mark() -> None:
     assert [row["epochs a trial from scratch"] for row in lengths] == [1, 2]
     best = max(lengths, key=lambda row: float(row["hypervolume, search-validation"]))
     assert [row for row in lengths if row["is the baseline"]] == [best]
+    assert float(best["our points of test accuracy above it"]) == pytest.approx(outcome.marks[0].value)
     ours, theirs = (row for row in outcome.rows if "method" in row)
     assert "supernet" in str(ours["minutes of which"])
     assert (ours["networks tried"], theirs["networks tried"]) == (3, best["networks"])

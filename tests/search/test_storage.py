@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from optuna.trial import TrialState
 from nas.errors import StudyError
 from nas.metrics import OBJECTIVES, Candidate, Metric
 from nas.search import storage
-from nas.search.finalists import Finalist
 from nas.search.front import CUT_OFF
 from nas.search.sampler import distributions
 from nas.target import Target
@@ -124,27 +122,6 @@ def test_a_round_takes_over_what_its_predecessor_was_cut_off_in(tmp_path: Path) 
     assert CUT_OFF in carried.user_attrs
 
 
-def test_finalists_are_kept_with_the_study(tmp_path: Path) -> None:
-    study = open_it(tmp_path)
-    candidate, other = tell(study, 0.9), tell(study, 0.8)
-    metrics = {**candidate.metrics, "accuracy_test": Metric(0.95, "1", "trained", std=0.01)}
-    made = Finalist(Candidate(candidate.arch, TARGET, metrics, candidate.trial), {"onnx": "models/x/model.onnx"}, "fine-tuned")
-    storage.keep_finalist(study, made)
-    again = open_it(tmp_path)
-    assert storage.finalist(again, storage.evaluated(again)[0].candidate) == made
-    assert storage.finalist(again, other) is None
-
-
-def test_what_a_finalist_was_pruned_to_is_kept_with_the_study(tmp_path: Path) -> None:
-    study = open_it(tmp_path)
-    parent = tell(study, 0.9)
-    accuracy = Metric(0.88, "1", "trained", std=0.01)
-    made = Candidate(replace(parent.arch, widths=(("s1.b1.mid", 8),)), TARGET, {"accuracy_validation": accuracy})
-    storage.keep_pruned(study, parent, 0.7, made, "pruned")
-    assert storage.pruned(open_it(tmp_path), parent, 0.7) == (made.arch, accuracy, "pruned")
-    assert storage.pruned(open_it(tmp_path), parent, 0.5) is None
-
-
 def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
     open_it(tmp_path)
     store = storage.open_storage(url(tmp_path))
@@ -165,7 +142,15 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
     assert reopen().user_attrs == {"schema": 1, **FACTS, "objectives": ["accuracy_search", "latency_s"]}
 
 
-@pytest.mark.parametrize("address", ["sqlite:////nowhere/at/all/study.db", "nonsense", "postgresql://me:secret@localhost:1/none"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:////nowhere/at/all/study.db",
+        "nonsense",
+        "postgresql://me:secret@localhost:1/none",
+        "postgresql://localhost:1/none?password=secret",
+    ],
+)
 def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(address: str) -> None:
     with pytest.raises(StudyError, match="cannot be opened: ") as refused:
         storage.open_storage(address)

@@ -22,7 +22,7 @@ from nas.training.batches import tensors
 from nas.training.data import ImageData, ImageSet, load_data
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import Fitted, fit, fit_average, plain_step, softened, time_network
-from nas.training.loop import Moment
+from nas.training.replicas import Moment
 from nas.training.reuse import FINETUNING
 from nas.training.teacher import NetworkTeacher
 from tests.spaces import make_space
@@ -231,9 +231,8 @@ def test_a_temperature_softens_both_sides() -> None:
     torch.testing.assert_close(soft[0, 0] / soft[0, 1], torch.tensor(3.0))  # the root of 9
     logits = torch.tensor([[2.0, 0.0, -1.0]], requires_grad=True)
     recipe = TrainRecipe(distill_weight=1.0, finetune_temperature=2.0)
-    step = plain_step(Scaling(logits), recipe)
     label = torch.tensor([[1.0, 0.0, 0.0]])
-    loss = step(torch.ones(1), torch.stack([label, probabilities], dim=1), Moment(0, 0.0))
+    loss = plain_step(recipe)(Scaling(logits), torch.ones(1), torch.stack([label, probabilities], dim=1), Moment(0, 0.0))
     wanted = -4 * (soft * torch.log_softmax(logits.detach() / 2, dim=1)).sum()
     assert loss == pytest.approx(float(wanted))
 

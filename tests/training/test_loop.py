@@ -21,7 +21,8 @@ from nas.training.augmentation import Augmentation
 from nas.training.batches import Batches
 from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageSet
-from nas.training.loop import Moment, TrainProgress, train
+from nas.training.loop import TrainProgress, train
+from nas.training.replicas import Moment
 
 RECIPE = TrainRecipe(batch_size=8)
 EPOCHS, STEPS = 3, 5  # 40 images in batches of 8
@@ -38,19 +39,16 @@ def network() -> nn.Module:
     return layers.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
-def step_of(model: nn.Module) -> Callable[[Tensor, Tensor, Moment], float]:
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
-        # Noise that follows from the step number, as the random networks of the supernet do.
-        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(moment.number))
-        loss = F.cross_entropy(model(images + 0.1 * noise), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    return step
+def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
+    # Noise that follows from the step number, as the random networks of the supernet do.
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(moment.number))
+    loss = F.cross_entropy(model(images + 0.1 * noise), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item()
 
 
 def run(model: nn.Module, **options: Any) -> Any:
-    return train(model, step_of(model), batches(), RECIPE, epochs=EPOCHS, lr=0.1, **options)
+    return train(model, step, batches(), RECIPE, epochs=EPOCHS, lr=0.1, **options)
 
 
 def after(count: int) -> Callable[[], bool]:
@@ -103,12 +101,11 @@ def test_stopped_and_resumed_is_as_if_never_stopped(tmp_path: Path, uninterrupte
 def test_a_crash_loses_an_epoch_at_most_and_changes_nothing(tmp_path: Path, uninterrupted: nn.Module, crash: int) -> None:
     checkpoint = tmp_path / "checkpoints"
     model = network()
-    step = step_of(model)
 
-    def crashing(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def crashing(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         if moment.number == crash:
             raise KeyboardInterrupt
-        return step(images, labels, moment)
+        return step(model, images, labels, moment)
 
     with pytest.raises(KeyboardInterrupt):
         train(model, crashing, batches(), RECIPE, epochs=EPOCHS, lr=0.1, checkpoint=checkpoint)
@@ -193,7 +190,7 @@ def rates(epochs: int, lr: float = 0.4, seconds: float = 0.0, monkeypatch: pytes
         monkeypatch.setattr(time, "perf_counter", lambda: now)
     model, places = Ramp(), [0.0]
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         nonlocal now
         assert moment.number == len(places) - 1
         now += seconds
@@ -233,7 +230,7 @@ def test_a_budget_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pyte
         rates(epochs=10, seconds=1.0, monkeypatch=monkeypatch, budget_s=20.0, checkpoint=checkpoint, stop=after(15))
     model, steps = Ramp(), []
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         steps.append(moment.number)
         (model.place * 1.0).backward()
         return 0.0
@@ -253,7 +250,7 @@ def test_large_gradients_are_clipped_and_weights_alone_decay() -> None:
     before = copy.deepcopy(model)
     recipe = PLAIN.model_copy(update={"weight_decay": 0.5, "grad_clip": 2.0})
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         loss = 1e6 * model.bias.sum() + 0.0 * model.weight.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
@@ -268,7 +265,7 @@ def test_a_cosine_begins_at_its_peak() -> None:
     found = []
     model = Ramp()
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         found.append(model.place.item())
         (model.place * 1.0).backward()
         return 0.0
@@ -285,7 +282,7 @@ def test_it_ends_with_the_average_of_the_weights() -> None:
     """A mean of all steps until the horizon of the decay is reached, then a running one."""
     model, places = Ramp(), []
 
-    def step(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         places.append(model.place.item())
         (model.place * 1.0).backward()
         return 0.0
@@ -303,12 +300,11 @@ def test_between_epochs_the_model_holds_the_average_and_may_end() -> None:
     raw: list[dict[str, Tensor]] = []
     seen: list[dict[str, Tensor]] = []
     model = network()
-    step = step_of(model)
 
-    def noting(images: Tensor, labels: Tensor, moment: Moment) -> float:
+    def noting(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
         if moment.number == STEPS:
             raw.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return step(images, labels, moment)
+        return step(model, images, labels, moment)
 
     def on_epoch(progress: TrainProgress) -> bool:
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
@@ -341,19 +337,17 @@ def test_progress_goes_from_begin_to_end() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_it(bad: float) -> None:
     model = network()
-    step = step_of(model)
     with pytest.raises(TrainingError, match=rf"the loss is {bad} in step 7 at learning rate 0\.1: try a smaller one"):
-        train(model, lambda *args: bad if args[2].number == 7 else step(*args), batches(), RECIPE, epochs=EPOCHS, lr=0.1)
+        train(model, lambda *args: bad if args[3].number == 7 else step(*args), batches(), RECIPE, epochs=EPOCHS, lr=0.1)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_gradients_that_are_not_finite_stop_it_before_the_weights_are_lost(bad: float) -> None:
     """As when a small network of the supernet diverges while the largest, whose loss is returned, does not."""
     model = network()
-    step = step_of(model)
 
-    def diverging(images: Tensor, labels: Tensor, moment: Moment) -> float:
-        loss = step(images, labels, moment)
+    def diverging(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
+        loss = step(model, images, labels, moment)
         if moment.number == 14:
             grad = next(model.parameters()).grad
             assert grad is not None

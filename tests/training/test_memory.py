@@ -29,13 +29,53 @@ with kept_memory():
 print(first, kept, faults())
 """
 
+THREADS = """
+import resource, torch
+from torch import nn
+from nas.config import TrainRecipe
+from nas.training.memory import kept_memory
+from nas.training.replicas import Moment, Replicas
 
-@pytest.mark.skipif(memory._glibc("mallopt") is None, reason="another C library than glibc")
+torch.set_num_threads(2)
+layers = [layer for _ in range(6) for layer in (nn.Conv2d(32, 32, 1), nn.BatchNorm2d(32), nn.ReLU6())]
+model = nn.Sequential(*layers).train()
+images = torch.randn(128, 32, 32, 32)
+
+def step(model, images, labels, moment):
+    loss = model(images).square().mean()
+    loss.backward()
+    return loss.item()
+
+def faults(replicas):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        model.zero_grad()
+        replicas.step(step, images, images, Moment(0, 0.0))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with Replicas(model, TrainRecipe(), 128) as replicas:
+    faults(replicas)
+    with kept_memory():
+        faults(replicas)
+        kept = faults(replicas)
+    print(kept, faults(replicas))
+"""
+GLIBC = pytest.mark.skipif(memory._glibc("mallopt") is None, reason="another C library than glibc")
+
+
+@GLIBC
 def test_large_tensors_are_not_mapped_anew_while_it_lasts() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     first, kept, after = map(int, done.stdout.split())
     assert kept < 0.5 * first
     assert after > kept
+
+
+@GLIBC
+def test_nor_are_those_of_threads() -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    kept, after = map(int, done.stdout.split())
+    assert kept < 0.2 * after
 
 
 def test_it_does_nothing_where_there_is_no_glibc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,6 @@ from nas.models.supernet import Supernet
 from nas.models.weights import save_weights
 from nas.training.batches import tensors
 from nas.training.data import ImageData
-from nas.training.loop import Moment
 from nas.training.oneshot import (
     EpochReport,
     accuracies,
@@ -30,6 +29,7 @@ from nas.training.oneshot import (
     time_step,
     train_supernet,
 )
+from nas.training.replicas import Moment, Replicas
 from nas.training.reuse import SupernetJob
 from tests.spaces import make_space, rich_space
 
@@ -169,12 +169,19 @@ def test_parts_of_a_batch_add_up(digits: ImageData) -> None:
         step()
         return {name: p.grad.clone() for name, p in supernet.named_parameters() if p.grad is not None}
 
-    found = gradients(lambda: sandwich_step(supernet, networks, images, labels, RECIPE.model_copy(update={"micro_batch": 12})))
+    def part(model: Any, *arguments: Any) -> Tensor:
+        return sandwich_step(model, networks, *arguments[:2], RECIPE, arguments[2])
+
+    def parts() -> None:
+        with Replicas(supernet, RECIPE.model_copy(update={"micro_batch": 13}), len(images)) as replicas:
+            replicas.step(part, images, labels, Moment(0, 1.0))
+
+    found = gradients(parts)
 
     def plain() -> None:
-        for rows in (slice(0, 12), slice(12, 25)):  # no image is left alone
+        for rows in (slice(0, 13), slice(13, 25)):
             count = rows.stop - rows.start
-            sandwich_step(supernet, networks, images[rows], labels[rows], RECIPE, weight=count / 25)
+            sandwich_step(supernet, networks, images[rows], labels[rows], RECIPE, Moment(0, 1.0, count / 25))
 
     expected = gradients(plain)
     assert found.keys() == expected.keys()

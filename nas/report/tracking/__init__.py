@@ -6,7 +6,7 @@ thread of its own (`Background`), `nas sync` calls it once. Both leave the same 
 """
 
 from nas.report.tracking.background import Background
-from nas.report.tracking.connection import ENVIRONMENT, Connection, TrackingError, check_uri, local_store, shown_uri, without_passwords
+from nas.report.tracking.connection import ENVIRONMENT, Connection, TrackingError, check_uri, local_store
 from nas.report.tracking.fetched import write_fetched
 from nas.report.tracking.mirror import BEGIN, END, LOG, Sent, StudyMirror, epoch_points
 from nas.report.tracking.registry import Fetched, fetch, is_model_uri
@@ -34,8 +34,6 @@ __all__ = [
     "is_model_uri",
     "local_store",
     "logged_runs",
-    "shown_uri",
     "sync",
-    "without_passwords",
     "write_fetched",
 ]

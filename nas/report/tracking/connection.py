@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from nas.errors import InputError, MissingExtraError, NasError
+from nas.passwords import shown_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ENVIRONMENT", "Connection", "TrackingError", "check_uri", "local_store", "shown_uri", "without_passwords"]
+__all__ = ["ENVIRONMENT", "Connection", "TrackingError", "check_uri", "local_store"]
 
 ENVIRONMENT = MappingProxyType(
     {
@@ -33,8 +34,6 @@ ENVIRONMENT = MappingProxyType(
 )
 """Settings of mlflow that hold where the user has none of their own."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_LOGIN = re.compile(r"(?<=://)(?:[^/\s:@]*:\S*|[^/\s@]+)@")
-_QUERY = re.compile(r"(?<=[?&])((?:ssl)?passw(?:or)?d)=[^&\s]*")
 ADVICE = MappingProxyType(
     {
         401: "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -92,28 +91,6 @@ def check_uri(uri: str) -> str:
     if not fits:
         raise InputError(f"--tracking-uri must be {forms}, got {shown_uri(uri)!r}")
     return uri
-
-
-def shown_uri(text: str) -> str:
-    """Without the passwords that URIs in a text may hold.
-
-    SQLAlchemy takes all up to the "@" for the password, so that "/", "#" and "?" may stand in it as they are. A database's driver takes one
-    in the query too.
-    """
-    return _QUERY.sub(r"\1=***", _LOGIN.sub("***@", text))
-
-
-def without_passwords(value: object) -> object:
-    """A configuration, or a part of it, as `shown_uri` shows its texts.
-
-    Args:
-        value: what JSON can hold.
-    """
-    if isinstance(value, dict):
-        return {key: without_passwords(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [without_passwords(each) for each in value]
-    return shown_uri(value) if isinstance(value, str) else value
 
 
 class Connection:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InputError, StudyError
+from nas.passwords import shown_uri, without_passwords
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.runs import (
     Point,
@@ -28,7 +29,7 @@ from nas.report.runs import (
     table_of,
 )
 from nas.report.tracking.artifacts import send_files
-from nas.report.tracking.connection import Connection, TrackingError, shown_uri, without_passwords
+from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.dataset import dataset_input
 from nas.report.units import SHOWN
 from nas.report.view import experiment_note, is_view_of, view_key, view_path, view_state, view_tag

@@ -102,8 +102,7 @@ class TrainingEvaluator:
         rungs = (0, *self._halving.rungs)
         epochs, batches = rungs[rung + 1] - rungs[rung], Batches.of(data, self._recipe, self._seed + rung)
         recipe = fit_average(self._recipe, epochs * len(batches))
-        step = plain_step(network, recipe)
-        return train(network, step, batches, recipe, epochs=epochs, lr=recipe.lr, checkpoint=home).seconds
+        return train(network, plain_step(recipe), batches, recipe, epochs=epochs, lr=recipe.lr, checkpoint=home).seconds
 
     def _tested(self, network: Network, data: ImageData, rung: int, seconds: float) -> Step:
         started = time.perf_counter()

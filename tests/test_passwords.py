@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.report.tracking import Connection, shown_uri, without_passwords
+from nas.passwords import shown_uri, without_passwords
+from nas.report.tracking import Connection
 
 PASSWORDS = st.text("aZ9/:#%+?&='\"\\@.-", min_size=1, max_size=12).map(lambda text: f"s3cret{text}s3cret")
 PLACES = st.sampled_from(["host/db", "10.0.0.7:5432/db?sslmode=require", "[::1]:5432/db", "host"])

@@ -1,0 +1,128 @@
+"""What a search will take on this machine, and how a time budget is shared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.cost import count
+from nas.events import Event
+from nas.models.supernet import Supernet
+from nas.preparation import Prepared
+from nas.search import storage
+from nas.search.evaluators.from_scratch import fresh_network
+from nas.search.kept import finalists_made
+from nas.training.finetune import time_network
+from nas.training.oneshot import time_step
+
+__all__ = ["FURTHER", "SEARCH_SHARE", "TRAIN_SHARE", "Estimate", "Left", "estimate"]
+
+FURTHER = 0.25
+"""Evaluations for each device after the first, over those for the first: it is told all that is known, so only the model of where its own
+front lies has to be made sharper."""
+EXPORT_S, EXPORT_RUNS = 3.0, 6
+"""Of a finalist: seconds for its files, and runs over as many images as there are test images."""
+TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
+"""Of a time budget: supernet, search; the rest is for the finalists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a search has still to do: all of it, or where it goes on what the storage does not have.
+
+    Attributes:
+        evaluations, finalists: of all devices.
+    """
+
+    evaluations: int
+    finalists: int
+
+    @classmethod
+    def of(cls, prepared: Prepared, studies: Sequence[storage.Study]) -> Left:
+        """Of a search by its devices' studies; finalists that were made count as made once no evaluation is left to change the front."""
+        config, evaluations, finalists = prepared.config, 0, 0
+        for number, study in enumerate(studies):
+            done = len(storage.evaluated(study))
+            wanted = config.trials
+            if number:  # it begins when it is told what others found; until then it has what --warm-start gave it
+                wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
+            evaluations += max(0, wanted - done)
+            finalists += max(0, config.finalists * (1 if config.prune is None else 2) - finalists_made(study))
+        everything = config.finalists * (1 if config.prune is None else 2) * len(studies)
+        return cls(evaluations, everything if evaluations else finalists)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a search will take on this machine.
+
+    Attributes:
+        seconds: of each part at most: supernet, search, finalists.
+        disk_bytes: of the study's folder and of decoded images, at most.
+        shared_s: of the finalists, as far as a finalist of one device is one of the others too: it is trained once.
+    """
+
+    seconds: dict[str, float]
+    disk_bytes: int
+    shared_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds.values())
+
+    def event(self) -> Event:
+        """In words."""
+        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in self.seconds.items())
+        total = _minutes(max(self.total_s, 6), self.shared_s)
+        text = f"about {total} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
+        if self.shared_s:
+            text += "; devices share finalists where one serves both"
+        return Event("info", f"This will take {text}", fields={"estimate_s": self.total_s, "disk_bytes": self.disk_bytes})
+
+
+def _minutes(most_s: float, shared_s: float) -> str:
+    least, most = (f"{seconds / 60:.1f}" for seconds in (most_s - shared_s, most_s))
+    return most if least == most else f"{least} to {most}"
+
+
+def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left: Left) -> Estimate:
+    """Times a step and an evaluation of one network, and a step of the supernet where one is to be trained, on copies; and multiplies.
+
+    Args:
+        supernet: None where the evaluator needs none.
+        trained: whether the supernet is.
+        left: to do, besides.
+    """
+    config, space, data, recipe = prepared.config, prepared.space, prepared.data, prepared.config.recipe
+    steps = -(-len(data.train) // recipe.batch_size)
+    network = space.decode(space.sample(config.seed))
+    one = time_network(fresh_network(network, config.seed) if supernet is None else supernet.extract(network), data, recipe)
+    supernet_s = 0.0
+    if supernet is not None and not trained:
+        supernet_s = recipe.epochs * steps * time_step(supernet, space, data, recipe, config.seed)[0]
+    evaluations = {"supernet": one.evaluation_s, "train": config.halving.mean_epochs * (steps * one.step_s + one.evaluation_s)}
+    epochs = recipe.epochs if supernet is None else recipe.finetune_epochs
+    # Its files are run on the test images in torch and two runtimes, and on search-validation for int8.
+    export_s = EXPORT_S + EXPORT_RUNS * one.evaluation_s * len(data.test) / len(data.search_validation)
+    seconds = {
+        "supernet": supernet_s,
+        "search": left.evaluations * evaluations.get(config.evaluator, 0.0) / config.workers,
+        "finalists": left.finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
+    }
+    if supernet is not None and left.finalists and epochs and recipe.finetune_distill_weight:
+        # The largest network is asked about every training image once, and about its mirror image.
+        larger = count(space.decode(space.largest)).macs / count(network).macs
+        seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)
+    alone_s = seconds["finalists"] / len(prepared.devices)
+    if config.time_budget_s is not None:
+        seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
+        seconds["search"] = min(seconds["search"], SEARCH_SHARE * config.time_budget_s)
+        rest = config.time_budget_s - seconds["supernet"] - seconds["search"]
+        seconds["finalists"] = min(seconds["finalists"], rest)
+    weights = count(space.decode(space.largest)).weight_bytes
+    images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
+    kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum
+    # Each model twice as ONNX, in int8, for OpenVINO and as safetensors, and its ONNX files again in MLflow; plots and the tracking store.
+    disk_bytes = kept + left.finalists * 7 * weights + images_bytes + 16 * 2**20
+    return Estimate(seconds, disk_bytes, shared_s=max(0.0, seconds["finalists"] - alone_s))

@@ -1,0 +1,48 @@
+"""What became of candidates, kept with their study: finalists, and what they were pruned to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.architecture import Architecture
+from nas.metrics import Candidate, Metric
+from nas.search.finalists import Finalist
+from nas.search.storage import FINALIST, PRUNED, Study
+
+__all__ = ["finalists_made", "keep_finalist", "keep_pruned", "read_finalist", "read_pruned"]
+
+
+def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
+    """What an earlier run made of a candidate; None where it has not."""
+    known = study.user_attrs.get(f"{FINALIST}{candidate.id}")
+    if known is None:
+        return None
+    metrics = {name: Metric.from_dict(metric) for name, metric in known["metrics"].items()}
+    # What is predicted may have been predicted anew since.
+    metrics |= {name: metric for name, metric in candidate.metrics.items() if metrics.get(name, metric).source in ("predicted", "modelled")}
+    return Finalist(replace(candidate, metrics=metrics), known["artifacts"], known["note"])
+
+
+def keep_finalist(study: Study, made: Finalist) -> None:
+    """Keeps a finalist with the study."""
+    study.set_user_attr(f"{FINALIST}{made.candidate.id}", made.to_dict())
+
+
+def finalists_made(study: Study) -> int:
+    """How many finalists a study keeps."""
+    return sum(key.startswith(FINALIST) for key in study.user_attrs)
+
+
+def read_pruned(study: Study, parent: Candidate, share: float) -> tuple[Architecture, Metric, str] | None:
+    """What an earlier run pruned a finalist to, its accuracy_validation and how it was made; None where none did."""
+    known = study.user_attrs.get(f"{PRUNED}{parent.id}@{share:g}")
+    if known is None:
+        return None
+    return Architecture.from_dict(known["architecture"]), Metric.from_dict(known["accuracy_validation"]), str(known["note"])
+
+
+def keep_pruned(study: Study, parent: Candidate, share: float, made: Candidate, note: str) -> None:
+    """Keeps what a finalist was pruned to, whether it earns a place or not."""
+    accuracy = made.metrics["accuracy_validation"].to_dict()
+    known = {"architecture": made.arch.to_dict(), "accuracy_validation": accuracy, "note": note}
+    study.set_user_attr(f"{PRUNED}{parent.id}@{share:g}", known)
