@@ -96,8 +96,10 @@ class Classifier:
             raise InputError("Pillow reads pictures and is not installed: pip install pillow") from exc
         try:
             array, _ = read_picture(image, self._size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:  # what Pillow raises for a file that is broken
-            raise DataError(f"{image}: cannot be read: {exc}") from exc
+        except MemoryError:
+            raise
+        except Exception as exc:  # Pillow's decoders raise whatever falls out of a broken file
+            raise DataError(f"{image}: cannot be read: {str(exc) or type(exc).__name__}") from exc
         if self._in_chs == 1:
             array = np.asarray(Image.fromarray(array).convert("L"))[..., None]
         if array.shape[2] != self._in_chs:

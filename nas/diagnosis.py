@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,24 +31,29 @@ class Check:
         return asdict(self)
 
 
-def checks() -> list[Check]:
-    """Everything worth knowing before a search or a measurement."""
-    return [_python(), _machine(), _runtime(), *_libraries(), _storage(), _governor(), *_meters()]
+def checks(runs: Path) -> list[Check]:
+    """Everything worth knowing before a search or a measurement.
+
+    Args:
+        runs: folder of all studies, there or not yet.
+    """
+    return [_python(), _machine(runs), _runtime(), *_libraries(), _storage(runs), _governor(), *_meters()]
 
 
 def _python() -> Check:
     return Check("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
 
 
-def _machine() -> Check:
+def _machine(runs: Path) -> Check:
     import psutil
 
     from nas.hardware.host import detect_host
 
     memory = psutil.virtual_memory()
-    free = psutil.disk_usage(str(Path.cwd())).free
+    free = psutil.disk_usage(str(_there(runs))).free
     text = (
-        f"{detect_host().title}, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free, {free / 2**30:.0f} GiB disk"
+        f"{detect_host().title}, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free, "
+        f"{free / 2**30:.0f} GiB of disk for {runs}"
     )
     return Check("machine", True, text)
 
@@ -74,14 +80,22 @@ def _libraries() -> list[Check]:
     return found
 
 
-def _storage() -> Check:
+def _storage(runs: Path) -> Check:
     connection = sqlite3.connect(":memory:")
     connection.close()
-    runs = Path.cwd() / "runs"
-    place = runs if runs.exists() else runs.parent
+    place = _there(runs)
     if not (place.is_dir() and os.access(place, os.W_OK)):
         return Check("storage", False, f"{place} cannot be written to: use --runs with another folder")
-    return Check("storage", True, f"SQLite {sqlite3.sqlite_version}, {runs} can be written to")
+    return Check("storage", True, f"SQLite {sqlite3.sqlite_version}, {runs.absolute()} can be written to")
+
+
+def _there(runs: Path) -> Path:
+    """The folder, or the nearest one above it that is there to be seen."""
+    for each in (runs.absolute(), *runs.absolute().parents):
+        with suppress(PermissionError):
+            if each.exists():
+                return each
+    return Path.cwd()
 
 
 def _governor() -> Check:

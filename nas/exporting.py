@@ -57,7 +57,7 @@ def export(
 
     Args:
         folder: of the study.
-        record: of the candidate. One that is no finalist is fine-tuned, tested and exported first.
+        record: of the candidate. One that is no finalist, or lacks a file that it had, is fine-tuned, tested and exported first.
 
     Returns:
         what was written.
@@ -68,14 +68,13 @@ def export(
         TargetError: a file differs from torch.
     """
     with whole_folder(out) as temporary:  # refuses before anything is made
-        artifacts = dict(record.artifacts)
-        described = folder / artifacts.get("architecture", f"models/{record.id}/{FILES['architecture']}")
+        source = folder / "models" / record.id
+        described = source / FILES["architecture"]
         refuse_other_model(out, described.read_bytes() if described.is_file() else b"")
-        if not all(kind in artifacts and (folder / artifacts[kind]).is_file() for kind in NEEDED):
-            artifacts = dict(make_finalist(folder, record.candidate, on_event, stop).artifacts)
-        source = (folder / artifacts["onnx"]).parent
+        if not record.artifacts or not _is_whole(source, form, precision):
+            make_finalist(folder, record.candidate, on_event, stop)
         if precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
-            why = json.loads((source / FILES["architecture"]).read_text(encoding="utf-8")).get("int8", "made by an earlier version")
+            why = json.loads(described.read_text(encoding="utf-8")).get("int8", "made by an earlier version")
             raise InputError(f"{record.id} has no int8 file: {why}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
         for kind in (*kinds, *ALWAYS):
@@ -89,6 +88,17 @@ def export(
         _write_card(temporary, out, _figures(record.candidate, source, form, precision, check))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
+
+
+def _is_whole(source: Path, form: str, precision: str) -> bool:
+    """Whether all files of a finalist are there that go out, or that something is read from."""
+    kinds = ("openvino", "openvino_weights") if form == "openvino" else ("onnx_dynamic",) if precision == "fp32" else ()
+    if not all((source / FILES[kind]).is_file() for kind in (*NEEDED, *kinds)):
+        return False
+    if precision == "fp32" or (source / FILES["onnx_int8"]).is_file():
+        return True
+    told = json.loads((source / FILES["architecture"]).read_text(encoding="utf-8"))
+    return FILES["onnx_int8"] not in told.get("files", {})  # else it was made, and is gone
 
 
 def _write_card(written: Path, out: Path, figures: Figures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -102,22 +103,42 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Where `path` is there already it keeps its other files, and each new one takes its place whole.
 
     Raises:
-        InputError: the place cannot be written to, or the disk is full.
+        InputError: `path` is a file, the place cannot be written to, or the disk is full. Another error of the context stays as it is.
     """
     place = path if path.is_dir() else path.parent
     temporary = place / f".{path.name}.{os.getpid()}.tmp"
-    try:
+    with _writing_to(path):
+        if os.path.lexists(path) and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         place.mkdir(parents=True, exist_ok=True)
         for left in place.glob(f".{path.name}.*.tmp"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()
-        yield temporary
-        if not path.is_dir():
-            temporary.rename(path)
-        else:
-            for file in sorted(temporary.iterdir()):
-                file.replace(path / file.name)
-    except OSError as exc:
-        raise InputError(f"cannot write to {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+    try:
+        with _writing_to(path, temporary):
+            yield temporary
+        with _writing_to(path):
+            if not path.is_dir():
+                temporary.rename(path)
+            else:
+                for file in sorted(temporary.iterdir()):
+                    file.replace(path / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing_to(path: Path, within: Path | None = None) -> Iterator[None]:
+    """Tells an OSError as one of `path`.
+
+    Args:
+        within: folder that is written to. An error that names files, none of them in it, has another cause and stays as it is.
+    """
+    try:
+        yield
+    except OSError as exc:
+        given = (name for name in (exc.filename, exc.filename2) if isinstance(name, str | bytes | os.PathLike))
+        named = [Path(os.fsdecode(name)).absolute() for name in given]
+        if within is not None and named and not any(name.is_relative_to(within.absolute()) for name in named):
+            raise
+        raise InputError(f"cannot write to {path}: {exc.strerror or exc}: choose another folder or free some space") from exc

@@ -15,6 +15,7 @@ from nas.hardware.profile import DeviceProfile, load_profile
 from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
 from nas.ops import Op, lower_block
+from nas.report.units import digits
 from nas.space import load_space, reference_blocks, reference_names
 from nas.target import Target
 
@@ -68,7 +69,13 @@ class Prediction:
     unknown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """The form of `nas predict --json`."""
+        """The form of `nas predict --json`, and where it applies what `lines` tells besides: "at_least" names the metrics that leave out
+        what is "unknown"."""
+        further = {
+            "unknown": list(self.unknown),
+            "at_least": [name for name, metric in self.metrics.items() if self.unknown and metric.source == "counted"],
+            "notes": list(self.notes),
+        }
         return {
             "schema": 1,
             "model": self.model,
@@ -79,6 +86,8 @@ class Prediction:
                 {"name": name, "macs": macs, "latency_s": {"value": seconds, "unit": "s", "source": "predicted"}}
                 for name, macs, seconds in self.blocks
             ],
+            **({} if self.is_measured else {"is_measured": False}),
+            **{name: told for name, told in further.items() if told},
         }
 
     def lines(self) -> list[str]:
@@ -88,10 +97,10 @@ class Prediction:
         shown = [
             f"latency   {_band(latency, 'ms')}   [{latency.source}]",
             "energy    unknown" if energy is None else f"energy    {_band(energy, 'mJ')}   [{energy.source}, {energy.scope}]",
-            f"MACs      {least}{self.metrics['macs'].value / 1e6:.4g} M   [counted]",
-            f"params    {least}{self.metrics['params'].value / 1e6:.4g} M   [counted]",
-            f"weights   {least}{self.metrics['size_bytes'].value / 2**20:.3g} MiB   [counted]",
-            f"memory    {least}{self.metrics['peak_memory_bytes'].value / 2**20:.3g} MiB, weights and activations   [counted]",
+            f"MACs      {least}{digits(self.metrics['macs'].value / 1e6, 4)} M   [counted]",
+            f"params    {least}{digits(self.metrics['params'].value / 1e6, 4)} M   [counted]",
+            f"weights   {least}{digits(self.metrics['size_bytes'].value / 2**20)} MiB   [counted]",
+            f"memory    {least}{digits(self.metrics['peak_memory_bytes'].value / 2**20)} MiB, weights and activations   [counted]",
         ]
         if not self.is_measured:
             shown.append("nothing was measured: the band is that of the chip's facts")
@@ -105,8 +114,8 @@ class Prediction:
 
 def _band(metric: Metric, unit: str) -> str:
     """Value and 90 % band in thousandths of the unit."""
-    band = "" if metric.low is None or metric.high is None else f" (90 % band {metric.low * 1e3:.3g} to {metric.high * 1e3:.3g})"
-    return f"{metric.value * 1e3:.3g} {unit}{band}"
+    band = "" if metric.low is None or metric.high is None else f" (90 % band {digits(metric.low * 1e3)} to {digits(metric.high * 1e3)})"
+    return f"{digits(metric.value * 1e3)} {unit}{band}"
 
 
 def network_of(model: str, allow_unknown: bool = False) -> NamedNetwork:

@@ -69,7 +69,10 @@ def infeasible(prepared: Prepared, device: Device, done: Sequence[Evaluated]) ->
     """Why none of what was evaluated for a device meets the constraints; None where something does."""
     if _able(prepared, done):
         return None
-    best = max((e.candidate.metrics["accuracy_search"].value for e in done), default=0.0)
+    if not done:
+        again = f"nas search --resume {prepared.config.study}"
+        return InfeasibleError(f"nothing was evaluated for {device.target.device} yet ({again} goes on)", 0, {})
+    best = max(e.candidate.metrics["accuracy_search"].value for e in done)
     wanted = ", ".join(f"{c.metric} {'<=' if c.kind == 'max' else '>='} {c.bound:g}" for c in prepared.config.constraints)
     text = f"none of {len(done)} candidates for {device.target.device} meets {wanted}: the best accuracy_search is {best:.4f}"
     return InfeasibleError(text, len(done), {"accuracy_search": best})

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from nas.diagnosis import _meters
+from nas.diagnosis import _meters, _storage
 from nas.hardware.meters import loading
 from nas.hardware.meters.loading import MeterStatus, meter_names
 
@@ -23,3 +25,10 @@ def test_one_that_works_says_how_it_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     last = _meters()[-1]
     assert not last.ok
     assert "modelled" in last.text
+
+
+def test_the_folder_of_the_studies_is_looked_at(tmp_path: Path) -> None:
+    assert _storage(tmp_path / "not" / "yet").ok
+    (tmp_path / "file").touch()
+    found = _storage(tmp_path / "file" / "runs")
+    assert (found.ok, found.text) == (False, f"{tmp_path / 'file'} cannot be written to: use --runs with another folder")

@@ -166,3 +166,29 @@ def test_what_was_measured_of_another_file_does_not_go_out(study: Path, record: 
     checked = json.loads((tmp_path / "openvino" / "check.json").read_text(encoding="utf-8"))
     assert figures["accuracy_test"] == f"{checked['accuracy']:.6g}"
     assert "latency_measured_s" not in figures
+
+
+def test_what_is_gone_is_made_again_and_no_fault_of_the_folder(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = study / "models" / record.id
+    made: list[str] = []
+    whole = {name: (home / name).read_bytes() for name in ("model.xml", "model.int8.onnx")}
+
+    def again(folder: Path, candidate: Candidate, on_event: object, stop: object) -> None:
+        made.append(candidate.id)
+        for name, content in whole.items():
+            (home / name).write_bytes(content)
+
+    monkeypatch.setattr("nas.exporting.make_finalist", again)
+    (home / "model.xml").unlink()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write to .*file: Not a directory"):
+        shipped(study, record, "openvino", "fp32", tmp_path / "file")
+    assert not made  # it is refused before anything is trained
+    shipped(study, record, "openvino", "fp32", tmp_path / "openvino")
+    (home / "model.int8.onnx").unlink()
+    shipped(study, record, "onnx", "int8", tmp_path / "int8")
+    assert made == [record.id] * 2
+    assert (tmp_path / "openvino" / "model.xml").read_bytes() == whole["model.xml"]
+    assert (tmp_path / "int8" / "model.int8.onnx").read_bytes() == whole["model.int8.onnx"]

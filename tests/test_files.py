@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
 from nas.errors import InputError
-from nas.files import locked, write_atomic, write_atomic_with
+from nas.files import locked, whole_folder, write_atomic, write_atomic_with
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +75,20 @@ def test_a_lock_whose_holder_wrote_nothing_is_taken_all_the_same(tmp_path: Path)
         path.write_bytes(b"")
         with pytest.raises(InputError, match=r"^taken$"), locked(path, "taken"):
             pass
+
+
+def test_a_folder_is_not_blamed_for_files_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_folder(tmp_path / "out") as temporary:
+        shutil.copy2(tmp_path / "absent", temporary)
+    with pytest.raises(InputError, match=r"cannot write to .*out: No such file"), whole_folder(tmp_path / "out") as temporary:
+        (temporary / "deep" / "model.onnx").write_text("x")
+    with pytest.raises(InputError, match=r"cannot write to .*out: No space left"), whole_folder(tmp_path / "out"):
+        raise OSError(28, "No space left on device")  # of a file that is open: it names none
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot write to .*out: Not a directory: choose another folder"), whole_folder(tmp_path / "out"):
+        pytest.fail("it is refused before anything is made")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -91,6 +91,8 @@ def test_what_nothing_meets_says_how_near_it_came(config: SearchConfig, tmp_path
     assert str(error) == f"none of 4 candidates for raspberrypi4 meets accuracy_search >= 0.99: the best accuracy_search is {best:.4f}"
     plain = prepare(one, runs, lambda event: None, lambda: False)
     assert infeasible(plain, plain.devices[0], done) is None
+    for each in (plain, prepared):
+        assert str(infeasible(each, each.devices[0], [])) == "nothing was evaluated for raspberrypi4 yet (nas search --resume s goes on)"
 
 
 def test_what_is_derived_again_measures_nothing(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

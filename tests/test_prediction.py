@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nas.errors import InputError, MissingExtraError, ModelFileError, UnknownNameError
+from nas.metrics import Metric
 from nas.prediction import ArchitectureFile, NamedNetwork, network_of, predict_network, read_architecture
 from nas.space import load_space
 
@@ -223,3 +224,11 @@ def test_a_description_has_no_precision_of_its_own() -> None:
     network = network_of("mobilenet_v2")
     assert isinstance(network, NamedNetwork)
     assert network.precision is None
+
+
+def test_large_figures_are_read_without_exponents() -> None:
+    found = predict_network(network_of("mobilenet_v2"), "raspberrypi4", None, None, None)
+    slow, wide = Metric(5.4, "s", "predicted", low=1.234, high=10.0), Metric(15.4672e9, "MAC", "counted")
+    lines = dataclasses.replace(found, metrics={**found.metrics, "latency_s": slow, "macs": wide}).lines()
+    assert lines[0] == "latency   5400 ms (90 % band 1230 to 10000)   [predicted]"
+    assert lines[2] == "MACs      15470 M   [counted]"

@@ -98,10 +98,13 @@ def page(folder: Path) -> str:
     """BENCHMARKS.md from the results in `folder`.
 
     Raises:
-        InputError: a result that cannot be read.
+        InputError: there is no result, or one that cannot be read.
     """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise InputError(f"{folder} has no result of a benchmark: use a checkout of the project, or make one: nas bench NAME --out FILE")
     lines = ["# Benchmarks", "", "Made by `make bench-report` from docs/benchmarks/*.json. Each says its command, date and machine.", ""]
-    for path in sorted(folder.glob("*.json")):
+    for path in paths:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             machine = data["machine"]

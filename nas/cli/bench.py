@@ -23,6 +23,7 @@ PIECE_NAMES = ("cifar10", "fidelity")
 """Benchmarks of hours, whose pieces are kept and may be made in several runs."""
 DATA = Path("../shared/data")
 PROFILES = Path("hw_profiles")
+RESULTS, PAGE = Path("docs/benchmarks"), Path("BENCHMARKS.md")
 
 
 def bench(
@@ -46,12 +47,10 @@ def bench(
 
     Example: nas bench priors --data ../shared/data
     """
-    from nas.bench.outcome import page, save
-    from nas.files import write_atomic
+    from nas.bench.outcome import save
 
     if name == "report":
-        write_atomic(Path("BENCHMARKS.md"), page(Path("docs/benchmarks")))
-        typer.echo("wrote BENCHMARKS.md")
+        _report(as_json)
         return
     if name not in NAMES:
         raise UnknownNameError("benchmark", name, (*NAMES, "report"))
@@ -77,6 +76,18 @@ def bench(
     for mark in outcome.marks:
         sign = ">=" if mark.better == "higher" else "<="
         typer.echo(f"{'met   ' if mark.met else 'missed'} {mark.id:<22} {mark.value:10.4g} {sign} {mark.mark:<8g} {mark.what}")
+
+
+def _report(as_json: bool) -> None:
+    """Writes the page of all results."""
+    from nas.bench.outcome import page
+    from nas.files import write_atomic
+
+    write_atomic(PAGE, page(RESULTS))
+    if as_json:
+        emit({"schema": 1, "bench": "report", "wrote": str(PAGE), "results": sorted(path.stem for path in RESULTS.glob("*.json"))})
+    else:
+        typer.echo(f"wrote {PAGE}")
 
 
 def register(app: typer.Typer) -> None:

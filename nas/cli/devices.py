@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import JsonOption, ViaOption, emit
+from nas.cli.options import JsonOption, ViaOption, emit, hand_down
 from nas.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Name, ali
 def _devices(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
         list_devices(as_json)
+    else:
+        hand_down(context)
 
 
 def _calibration(profile: DeviceProfile) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from nas.hardware.profile import DeviceProfile
     from nas.report.front import CandidateRecord
     from nas.report.impact import Band, Impact, Use
+    from nas.target import Target
 
 __all__ = ["register"]
 
@@ -74,60 +76,78 @@ def impact(
         impact_of(each.id, each.candidate.metrics["energy_j"], each.candidate.metrics["latency_s"], use, profile.power) for each in known
     ]
     pruned = [each.id for each in known if each.pruned]
-    compared, note = _baseline(named[record.device], known[0], baseline or "mobilenet_v2", use, profile)
-    notes = [*note, *impact_notes(found, use, compared), *battery_notes([*found, *([] if compared is None else [compared])])]
+    targets = [each.candidate.target for each in known]
+    compared, told = _baselines(named[record.device], known, baseline or "mobilenet_v2", use, profile)
+    every = tuple(compared.values())
+    notes = [*told, *impact_notes(found, use, every), *battery_notes([*found, *every])]
     if plot is not None:
         from nas.files import write_atomic
         from nas.report.impact_figure import impact_png
 
-        write_atomic(plot, impact_png(found, compared, use, record.device, pruned))
+        write_atomic(plot, impact_png(found, every, use, record.device, pruned))
     if as_json:
         emit({
             "schema": 1, "study": record.study, "device": record.device, "inferences_per_day": use.inferences_per_day,
-            "battery_wh": use.battery_wh, "grid": use.grid.to_dict(), "impacts": [each.to_dict() for each in found], "pruned": pruned,
-            "baseline": None if compared is None else compared.to_dict(), "notes": notes, "plot": None if plot is None else str(plot),
+            "battery_wh": use.battery_wh, "grid": use.grid.to_dict(),
+            "impacts": [{"target": target.key, **each.to_dict()} for target, each in zip(targets, found, strict=True)], "pruned": pruned,
+            "baselines": [{"target": target.key, **each.to_dict()} for target, each in compared.items()], "notes": notes,
+            "plot": None if plot is None else str(plot),
         })  # fmt: skip
         return
-    _print(found, compared, use, notes, pruned)
+    _print(list(zip(targets, found, strict=True)), compared, use, notes, pruned)
     if plot is not None:
         typer.echo(f"picture   {plot}")
 
 
-def _baseline(device: str, like: CandidateRecord, model: str, use: Use, profile: DeviceProfile) -> tuple[Impact | None, list[str]]:
-    """The baseline on the target of a candidate, and what to say of it; none where its energy is not known."""
+def _baselines(
+    device: str, chosen: Sequence[CandidateRecord], model: str, use: Use, profile: DeviceProfile
+) -> tuple[dict[Target, Impact], list[str]]:
+    """The baseline on each of the candidates' targets where its energy is known there, and what to say of it."""
     from nas.prediction import network_of, predict_network
     from nas.report.impact import impact_of
 
-    target = like.candidate.target
-    found = predict_network(network_of(model), device, target.runtime, target.precision, target.threads)
-    energy = found.metrics.get("energy_j")
-    if energy is None:
-        return None, [f"the energy of the baseline {model} is not known"]
-    first = f"baseline {model} at its own resolution, {target.key}"
-    notes = [first if found.in_range else f"{first}; it is unlike what was measured, its band is wide"]
-    if energy.scope != like.candidate.metrics["energy_j"].scope:
-        notes.append(f"joules of the baseline are of {energy.scope}, those of the study of {like.candidate.metrics['energy_j'].scope}")
-    return impact_of(model, energy, found.metrics["latency_s"], use, profile.power), notes
+    network = network_of(model)
+    first: dict[Target, CandidateRecord] = {}
+    for each in chosen:
+        first.setdefault(each.candidate.target, each)
+    compared: dict[Target, Impact] = {}
+    notes: list[str] = []
+    for target, like in first.items():
+        found = predict_network(network, device, target.runtime, target.precision, target.threads)
+        energy, scope = found.metrics.get("energy_j"), like.candidate.metrics["energy_j"].scope
+        if energy is None:
+            notes.append(f"the energy of the baseline {model} is not known on {target.key}")
+            continue
+        told = f"baseline {model} at its own resolution, {target.key}"
+        notes.append(told if found.in_range else f"{told}; it is unlike what was measured, its band is wide")
+        if energy.scope != scope:
+            notes.append(f"joules of the baseline are of {energy.scope}, those of the study of {scope}")
+        name = model if len(first) == 1 else f"{model} on {target.key}"
+        compared[target] = impact_of(name, energy, found.metrics["latency_s"], use, profile.power)
+    return compared, list(dict.fromkeys(notes))
 
 
-def _print(found: list[Impact], compared: Impact | None, use: Use, notes: list[str], pruned: list[str]) -> None:
+def _print(
+    found: Sequence[tuple[Target, Impact]], compared: Mapping[Target, Impact], use: Use, notes: Sequence[str], pruned: Sequence[str]
+) -> None:
+    """A line a network, each beside the baseline on its own target."""
     from nas.cli.show import Column, print_table
+    from nas.report.units import digits
 
     columns = [Column("candidate"), Column("mJ", right=True), Column("kWh a year", right=True), Column("kg CO2e a year", right=True)]
-    if compared is not None:
+    if is_several := len({target for target, _ in found}) > 1:
+        columns.insert(1, Column("target"))
+    if compared:
         columns.append(Column("of baseline", right=True, rank=1))
     if use.battery_wh is not None:
         columns += [Column(f"days on {use.battery_wh:g} Wh", right=True, rank=2), Column("always on", right=True, rank=3)]
     rows = []
-    for each in [*found, *([compared] if compared is not None else [])]:
-        row = [
-            f"{each.name} (pruned)" if each.name in pruned else each.name,
-            f"{1e3 * each.energy.value:.3g}",
-            _text(each.kwh_year),
-            _text(each.co2e_kg_year),
-        ]
-        if compared is not None:
-            row.append(f"{each.energy.value / compared.energy.value:.1%}")
+    for target, each in [*found, *compared.items()]:
+        name = each.name.removesuffix(f" on {target.key}")  # of a baseline; the column says it
+        row = [f"{name} (pruned)" if name in pruned else name, *([target.key] if is_several else [])]
+        row += [digits(1e3 * each.energy.value), _text(each.kwh_year), _text(each.co2e_kg_year)]
+        if compared:
+            row.append(f"{each.energy.value / compared[target].energy.value:.1%}" if target in compared else "unknown")
         if use.battery_wh is not None:
             row += [_text(each.battery_days), _text(each.battery_always_on_days)]
         rows.append(row)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import DeviceOption, JsonOption, PrecisionOption, RuntimeOption, ThreadsOption, emit
+from nas.cli.options import DeviceOption, JsonOption, PrecisionOption, RunsOption, RuntimeOption, ThreadsOption, emit, hand_down
 
 __all__ = ["register"]
 
@@ -17,6 +17,8 @@ spaces = typer.Typer(help="Search spaces: size, decisions, costs.\n\nExample: na
 def _spaces(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
         list_spaces(as_json)
+    else:
+        hand_down(context)
 
 
 def _space_facts(name: str) -> dict[str, object]:
@@ -43,6 +45,7 @@ def list_spaces(as_json: JsonOption = False) -> None:
     Example: nas spaces list --json
     """
     from nas.cli.show import Column, print_table
+    from nas.report.units import digits
     from nas.space import space_names
 
     found = [_space_facts(name) for name in space_names()]
@@ -60,7 +63,7 @@ def list_spaces(as_json: JsonOption = False) -> None:
         assert isinstance(params, list)
         assert isinstance(sizes, list)
         pixels = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
-        spans = (f"{low / 1e6:.3g} to {high / 1e6:.3g}" for low, high in (macs, params))
+        spans = (f"{digits(low / 1e6)} to {digits(high / 1e6)}" for low, high in (macs, params))
         rows.append([str(each["space"]), f"{float(str(each['size'])):.2g}", str(each["decisions"]), pixels, *spans, str(each["source"])])
     print_table(columns, rows, all_of_it="nas spaces show")
 
@@ -109,8 +112,6 @@ def predict(
 
     found = predict_network(network_of(model, allow_unknown), device, runtime, precision, threads)
     if as_json:
-        for note in found.notes:
-            typer.echo(note, err=True)
         emit(found.to_dict())
         return
     typer.echo(f"{model} on {found.target.key}")
@@ -118,14 +119,14 @@ def predict(
         typer.echo(f"  {line}")
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(runs: RunsOption, as_json: JsonOption = False) -> None:
     """What works here: runtimes, extras, energy meters.
 
     Example: nas doctor
     """
     from nas.diagnosis import checks
 
-    found = checks()
+    found = checks(runs)
     if as_json:
         emit({"schema": 1, "checks": [check.to_dict() for check in found]})
         return

@@ -21,6 +21,7 @@ __all__ = [
     "ViaOption",
     "command_line",
     "emit",
+    "hand_down",
 ]
 
 RUNS = "runs"
@@ -54,6 +55,13 @@ ViaOption = Annotated[
         "--via", metavar="ADDRESS", help="local, or ssh://user@host:port (a name of ~/.ssh/config works).", show_default="local for host"
     ),
 ]
+
+
+def hand_down(context: typer.Context) -> None:
+    """Makes options that stand before a subcommand hold for it, where it is not given them itself: `nas studies --runs OLD rm photos`."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name: context.params[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    context.default_map = {str(context.invoked_subcommand): given}
 
 
 def emit(data: object) -> None:

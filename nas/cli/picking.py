@@ -53,7 +53,7 @@ def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str 
         InputError: bounds beside an id, or no quantity.
         InfeasibleError: nothing is within the bounds.
     """
-    from nas.report.highlights import choice, cost_of
+    from nas.report.highlights import choice
 
     given = {option: text for option, text in bounds.items() if text is not None}
     if candidate is not None:
@@ -62,17 +62,23 @@ def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str 
         return find_candidate(record, candidate), ""
     able = choice(record).able
     # The accuracy that is bounded is the one that compares: it is known when costs have been bounded.
+    kept: list[str] = []
     for option in sorted(given, key=lambda each: each == "--min-accuracy"):
-        able = _within(record, able, option, given[option])
+        able = _within(record, able, option, given[option], kept)
+        kept.append(f"{option} {given[option]}")
     found = choice(record, able)
     if not able:
         raise InfeasibleError(f"no candidate is on the front of {record.study}", len(record.candidates), {})
-    chosen = {"fastest": found.cheapest, "knee": found.knee, "most accurate": found.most_accurate}[role]
-    return chosen("latency_s" if role != "knee" else cost_of(record)), "" if role == "fastest" else found.words
+    return found.of(role), "" if role == "fastest" else found.words
 
 
-def _within(record: FrontRecord, able: Sequence[CandidateRecord], option: str, text: str) -> tuple[CandidateRecord, ...]:
+def _within(
+    record: FrontRecord, able: Sequence[CandidateRecord], option: str, text: str, kept: Sequence[str]
+) -> tuple[CandidateRecord, ...]:
     """Those that keep a bound.
+
+    Args:
+        kept: bounds that all of `able` keep.
 
     Raises:
         InfeasibleError: none does; it names the nearest.
@@ -86,12 +92,13 @@ def _within(record: FrontRecord, able: Sequence[CandidateRecord], option: str, t
         metric = choice(record, able).accuracy
     bound = parse(text, kind, option)
     known = {each.id: value for each in able if (value := each.value(metric)) is not None}
-    kept = tuple(each for each in able if each.id in known and (known[each.id] <= bound if side == "max" else known[each.id] >= bound))
-    if kept or not able:
-        return kept
+    found = tuple(each for each in able if each.id in known and (known[each.id] <= bound if side == "max" else known[each.id] >= bound))
+    if found or not able:
+        return found
     if not known:
         raise InputError(f"{option} bounds a figure that study {record.study} does not have for {record.device}: leave it out")
     best = (min if side == "max" else max)((each for each in able if each.id in known), key=lambda each: known[each.id])
     who = "member of the front and no pruned finalist" if any(each.pruned for each in able) else "member of the front"
+    who += f" within {' and '.join(kept)}" if kept else ""
     verb = f"no {who} meets {option} {text}: the nearest has {describe(metric, best.candidate.metrics[metric])}"
     raise InfeasibleError(verb, len(able), {metric: best.value(metric) or 0.0})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -138,7 +139,7 @@ def pick(
     if how:
         typer.echo(how)
     if not chosen.artifacts:
-        typer.echo(f"not exported yet: {command_line('nas export', name, runs)} --pick {chosen.id}")
+        typer.echo(f"not exported yet: {command_line('nas export', name, runs)} --device {chip} --pick {chosen.id}")
 
 
 def export(
@@ -217,18 +218,20 @@ def _refuse_choice(
 def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
     """A registered model with its files in a folder that lasts as long as the context.
 
-    It is looked for where the study of that name is tracked, else where MLFLOW_TRACKING_URI says, else in the local store.
+    It is looked for where the study that it is named after is tracked, else where MLFLOW_TRACKING_URI says, else in the local store.
     """
     from nas.errors import StudyError
     from nas.report.record import list_studies
     from nas.report.study import load_config
     from nas.report.tracking import Connection, check_uri, fetch
+    from nas.report.view import view_key
 
     where = os.environ.get("MLFLOW_TRACKING_URI") or None
+    name = re.split("[@/]", uri.removeprefix("models:/"), maxsplit=1)[0]
     for folder in list_studies(runs):
         with suppress(StudyError):
             config, _ = load_config(folder)
-            if uri.removeprefix("models:/").startswith(f"{config.study}-"):
+            if name in {view_key(config.study, path.stem) for path in folder.glob("fronts/*.json")}:
                 where = config.tracking_uri
                 break
     with tempfile.TemporaryDirectory() as home:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 import signal
 import threading
@@ -274,10 +275,14 @@ def _resumed(runs: Path, name: str | None, trials: int | None, budget_s: float |
     from nas.config import check_config
     from nas.report.record import study_folder
     from nas.report.study import load_config
+    from nas.report.units import seconds_text
 
     config, _ = load_config(study_folder(runs, name))
     if trials is not None and trials < config.trials:
         raise InputError(f"--trials may only grow on --resume: the study has {config.trials}, got {trials}")
+    if budget_s is not None and budget_s < (config.time_budget_s or math.inf):
+        had = seconds_text(config.time_budget_s) or "no limit"
+        raise InputError(f"--time-budget may only grow on --resume: the study has {had}, got {seconds_text(budget_s)}")
     changes = {"trials": trials or config.trials, "time_budget_s": budget_s or config.time_budget_s}
     return check_config({**config.model_dump(), **changes})
 

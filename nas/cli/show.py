@@ -19,7 +19,7 @@ from rich.table import Table
 from nas.events import Event
 from nas.metrics import Metric
 from nas.report.front import CandidateRecord, FrontRecord
-from nas.report.units import seconds_text
+from nas.report.units import digits, seconds_text
 
 __all__ = ["Column", "Display", "candidate_lines", "print_front", "print_table"]
 
@@ -144,9 +144,9 @@ def _accuracy(metric: Metric | None) -> str:
 def _scaled(metric: Metric | None, factor: float) -> str:
     if metric is None:
         return "-"
-    text = f"{metric.value * factor:.3g}"
+    text = digits(metric.value * factor)
     if metric.low is not None and metric.high is not None:
-        text += f" ({metric.low * factor:.3g}–{metric.high * factor:.3g})"
+        text += f" ({digits(metric.low * factor)}–{digits(metric.high * factor)})"
     return text
 
 
@@ -170,10 +170,8 @@ def print_front(record: FrontRecord) -> None:
     """The front and what was pruned from its finalists, fastest first. Each column's header names the source of its numbers."""
     from nas.report.units import origin
 
-    cost = record.objectives[-1]
-    members = sorted(
-        (*record.front, *(each for each in record.finalists if each.pruned)), key=lambda each: (each.value(cost) or 0.0, each.id)
-    )
+    pruned = (each for each in record.finalists if each.pruned)
+    members = sorted((*record.front, *pruned), key=lambda each: (each.value("latency_s") or 0.0, each.id))
     targets = {each.candidate.target for each in members}
     target = next(iter(targets)).key if len(targets) == 1 else record.device
     also = " and pruned finalists" if any(each.pruned for each in members) else ""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import JsonOption, RunsOption, StudyArgument, command_line, emit
+from nas.cli.options import JsonOption, RunsOption, StudyArgument, command_line, emit, hand_down
 
 __all__ = ["register"]
 
@@ -19,6 +19,8 @@ studies = typer.Typer(help="What is in runs/: list, show, rm, rebuild.\n\nExampl
 def _studies(context: typer.Context, runs: RunsOption, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
         list_(runs, as_json)
+    else:
+        hand_down(context)
 
 
 @studies.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,8 @@ __all__ = ["ACCURACY", "Choice", "Highlight", "choice", "cost_of", "highlights",
 Highlight = Literal["fastest", "knee", "most accurate"]
 ACCURACY = "accuracy_search"
 """The accuracy that decides the front of a search."""
+LATENCY = "latency_s"
+"""The fastest is so by this, which every candidate has."""
 
 
 def cost_of(record: FrontRecord) -> str:
@@ -31,7 +33,7 @@ def cost_of(record: FrontRecord) -> str:
     costs = [name for name in record.objectives if not name.startswith("accuracy")]
     if not costs or ACCURACY not in record.objectives:
         raise InputError(f"a picture of a front needs an accuracy and a cost, its objectives are {', '.join(record.objectives)}")
-    return "latency_s" if "latency_s" in costs else costs[0]
+    return LATENCY if LATENCY in costs else costs[0]
 
 
 def knee(members: Sequence[CandidateRecord], cost: str, accuracy: str = ACCURACY) -> CandidateRecord:
@@ -53,28 +55,33 @@ class Choice:
     """Networks that somebody may take, and how they are told apart.
 
     Attributes:
+        record: the front that they are of.
         able: members of the search's front, and pruned finalists; all that can be told apart by cost alone.
         members: those of `able` that are compared by accuracy. Together they are a front: none beats another.
         accuracy: the accuracy that compares them, one that all members have from one source.
         untrained: members of the search's front that are not compared, for they were not trained.
     """
 
+    record: FrontRecord
     able: tuple[CandidateRecord, ...]
     members: tuple[CandidateRecord, ...]
     accuracy: str
     untrained: tuple[CandidateRecord, ...] = ()
 
-    def cheapest(self, cost: str) -> CandidateRecord:
-        """Of all that are able; of equal ones the most accurate. A choice of none raises ValueError."""
-        return min(self.able, key=lambda each: (each.value(cost) or 0.0, -(each.value(self.accuracy) or 0.0)))
+    def of(self, role: Highlight) -> CandidateRecord:
+        """Who has a role, for whatever asks. The fastest is that of all that are able, whatever cost the front is over, and of equal ones
+        the most accurate; the most accurate is that of the members, and of equal ones the fastest; the knee is one of the members.
 
-    def knee(self, cost: str) -> CandidateRecord:
-        """Of the members. A choice of none raises InputError."""
-        return knee(self.members, cost, self.accuracy)
-
-    def most_accurate(self, cost: str) -> CandidateRecord:
-        """Of the members; of equal ones the cheapest. A choice of none raises ValueError."""
-        return max(self.members, key=lambda each: (each.value(self.accuracy) or 0.0, -(each.value(cost) or 0.0)))
+        Raises:
+            InputError: there is nothing to choose from.
+        """
+        if not self.members:
+            raise InputError(f"the front of {self.record.study} has no members")
+        if role == "knee":
+            return knee(self.members, cost_of(self.record), self.accuracy)
+        if role == "fastest":
+            return min(self.able, key=lambda each: (each.value(LATENCY) or 0.0, -(each.value(self.accuracy) or 0.0)))
+        return max(self.members, key=lambda each: (each.value(self.accuracy) or 0.0, -(each.value(LATENCY) or 0.0)))
 
     @property
     def words(self) -> str:
@@ -104,22 +111,21 @@ def choice(record: FrontRecord, among: Collection[CandidateRecord] | None = None
     found = (*record.front, *(each for each in trained if each.pruned and not each.on_front))
     able = tuple(each for each in found if kept is None or each.id in kept)
     if not any(each.pruned for each in able):
-        return Choice(able, able, ACCURACY)
+        return Choice(record, able, able, ACCURACY)
     names = {each.id for each in able}
     compared = [each for each in trained if each.id in names]
     marks = unbeaten([each.candidate for each in compared], costs)
     members = tuple(each for each, mark in zip(compared, marks, strict=True) if mark)
     names -= {each.id for each in compared}
-    return Choice(able, members, VALIDATION.metric, tuple(each for each in able if each.id in names))
+    return Choice(record, able, members, VALIDATION.metric, tuple(each for each in able if each.id in names))
 
 
 def highlights(record: FrontRecord) -> dict[Highlight, CandidateRecord]:
-    """The fastest (cheapest where latency is no objective), the knee and the most accurate of what can be chosen; nothing of an empty
-    front. One network can be two of them."""
-    found, cost = choice(record), cost_of(record)
+    """The fastest, the knee and the most accurate of what can be chosen; nothing of an empty front. One network can be two of them."""
+    found = choice(record)
     if not found.members:
         return {}
-    return {"fastest": found.cheapest(cost), "knee": found.knee(cost), "most accurate": found.most_accurate(cost)}
+    return {role: found.of(role) for role in get_args(Highlight)}
 
 
 def target_words(record: FrontRecord) -> str:

@@ -13,6 +13,7 @@ from nas.errors import InputError
 from nas.hardware.facts import Power
 from nas.metrics import Metric
 from nas.report.grid import Grid
+from nas.report.units import digits
 
 __all__ = ["BATTERY_WH", "EMBODIED", "INFERENCES_PER_DAY", "Band", "Impact", "Use", "battery_notes", "impact_notes", "impact_of"]
 
@@ -39,7 +40,7 @@ class Band:
 
     def text(self) -> str:
         """For people, three digits."""
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{digits(self.value)} ({digits(self.low)} to {digits(self.high)})"
 
     def to_dict(self, unit: str, scope: str, source: str) -> dict[str, float | str]:
         """With what the joules behind it cover and where they are from."""
@@ -141,17 +142,17 @@ def _always_on(battery_wh: float, joule: Band, scope: str, busy_share: float, in
     return _days(battery_wh, Band(*(inferences_per_day * each + idle_j * spread for each, spread in ends)))
 
 
-def impact_notes(found: Sequence[Impact], use: Use, compared: Impact | None = None) -> Iterator[str]:
+def impact_notes(found: Sequence[Impact], use: Use, compared: Sequence[Impact] = ()) -> Iterator[str]:
     """Where the joules and the grid are from, what is left out, and what one device cannot do.
 
     Args:
-        compared: a baseline.
+        compared: baselines.
     """
     yield f"energy: {'; '.join(sorted({f'{each.energy.source}, {each.energy.scope}' for each in found}))}"
     if any(str(each.energy.scope).endswith("net of idle") for each in found):
         yield "what the rest of the board draws is in none of the kWh"
-    yield f"grid: {use.grid.name} {use.grid.year}, {1e3 * use.grid.kg_per_kwh:.3g} g CO2e/kWh   [{use.grid.source}]"
-    busy = [each for each in (*found, *((compared,) if compared else ())) if each.busy_share > 1]
+    yield f"grid: {use.grid.name} {use.grid.year}, {digits(1e3 * use.grid.kg_per_kwh)} g CO2e/kWh   [{use.grid.source}]"
+    busy = [each for each in (*found, *compared) if each.busy_share > 1]
     for each in busy:
         yield f"one device cannot do so many of {each.name}: at least {math.ceil(each.busy_share)} are needed"
     yield EMBODIED

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["impact_png"]
 
 
-def impact_png(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str, pruned: Collection[str] = ()) -> bytes:
+def impact_png(found: Sequence[Impact], baselines: Sequence[Impact], use: Use, device: str, pruned: Collection[str] = ()) -> bytes:
     """kWh a year with 90 % bands on a logarithmic axis, kg CO2e on the one above it; 1440 pixels wide, as high as it has networks.
 
     Args:
+        baselines: one for each target of those found.
         pruned: names of those that are to be marked so.
 
     Raises:
@@ -30,16 +31,16 @@ def impact_png(found: Sequence[Impact], baseline: Impact | None, use: Use, devic
     if not found:
         raise InputError("a picture of an impact needs at least one network")
     with library("matplotlib"):
-        return png(_impact(found, baseline, use, device, pruned))
+        return png(_impact(found, baselines, use, device, pruned))
 
 
-def _impact(found: Sequence[Impact], baseline: Impact | None, use: Use, device: str, pruned: Collection[str]) -> Figure:
+def _impact(found: Sequence[Impact], baselines: Sequence[Impact], use: Use, device: str, pruned: Collection[str]) -> Figure:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    every = [*found, *([baseline] if baseline is not None else [])]
+    every = [*found, *baselines]
     figure, axes = figure_of(9.0, 2.6 + 0.36 * len(every))
     for place, each in enumerate(every):
-        color = LIGHT.second if each is baseline else LIGHT.main
+        color = LIGHT.main if place < len(found) else LIGHT.second
         band = each.kwh_year
         axes.plot([band.low, band.high], [place, place], color=color, linewidth=5, alpha=0.25, solid_capstyle="round", zorder=2)
         axes.plot([band.value], [place], "o", color=color, markersize=8, markeredgecolor=LIGHT.paper, zorder=3)
@@ -48,7 +49,7 @@ def _impact(found: Sequence[Impact], baseline: Impact | None, use: Use, device: 
     logarithmic(axes, only_x=True)
     axes.margins(x=0.14)
     axes.set(ylim=(len(every) - 0.4, -0.8), xlabel="kWh a year, 90 % band")
-    marks = [" (baseline)" if each is baseline else " (pruned)" if each.name in pruned else "" for each in every]
+    marks = [*(" (pruned)" if each.name in pruned else "" for each in found), *(" (baseline)" for _ in baselines)]
     axes.set_yticks(range(len(every)), [f"{each.name}{mark}" for each, mark in zip(every, marks, strict=True)])
     axes.grid(visible=False, axis="y")
     kg_per_kwh = use.grid.kg_per_kwh

@@ -96,13 +96,17 @@ def front_csv(record: FrontRecord) -> str:
 def read_front(folder: Path, device: str | None = None) -> FrontRecord:
     """The front of a study for a device, or for its first device.
 
+    Args:
+        device: its name, an alias of it, or the folder of its profile: whatever a search takes.
+
     Raises:
         StudyError: there is none yet, or its file does not hold together.
         UnknownNameError: a device that the study did not search for.
+        ProfileError: the profile that is named does not hold together.
     """
     known = sorted(path.stem for path in folder.glob("fronts/*.json"))
     if device is not None and known and device not in known:
-        raise UnknownNameError("device", device, known, f"(the study {folder.name} has a front for each of its devices)")
+        device = _own_name(device, known, f"(the study {folder.name} has a front for each of its devices)")
     path = folder / "front.json" if device is None else folder / "fronts" / f"{device}.json"
     if not path.is_file():
         raise StudyError(f"study {folder.name} has no front yet: go on with nas search --resume {folder.name}")
@@ -115,6 +119,16 @@ def read_front(folder: Path, device: str | None = None) -> FrontRecord:
         raise StudyError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:  # InputError, json.JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise StudyError(f"{path}: {exc}") from exc
+
+
+def _own_name(device: str, known: Sequence[str], hint: str) -> str:
+    """The name that fronts are kept under, of a device that was named otherwise."""
+    from nas.hardware.profile import load_profile
+
+    with contextlib.suppress(UnknownNameError):
+        if (name := load_profile(device).name) in known:
+            return name
+    raise UnknownNameError("device", device, known, hint)
 
 
 def read_fronts(folder: Path) -> tuple[FrontRecord, ...]:

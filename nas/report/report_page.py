@@ -90,7 +90,7 @@ def _found(record: FrontRecord) -> str:
     name = "accuracy_test" if "accuracy_test" in metrics else ACCURACY
     right = "of the test images" if name == "accuracy_test" else "of the search-validation images, by the " + metrics[name].source
     paid = _paid(best, cost)
-    price = f"{short(SHOWN[cost].number(paid.value))} {SHOWN[cost].unit or SHOWN[cost].label}"
+    price = f"{SHOWN[cost].text(paid.value)} {SHOWN[cost].unit or SHOWN[cost].label}"
     which = "the knee, a pruned finalist," if best.pruned else "the knee"
     return f"{words}; {which} takes {price} ({paid.source}) and classifies {100 * metrics[name].value:.1f} % {right}."
 
@@ -134,7 +134,7 @@ def _question(facts: StudyFacts) -> Iterator[tuple[str, str]]:
 
 def _bound(metric: str, kind: str, bound: float) -> str:
     shown = SHOWN[metric]
-    return f"{shown.label} {'≤' if kind == 'max' else '≥'} {short(shown.number(bound))}{' ' + shown.unit if shown.unit else ''}"
+    return f"{shown.label} {'≤' if kind == 'max' else '≥'} {shown.text(bound)}{' ' + shown.unit if shown.unit else ''}"
 
 
 def _images(facts: StudyFacts) -> str:
@@ -180,16 +180,16 @@ def _cards(record: FrontRecord, facts: StudyFacts) -> Iterator[dict[str, Any]]:
     roles: dict[str, list[str]] = {}
     found = highlights(record)
     for role, each in found.items():
-        roles.setdefault(each.id, []).append(role if role != "fastest" or cost == "latency_s" else f"least {SHOWN[cost].label}")
+        roles.setdefault(each.id, []).append(role)
     for each in {each.id: each for each in found.values()}.values():
         metrics = each.candidate.metrics
-        price, unit = SHOWN[cost].number(_paid(each, cost).value), SHOWN[cost].unit
+        paid = SHOWN[cost].text(_paid(each, cost).value)
         accuracy = metrics["accuracy_test" if "accuracy_test" in metrics else ACCURACY]
         yield {
             "role": " · ".join(roles[each.id]),
             "id": each.id,
             "title": each.title,
-            "cost": f"{short(price)} {unit or SHOWN[cost].label}",
+            "cost": f"{paid} {SHOWN[cost].unit or SHOWN[cost].label}",
             "accuracy": f"{100 * accuracy.value:.1f} %",
             "accuracy_kind": "on test images" if "accuracy_test" in metrics else "in the search",
             "figures": [(SHOWN[name].label, describe(name, metrics[name])) for name in SHOWN if name in metrics],
@@ -218,8 +218,8 @@ def _cell(name: str, metric: Metric | None) -> dict[str, str]:
     value = shown.number(metric.value)
     error = f"± {shown.number(metric.std):.2g}" if metric.std is not None else ""
     if metric.low is not None and metric.high is not None:
-        error = f"{short(shown.number(metric.low))}–{short(shown.number(metric.high))}"
-    return {"value": f"{value:.9g}", "text": f"{value:.2f}" if shown.percent else short(value), "error": error}
+        error = f"{shown.text(metric.low)}–{shown.text(metric.high)}"
+    return {"value": f"{value:.9g}", "text": f"{value:.2f}" if shown.percent else shown.text(metric.value), "error": error}
 
 
 # --- networks, commands -----------------------------------------------------------------------------------------------------------

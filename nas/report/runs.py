@@ -166,7 +166,7 @@ def members(record: FrontRecord, limit: int) -> list[CandidateRecord]:
     room = limit - len(finalists)
     if len(front) > room:
         front = [front[index * (len(front) - 1) // max(room - 1, 1)] for index in range(room)]
-    return sorted((*finalists, *front), key=lambda each: (each.value(record.objectives[-1]) or 0.0, each.id))
+    return sorted((*finalists, *front), key=lambda each: (each.value("latency_s") or 0.0, each.id))
 
 
 def _origins(record: CandidateRecord) -> dict[str, str]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from nas.metrics import Metric, contradicts
 
-__all__ = ["SHOWN", "Shown", "contradiction", "describe", "origin", "seconds_text", "short", "span"]
+__all__ = ["SHOWN", "Shown", "contradiction", "describe", "digits", "origin", "seconds_text", "short", "span"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,10 @@ class Shown:
     def number(self, value: float) -> float:
         """The SI value in the unit that people read."""
         return value * (100 if self.percent else self.factor)
+
+    def text(self, value: float) -> str:
+        """`number`, three digits; counts, which have no unit, in thousands, millions, billions."""
+        return digits(self.number(value)) if self.unit else short(value * self.factor)
 
     @property
     def axis(self) -> str:
@@ -63,13 +67,12 @@ SHOWN: Mapping[str, Shown] = MappingProxyType(
 def describe(name: str, metric: Metric) -> str:
     """A metric as people read it, with its error and its source, e.g. "12.3 ms (9.84 to 15.4), predicted"."""
     shown = SHOWN[name]
-    value = shown.number(metric.value)
-    text = f"{value:.2f}" if shown.percent else short(value)
+    text = f"{shown.number(metric.value):.2f}" if shown.percent else shown.text(metric.value)
     if metric.std is not None:
         text += f" ± {shown.number(metric.std):.2g}"
     text += f" {shown.unit}" if shown.unit else ""
     if metric.low is not None and metric.high is not None:
-        text += f" ({short(shown.number(metric.low))} to {short(shown.number(metric.high))})"
+        text += f" ({shown.text(metric.low)} to {shown.text(metric.high)})"
     return f"{text}, {metric.source}" + (f" ({metric.scope})" if metric.scope else "")
 
 
@@ -84,21 +87,31 @@ def contradiction(metrics: Mapping[str, Metric]) -> str:
     if not contradicts(metrics):
         return ""
     shown, seen = SHOWN["latency_s"], metrics["latency_s"]
-    measured, low, high = (short(shown.number(value)) for value in (metrics["latency_measured_s"].value, seen.low or 0.0, seen.high or 0.0))
+    measured, low, high = (shown.text(value) for value in (metrics["latency_measured_s"].value, seen.low or 0.0, seen.high or 0.0))
     return f"measured {measured} {shown.unit}, outside the 90 % band of the {seen.source} ({low} to {high} {shown.unit})"
+
+
+def digits(value: float, count: int = 3) -> str:
+    """A number of so many significant digits, at most 6; below a million without an exponent, e.g. "5400"."""
+    return f"{_rounded(value, count):g}"
 
 
 def short(value: float) -> str:
     """Three digits; large numbers in thousands, millions, billions."""
-    size, letter = _prefix(value)
-    return f"{value / size:.3g}{letter}"
+    size, letter = _prefix(_rounded(value, 3))
+    return f"{digits(value / size)}{letter}"
 
 
 def span(low: float, high: float, unit: str) -> str:
     """Two numbers in one unit, two digits, e.g. "0.8 to 3.1 GB/s"; one of them where they read the same."""
-    size, letter = _prefix(high)
-    ends = dict.fromkeys(f"{float(f'{value / size:.2g}'):g}" for value in (low, high))
+    size, letter = _prefix(_rounded(high, 2))
+    ends = dict.fromkeys(digits(value / size, 2) for value in (low, high))
     return f"{' to '.join(ends)} {letter.strip()}{unit}"
+
+
+def _rounded(value: float, count: int) -> float:
+    """To so many significant digits."""
+    return float(f"{value:.{count}g}")
 
 
 def _prefix(value: float) -> tuple[float, str]:

@@ -185,6 +185,7 @@ def test_a_study_that_exists(nas: Nas, runs: Path) -> None:
     [
         (("digits-11",), ("'digits-11'", "did you mean digits-1")),
         (("digits-1", "--trials", "3"), ("may only grow", "got 3")),
+        (("digits-1", "--time-budget", "20m"), ("--time-budget may only grow", "no limit", "got 20 min 00 s")),
         (
             ("digits-1", "--seed", "0", "--max-latency", "3ms", "-d", "host"),
             ("stored configuration", "--seed", "--max-latency", "--device", "--trials and --time-budget may grow"),
@@ -195,6 +196,16 @@ def test_a_study_that_exists(nas: Nas, runs: Path) -> None:
 )
 def test_resuming_changes_nothing_but_the_budget(arguments: tuple[str, ...], words: tuple[str, ...], nas: Nas, runs: Path) -> None:
     assert_clear(nas("search", "--runs", runs, "--resume", *arguments), 2, *words)
+
+
+def test_a_time_budget_may_only_grow(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**stored, "config": {**stored["config"], "time_budget_s": 3600.0}}), encoding="utf-8")
+    command = ("search", "--runs", tmp_path, "--resume", "cut", "--time-budget")
+    assert_clear(nas(*command, "3599s"), 2, "--time-budget may only grow", "the study has 1 h 00 min, got 59 min 59 s")
+    assert_clear(nas(*command, "2h"), 2, "the images of digits are not those")  # the budget is in order
 
 
 @pytest.mark.parametrize(
@@ -289,7 +300,7 @@ def test_architecture_files_that_hold_none(data: object, nas: Nas, tmp_path: Pat
     ],
 )
 def test_exit_codes(raised: BaseException, code: int, words: tuple[str, ...], nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> list[diagnosis.Check]:
+    def fail(runs: Path) -> list[diagnosis.Check]:
         raise raised
 
     monkeypatch.setattr(diagnosis, "checks", fail)

@@ -9,6 +9,7 @@ import pytest
 from nas.report.record import read_front, write_front
 from tests.command import Nas
 from tests.report.strategies import with_pruned
+from tests.report.test_roofline import on_threads
 
 
 def test_finalists_are_compared_with_the_baseline(nas: Nas, runs: Path) -> None:
@@ -23,10 +24,28 @@ def test_finalists_are_compared_with_the_baseline(nas: Nas, runs: Path) -> None:
 def test_json_holds_bands_grid_and_baseline(nas: Nas, runs: Path) -> None:
     found = nas("impact", "--runs", runs, "--grid", "DEU", "--baseline", "mobilenet_v3_large", "--json").json
     assert found["grid"]["code"] == "DEU"
-    assert found["baseline"]["name"] == "mobilenet_v3_large"
-    for each in (*found["impacts"], found["baseline"]):
+    assert [(each["name"], each["target"]) for each in found["baselines"]] == [("mobilenet_v3_large", "raspberrypi4/onnxruntime/fp32/1")]
+    for each in (*found["impacts"], *found["baselines"]):
         assert each["energy_kwh_year"]["low"] <= each["energy_kwh_year"]["value"] <= each["energy_kwh_year"]["high"]
         assert each["co2e_kg_year"]["value"] == pytest.approx(each["energy_kwh_year"]["value"] * found["grid"]["kg_per_kwh"])
+
+
+def test_each_is_compared_on_its_own_target(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "digits-1", tmp_path / "digits-1")
+    write_front(tmp_path / "digits-1", on_threads(read_front(runs / "digits-1"), 1, 4))
+    found = nas("impact", "--runs", tmp_path, "--plot", tmp_path / "use.png", "--json").json
+    joules = {each["target"]: each["energy_j"]["value"] for each in found["baselines"]}
+    alone = {}
+    for threads in (1, 4):
+        predicted = nas("predict", "mobilenet_v2", "-d", "raspberrypi4", "--threads", threads, "--json").json["metrics"]
+        alone[f"raspberrypi4/onnxruntime/fp32/{threads}"] = predicted["energy_j"]["value"]
+    assert joules == pytest.approx(alone)
+    assert len(set(joules.values())) == 2
+    told = nas("impact", "--runs", tmp_path).out
+    for each in found["impacts"]:
+        (row,) = (line for line in told.splitlines() if line.startswith(each["name"]))
+        assert f"{each['energy_j']['value'] / joules[each['target']]:.1%}" in row
+        assert each["target"] in row
 
 
 def test_a_picture(nas: Nas, runs: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from nas.cli.show import candidate_lines, print_front
 from nas.config import check_config
 from nas.files import write_atomic
+from nas.metrics import Metric
 from nas.report.record import read_front, write_front
+from nas.resources import data_root
 from nas.space import reference_names
 from tests.command import Nas
 from tests.report.examples import measured
@@ -112,6 +115,17 @@ def test_front(nas: Nas, runs: Path) -> None:
     assert len(rows) == len(record.candidates)
 
 
+def test_figures_of_a_table_have_no_exponents(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    front = example_front(1, 0)
+    (only,) = front.front
+    large = {"params": Metric(5.4e6, "1", "counted"), "latency_s": Metric(1.2345, "s", "predicted", low=0.9997, high=2.0)}
+    print_front(replace(front, candidates=(replace(only, candidate=replace(only.candidate, metrics={**only.candidate.metrics, **large})),)))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if only.id in line)
+    assert "1230 (1000–2000)" in row
+    assert row.split()[-2] == "5400"
+
+
 def test_what_was_pruned_stands_in_the_table_without_a_search_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     front = with_pruned(example_front())
     print_front(front)
@@ -199,6 +213,33 @@ def test_pick(nas: Nas, runs: Path) -> None:
     assert "predicted" in text
 
 
+def test_a_device_may_be_named_as_it_was_searched_for(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(data_root("hw_profiles") / "pixel3", tmp_path / "boards" / "pixel3")
+    for named, name in (("pi4", "raspberrypi4"), ("PI4", "raspberrypi4"), ("./boards/pixel3", "pixel3")):
+        for command in ("front", "pick", "impact"):
+            assert nas(command, "digits-1", "--runs", runs, "-d", named, "--json").json["device"] == name, (command, named)
+    known = nas("pick", "digits-1", "--runs", runs, "-d", "pi5")
+    assert (known.code, "unknown device 'pi5'" in known.err) == (2, True)
+
+
+def test_the_export_that_is_advised_is_of_the_picked_candidate(nas: Nas, runs: Path) -> None:
+    member = next(each for each in read_front(runs / "digits-1", "pixel3").front if not each.finalist)
+    shown = nas("pick", "digits-1", "--runs", runs, "-d", "pixel3", "--pick", member.id).out
+    (advice,) = [line.removeprefix("not exported yet: ") for line in shown.splitlines() if line.startswith("not exported yet: ")]
+    program, command, *arguments = shlex.split(advice)
+    assert (program, command) == ("nas", "export")
+    assert nas("pick", *arguments, "--json").json["candidate"]["id"] == member.id
+
+
+def test_what_misses_a_second_bound_is_said_to_be_within_the_first(nas: Nas, runs: Path) -> None:
+    assert nas("pick", "digits-1", "--runs", runs, "--min-accuracy", "98%").code == 0
+    refused = nas("pick", "digits-1", "--runs", runs, "--min-accuracy", "98%", "--max-latency", "2.2ms", "--max-size", "4MiB")
+    assert refused.code == 3
+    words = "no member of the front within --max-latency 2.2ms and --max-size 4MiB meets --min-accuracy 98%: the nearest has 90.50"
+    assert words in refused.err
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -260,6 +301,18 @@ def test_studies(nas: Nas, runs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "cut").exists()
 
 
+def test_options_before_a_subcommand_hold_for_it(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for home in ("runs", "backup"):
+        shutil.copytree(runs / "cut", tmp_path / home / "cut")
+    monkeypatch.chdir(tmp_path)
+    ended = nas("studies", "--runs", "backup", "--json", "rm", "cut", "--yes")
+    assert ended.json["deleted"] == str(Path("backup") / "cut")
+    assert [path.parent.name for path in tmp_path.glob("*/cut")] == ["runs"]
+    assert nas("studies", "--runs", "nowhere", "list", "--runs", "runs", "--json").json["studies"][0]["study"] == "cut"
+    for command in (("devices", "--json", "show", "pi4"), ("spaces", "--json", "show", "mobilenet_tiny"), ("devices", "--json", "list")):
+        assert nas(*command).json["schema"] == 1, command
+
+
 def test_a_study_is_kept_where_nobody_says_yes(nas: Nas, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     ended = nas("studies", "rm", "cut", "--runs", runs)
@@ -271,6 +324,8 @@ def test_a_study_is_kept_where_nobody_says_yes(nas: Nas, runs: Path, monkeypatch
 def test_the_runs_folder_may_be_named_by_the_environment(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_RUNS", str(runs))
     assert nas("pick", "digits-1", "--json").code == 0
+    monkeypatch.setenv("NAS_RUNS", str(tmp_path / "new" / "runs"))
+    assert f"{tmp_path / 'new' / 'runs'} can be written to" in nas("doctor").out
     monkeypatch.chdir(tmp_path)  # a checkout may well have a folder runs
     monkeypatch.setenv("NAS_RUNS", "")
     assert "runs yet" in nas("pick").err

@@ -113,3 +113,10 @@ def test_a_model_of_another_machine_is_found_where_the_environment_says(
     assert nas(*command).code == 2
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tracked / 'mlflow' / 'mlflow.db'}")
     assert nas(*command).json["study"] == "digits-1"
+
+
+def test_a_study_is_not_taken_for_another_whose_name_it_begins(nas: Nas, tracked: Path, tmp_path: Path) -> None:
+    for name in ("mlflow", "digits-1"):
+        (tmp_path / name).symlink_to(tracked / name)
+    write_study(tmp_path, [replace(example_front(2, 0), study="digits")], tracking_uri="http://127.0.0.1:1")  # the newer of the two
+    assert nas("pick", f"models:/{NAME}@knee", "--runs", tmp_path, "--json").json["study"] == "digits-1"

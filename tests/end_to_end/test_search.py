@@ -178,7 +178,8 @@ def test_bad_input_is_answered_in_a_line_or_two(home: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"])
 def test_predict_has_the_form_of_the_design(tmp_path: Path, name: str) -> None:
     found = nas(tmp_path, "predict", name, "--device", "raspberrypi4", "--json").json
-    assert found.keys() == {"schema", "model", "target", "in_range", "metrics", "blocks"}
+    always = {"schema", "model", "target", "in_range", "metrics", "blocks"}
+    assert found.keys() == always
     assert found["metrics"]["latency_s"].keys() == {"value", "low", "high", "unit", "source"}
     total = sum(block["latency_s"]["value"] for block in found["blocks"])
     assert total == pytest.approx(found["metrics"]["latency_s"]["value"], rel=0.02)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from nas.cli.picking import choose
 from nas.errors import InputError
 from nas.metrics import Metric
 from nas.report.front import FrontRecord
-from nas.report.highlights import choice, cost_of, highlights, knee, target_words
+from nas.report.highlights import Highlight, choice, cost_of, highlights, knee, target_words
+from nas.report.runs import members
+from nas.report.tracking.registry import aliases
 
 from .strategies import example_front, with_pruned
 from .test_roofline import on_threads
@@ -82,5 +86,26 @@ def test_of_some_networks_only() -> None:
     pruned = front.finalists[-1]
     assert (choice(front, front.front).members, choice(front, front.front).accuracy) == (front.front, "accuracy_search")
     only = choice(front, [pruned])
-    assert [each.id for each in (only.cheapest("latency_s"), only.knee("latency_s"), only.most_accurate("latency_s"))] == [pruned.id] * 3
+    assert [only.of(role).id for role in get_args(Highlight)] == [pruned.id] * 3
     assert choice(front, ()).members == ()
+    with pytest.raises(InputError, match="digits-1 has no members"):
+        choice(front, ()).of("fastest")
+
+
+def over_params(front: FrontRecord) -> FrontRecord:
+    """As if of a search for few parameters, where what is small is slow."""
+    candidates = []
+    for each in front.candidates:
+        metrics = {**each.candidate.metrics, "params": Metric(1e3 / (each.value("latency_s") or 1.0), "1", "counted")}
+        candidates.append(replace(each, candidate=replace(each.candidate, metrics=metrics)))
+    return replace(front, candidates=tuple(candidates), objectives=("accuracy_search", "params"), reference_point=(0.0, 1e9))
+
+
+def test_the_fastest_has_the_least_latency_whatever_the_front_is_over() -> None:
+    front = over_params(example_front())
+    by_latency = sorted(front.front, key=lambda each: each.value("latency_s") or 0.0)
+    assert by_latency[0] != front.front[0]
+    picked, _ = choose(front, None, {}, "fastest")
+    assert picked == highlights(front)["fastest"] == aliases(front, front.finalists)["fastest"] == by_latency[0]
+    assert members(front, 100) == by_latency  # their ranks in MLflow, 1 is the fastest
+    assert members(front, 4)[0] == by_latency[0]

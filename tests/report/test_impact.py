@@ -54,7 +54,7 @@ def test_a_baseline_that_one_device_cannot_do_is_told_too() -> None:
         impact_of("one", ENERGY, LATENCY, use, None),
         impact_of("mobilenet_v2", ENERGY, Metric(0.106, "s", "predicted"), use, None),
     )
-    assert "one device cannot do so many of mobilenet_v2: at least 2 are needed" in list(impact_notes([quick], use, slow))
+    assert "one device cannot do so many of mobilenet_v2: at least 2 are needed" in list(impact_notes([quick], use, [slow]))
     assert not [note for note in impact_notes([quick], use) if "one device" in note]
 
 

@@ -17,8 +17,9 @@ def test_a_line_a_network(grid: Grid) -> None:
     use = Use(1e6, grid)
     found = [impact_of(f"one-{number}", ENERGY, LATENCY, use, None) for number in range(3)]
     heights = []
-    for networks, baseline in ((found[:1], None), (found, None), (found, impact_of("mobilenet_v2", ENERGY, LATENCY, use, None))):
-        picture = impact_png(networks, baseline, use, "raspberrypi4")
+    baseline = impact_of("mobilenet_v2", ENERGY, LATENCY, use, None)
+    for networks, baselines in ((found[:1], []), (found, []), (found, [baseline]), (found, [baseline] * 2)):
+        picture = impact_png(networks, baselines, use, "raspberrypi4")
         assert picture.startswith(b"\x89PNG")
         width, height = struct.unpack(">II", picture[16:24])
         assert width == 1440
@@ -28,4 +29,4 @@ def test_a_line_a_network(grid: Grid) -> None:
 
 def test_nothing_to_show() -> None:
     with pytest.raises(InputError, match="at least one network"):
-        impact_png([], None, Use(1e6, GRID), "raspberrypi4")
+        impact_png([], [], Use(1e6, GRID), "raspberrypi4")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.metrics import UNITS, Metric
+from nas.report.impact import Band
 from nas.report.runs import config_params, members, param_name, run_metrics
-from nas.report.units import SHOWN, describe, short, span
+from nas.report.units import SHOWN, describe, digits, short, span
 from nas.report.view import view_path, view_state
 
 from .strategies import example_front
@@ -30,6 +31,8 @@ def test_every_metric_is_shown() -> None:
         ("energy_j", Metric(0.05, "J", "modelled", scope="board"), "50 mJ, modelled (board)"),
         ("params", Metric(3_504_872, "1", "counted"), "3.5 M, counted"),
         ("size_bytes", Metric(2**21, "B", "counted"), "2 MiB, counted"),
+        ("latency_s", Metric(5.4, "s", "predicted", low=0.9997, high=12.34), "5400 ms (1000 to 12300), predicted"),
+        ("params", Metric(999_700, "1", "counted"), "1 M, counted"),
     ],
 )
 def test_describe(name: str, metric: Metric, text: str) -> None:
@@ -59,6 +62,15 @@ def test_spans_read_in_one_unit() -> None:
     assert span(9e8, 2.04e9, "MAC/s") == "0.9 to 2 GMAC/s"
     assert span(25.0, 25.2, "%") == "25 %"
     assert short(4.6e9) == "4.6 G"
+
+
+def test_three_digits_have_no_exponent_below_a_million() -> None:
+    texts = {5400: "5400", 999_499: "999000", 12.345: "12.3", 0.009844: "0.00984", 0: "0", -1234: "-1230"}
+    assert {value: digits(value) for value in texts} == texts
+    assert digits(15_467.2, 4) == "15470"
+    assert [short(value) for value in (999.4, 999.7, 999_700, 5e12)] == ["999", "1 k", "1 M", "5000 G"]
+    assert span(2.1e8, 9.96e8, "B/s") == "0.21 to 1 GB/s"
+    assert Band(5400.0, 0.5, 99_960.0).text() == "5400 (0.5 to 100000)"
 
 
 def test_names_and_nested_params() -> None:

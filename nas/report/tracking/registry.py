@@ -73,9 +73,9 @@ def aliases(record: FrontRecord, finalists: Sequence[CandidateRecord]) -> dict[s
     def cost(each: CandidateRecord) -> float:
         return math.log(each.value(name) or 1.0)
 
-    middle = choice(record).knee(name)
+    middle = choice(record).of("knee")
     nearest = min(found.members, key=lambda each: (each.id != middle.id, abs(cost(each) - cost(middle)), each.id))
-    return {"fastest": found.cheapest(name), "knee": nearest, "most-accurate": found.most_accurate(name)}
+    return {"fastest": found.of("fastest"), "knee": nearest, "most-accurate": found.of("most accurate")}
 
 
 def _shipped(each: CandidateRecord) -> str:
