@@ -6,13 +6,20 @@ import errno
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["locked", "whole_folder", "write_atomic", "write_atomic_with"]
+__all__ = ["is_locked", "locked", "remove_stale", "whole_folder", "write_atomic", "write_atomic_with"]
+
+LOOKS = 3
+LOOK_S = 0.02
+"""Before a lock counts as taken: whoever only looks (`is_locked`) has it for a moment."""
+STALE_S = 86_400.0
+"""Age of a temporary file or folder that nobody writes any more: the slowest, an export that trains in between, takes hours."""
 
 
 @contextmanager
@@ -37,13 +44,18 @@ def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise InputError(f"{taken}{_holder(path)}") from exc
-        except OSError as exc:
-            if lockless:
-                raise InputError(lockless) from exc
+        for look in range(LOOKS):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                if look == LOOKS - 1:
+                    raise InputError(f"{taken}{_holder(path)}") from exc
+                time.sleep(LOOK_S)
+                continue
+            except OSError as exc:
+                if lockless:
+                    raise InputError(lockless) from exc
+            break
         with suppress(OSError):  # a full disk: then it does not say who holds it
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         try:
@@ -60,6 +72,45 @@ def _holder(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         who = ""
     return f" (it is {who})" if who else ""
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file. It is only looked at: nothing is written, and whoever takes it just then gets it.
+
+    False where there is no such file, or it may not be read: nothing says then that it is held.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing is locked
+        return False
+    try:
+        file = path.open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no locks here
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def remove_stale(folder: Path) -> None:
+    """Removes from a folder, and from those in it, what `write_atomic` and `whole_folder` left when their process was killed."""
+    latest, found = time.time() - STALE_S, list[Path]()
+    with suppress(OSError):  # a folder in it goes just now
+        found = list(folder.rglob(".*.tmp"))
+    for left in found:
+        with suppress(OSError):  # gone, or somebody else's
+            if left.stat().st_mtime > latest:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -22,6 +22,7 @@ from nas.recording import Selection, refuse_other_images
 from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
+from nas.search.failures import keep_failure
 from nas.search.finalists import Finalist, FinalistMaker
 from nas.search.kept import keep_finalist, read_finalist
 from nas.target import Target
@@ -60,6 +61,7 @@ def make_finalists(
                 raise
             except NasError as exc:
                 notes[candidate.id] = f"failed as a finalist: {exc}"
+                keep_failure(study, candidate, notes[candidate.id])
                 on_event(Event("warning", f"{candidate.id} failed as a finalist: {exc}"))
                 continue
             keep_finalist(study, ready)

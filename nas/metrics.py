@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, cast, get_args
@@ -178,3 +178,7 @@ class Candidate:
     @property
     def id(self) -> str:
         return self.target.candidate_id(self.arch.arch_id)
+
+    def meets(self, constraints: Iterable[Constraint]) -> bool:
+        """Whether it is within all bounds of metrics that are known of it."""
+        return all(each.holds(self.metrics[each.metric].value) for each in constraints if each.metric in self.metrics)

@@ -47,7 +47,7 @@ def study_facts(
         config=prepared.config,
         fronts=tuple(fronts),
         progress={
-            front.device: _progress(prepared, front, [each for each in evaluated if each.candidate.target == device.target])
+            front.device: _progress(prepared, device, front, evaluated)
             for front, evaluated, device in zip(fronts, done, prepared.devices, strict=True)
         },
         predictors={
@@ -72,13 +72,16 @@ def study_facts(
     )  # fmt: skip
 
 
-def _progress(prepared: Prepared, front: FrontRecord, done: Sequence[Evaluated]) -> Progress:
-    """Hypervolume over candidates."""
-    objectives = prepared.objectives  # those of the front begin with them
-    points = losses([each.candidate for each in done], objectives)
-    reference = [o.loss(value) for o, value in zip(objectives, front.reference_point, strict=False)]
-    counts: list[int] = [] if not done else np.unique(np.linspace(1, len(done), min(len(done), CURVE_POINTS)).astype(int)).tolist()
-    return [(n, pareto.hypervolume(points[:n], reference)) for n in counts]
+def _progress(prepared: Prepared, device: Device, front: FrontRecord, done: Sequence[Evaluated]) -> Progress:
+    """Hypervolume of the front over evaluations: each network stands on all targets of the device from its evaluation on, where it meets
+    the constraints there. The last one is the front's."""
+    archs = [each.candidate.arch for each in done if each.candidate.target == device.target]
+    places = {arch: number for number, arch in enumerate(archs, 1)}
+    able = [each.candidate for each in done if each.candidate.meets(prepared.config.constraints)]
+    points, number = losses(able, prepared.front_objectives), np.array([places[candidate.arch] for candidate in able], dtype=int)
+    reference = [o.loss(value) for o, value in zip(prepared.front_objectives, front.reference_point, strict=True)]
+    counts: list[int] = [] if not archs else np.unique(np.linspace(1, len(archs), min(len(archs), CURVE_POINTS)).astype(int)).tolist()
+    return [(n, pareto.hypervolume(points[number <= n], reference)) for n in counts]
 
 
 def _ceilings(prepared: Prepared, profile: DeviceProfile, front: FrontRecord) -> dict[str, Ceiling]:

@@ -22,15 +22,16 @@ from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
+from nas.report.course import Status
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
-from nas.report.runs import Status
 from nas.report.study import LOCK
 from nas.rounds import Searched, scored_anew, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
+from nas.search.failures import read_failure
 from nas.search.kept import read_finalist
 
 __all__ = ["Result", "rebuild", "run"]
@@ -177,9 +178,16 @@ def _served(
     for error in errors:
         if error is not None:
             on_event(Event("warning", f"{error}: it has no front"))
-    rows = [row for row, error in enumerate(errors) if error is None]
+    return *_only(prepared, studies, done, [error is None for error in errors]), first
+
+
+def _only(
+    prepared: Prepared, studies: Sequence[storage.Study], done: Sequence[list[storage.Evaluated]], kept: Sequence[bool]
+) -> tuple[Prepared, list[storage.Study], list[list[storage.Evaluated]]]:  # fmt: skip
+    """What was given, of some of the devices."""
+    rows = [row for row, is_kept in enumerate(kept) if is_kept]
     served = replace(prepared, devices=tuple(prepared.devices[row] for row in rows))
-    return served, [studies[row] for row in rows], [done[row] for row in rows], first
+    return served, [studies[row] for row in rows], [done[row] for row in rows]
 
 
 def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
@@ -201,29 +209,44 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
 def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: Listener) -> Result:
     """With the study's lock held; `empty` is raised where the storage has nothing of it."""
     store = shared_storage(prepared, resume=True) or own_storage(folder)
+    first = clock(prepared, store)  # of all devices, also where the first has no front
     studies = open_studies(prepared, store)
     done = [storage.evaluated(study) for study in studies]
-    if not all(done):
+    if not any(done):
         raise empty
+    for device, evaluated in zip(prepared.devices, done, strict=True):
+        if not evaluated:  # the search was stopped before it came to it
+            on_event(Event("warning", f"nothing was evaluated for {device.target.device} yet: it has no front"))
+    prepared, studies, done = _only(prepared, studies, done, [bool(evaluated) for evaluated in done])
     pairs = zip(prepared.devices, studies, done, strict=True)
     done = [
         on_every_target(device, study, scored_anew(prepared, device, study, evaluated), None, on_event, lambda: False)
         for device, study, evaluated in pairs
     ]
-    seconds, cost = storage.spent(clock(prepared, store)), storage.cost(clock(prepared, store))
+    seconds, cost = storage.spent(first), storage.cost(first)
     recorder = Recorder(folder, prepared, on_event)
     prepared, studies, done, lacking = _served(prepared, studies, done, on_event)
     selections = select_all(prepared, done)
-    made: list[Made] = []
-    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
-        kept = {candidate.id: read_finalist(study, candidate) for candidate in selection.finalists}
-        there = {name: found.present(folder) for name, found in kept.items() if found is not None}
-        made.append((kept_pruned(prepared, device, study, there, folder), {}))
+    made = [
+        _kept(prepared, device, study, selection, folder)
+        for device, study, selection in zip(prepared.devices, studies, selections, strict=True)
+    ]
     status = recorder.status
-    recorder.start()
-    fronts = _record(prepared, recorder, done, selections, made, seconds, cost)
-    recorder.finish(status, cost)
+    stopped: dict[str, float | str] = {} if status == "FINISHED" else {STOPPED: "before its end"}
+    recorder.start(status)
+    try:
+        fronts = _record(prepared, recorder, done, selections, made, seconds, {**cost, **stopped})
+    finally:
+        recorder.finish(status, cost)
     return Result(folder, fronts, seconds, recorder.view, lacking)
+
+
+def _kept(prepared: Prepared, device: Device, study: storage.Study, selection: Selection, folder: Path) -> Made:
+    """What runs until now made of a device's finalists, and why they failed at others: nothing is made."""
+    found = {candidate.id: read_finalist(study, candidate) for candidate in selection.finalists}
+    there = {name: each.present(folder) for name, each in found.items() if each is not None}
+    failed = {candidate.id: read_failure(study, candidate) for candidate in selection.finalists if candidate.id not in there}
+    return kept_pruned(prepared, device, study, there, folder), {name: reason for name, reason in failed.items() if reason}
 
 
 def _record(

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -18,17 +17,17 @@ from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError, StudyError
 from nas.events import Event, Listener
-from nas.files import write_atomic
+from nas.files import remove_stale, write_atomic
 from nas.hardware.ceiling import Ceiling
 from nas.metrics import Candidate
 from nas.picturing import study_facts
 from nas.preparation import Device, Prepared
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.course import BEGIN, END, LOG, Status, course_of
+from nas.report.front import CANDIDATES, CandidateRecord, FrontRecord
 from nas.report.pictures import DRAWING, write_pictures
 from nas.report.record import EvaluatedRecord, EventLog, write_candidates, write_front
-from nas.report.runs import Status
 from nas.report.study import load_config, load_data_record
-from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror
+from nas.report.tracking import Background, Connection, StudyMirror
 from nas.search import pareto
 from nas.search.engine import losses
 from nas.search.finalists import Finalist
@@ -39,8 +38,8 @@ from nas.training.data import ImageData
 __all__ = ["Recorder", "Selection", "front_record", "infeasible", "refuse_other_images", "save_config", "select", "select_all"]
 
 LIBRARIES = ("hwnas", "torch", "optuna", "mlflow", "onnx", "onnxruntime", "numpy", "scikit-learn")
-MOST_DOMINATED = 1000
-"""Dominated candidates in front.json; candidates.parquet has all of them."""
+MOST_OTHERS = 1000
+"""Candidates in front.json that are not on the front; candidates.parquet has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +78,7 @@ def infeasible(prepared: Prepared, device: Device, done: Sequence[Evaluated]) ->
 
 
 def _able(prepared: Prepared, done: Sequence[Evaluated]) -> list[Candidate]:
-    bounds = prepared.config.constraints
-    return [
-        candidate
-        for candidate in (each.candidate for each in done)
-        if all(c.holds(candidate.metrics[c.metric].value) for c in bounds if c.metric in candidate.metrics)
-    ]
+    return [each.candidate for each in done if each.candidate.meets(prepared.config.constraints)]
 
 
 def select(prepared: Prepared, done: Sequence[Evaluated], had: Collection[tuple[Architecture, str]] = ()) -> Selection:
@@ -133,8 +127,8 @@ def front_record(
     tied = {candidate.id for candidate, mark in zip(selection.front, marks, strict=True) if mark}
     points = losses(selection.front, prepared.front_objectives)
     reference = [o.loss(value) for o, value in zip(prepared.front_objectives, device.front_reference, strict=True)]
-    dominated = [each.candidate for each in done if each.candidate.id not in members]
-    thinned = [dominated[i] for i in np.unique(np.linspace(0, len(dominated) - 1, min(len(dominated), MOST_DOMINATED)).astype(int))]
+    others = [each.candidate for each in done if each.candidate.id not in members]
+    thinned = [others[i] for i in np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST_OTHERS)).astype(int))]
     records = []
     pruned = [each.candidate for each in finalists.values() if each.candidate.arch.widths]
     for candidate in [*selection.front, *pruned, *thinned]:
@@ -145,6 +139,7 @@ def front_record(
                 on_front=candidate.id in members,
                 finalist=made is not None,
                 tied=candidate.id in tied,
+                feasible=candidate.meets(config.constraints),
                 gene_numbers=space.gene_numbers(candidate.arch),
                 title=space.describe(candidate.arch) + ("  (pruned)" if candidate.arch.widths else ""),
                 artifacts={**made.artifacts, DRAWING: f"models/{candidate.id}/architecture.svg"} if made else {},
@@ -161,7 +156,7 @@ def front_record(
         hypervolume=pareto.hypervolume(points, reference),
         reference_point=device.front_reference,
         candidates=tuple(records),
-        search=extras,
+        search={**extras, CANDIDATES: float(len(done) + len(pruned))},
     )
 
 
@@ -230,13 +225,16 @@ class Recorder:
     @property
     def status(self) -> Status:
         """What the search ended with, as its log has it."""
-        ended = [event["status"] for event in self._log.read() if event["kind"] == END and event.get("status") in get_args(Status)]
-        found: Status = ended[-1] if ended else "FINISHED"
-        return found
+        return course_of(self._folder).ending
 
-    def start(self) -> None:
-        """Starts or takes up the parent run."""
-        self._log.append(BEGIN)
+    def start(self, ending: Status | None = None) -> None:
+        """Starts or takes up the parent run.
+
+        Args:
+            ending: what the search ended with, where it does not go on: its files are only derived again.
+        """
+        remove_stale(self._folder)
+        self._log.append(BEGIN, {} if ending is None else {"status": ending})
         self._background.wake()
 
     def listen(self, event: Event) -> None:
@@ -302,6 +300,6 @@ class Recorder:
 
     @property
     def view(self) -> str:
-        """The Pareto view: its address on a server, else its path behind the address of one; empty where MLflow failed."""
+        """The Pareto view: its address on a server (no password), else its path behind the address of one; empty where MLflow failed."""
         path = self._mirror.view_path
-        return self._connection.uri.rstrip("/") + path if path and self._connection.is_server else path
+        return self._connection.shown.rstrip("/") + path if path and self._connection.is_server else path

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from nas.config import TrainRecipe
 from nas.events import Event, Listener
-from nas.report.runs import Point, Status, StudyRun
+from nas.report.course import Status
+from nas.report.runs import Point, StudyRun
 from nas.report.tracking import Background, Connection, Tracker, TrackingError, epoch_points
 from nas.space import load_space
 from nas.training.data import ImageData, load_data

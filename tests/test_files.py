@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from nas.errors import InputError
-from nas.files import locked, whole_folder, write_atomic, write_atomic_with
+from nas.files import is_locked, locked, remove_stale, whole_folder, write_atomic, write_atomic_with
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +94,43 @@ def test_a_file_is_no_place_for_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write to .*out: Not a directory: choose another folder"), whole_folder(tmp_path / "out"):
         pytest.fail("it is refused before anything is made")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_lock_is_looked_at_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    assert not is_locked(path)
+    with locked(path, "taken"):
+        assert is_locked(path)
+        path.write_text("process 1 on another")
+    assert not is_locked(path)
+    assert path.read_text() == "process 1 on another"
+    path.unlink()
+    path.mkdir()  # what cannot be read is not held by anybody that is known
+    assert not is_locked(path)
+
+
+def test_whoever_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    """However short it is, a look is a lock."""
+    path = tmp_path / ".lock"
+    path.touch()
+    with path.open("rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        end = threading.Timer(0.01, fcntl.flock, (looked_at, fcntl.LOCK_UN))
+        end.start()
+        with locked(path, "taken"):
+            assert path.read_text().startswith("process")
+        end.join()
+
+
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    home = tmp_path / "models" / "a"
+    left, fresh, folder, whole = home / ".model.onnx.1.tmp", home / ".model.onnx.2.tmp", tmp_path / ".b.1.tmp", home / "model.onnx"
+    write_atomic(whole, "")
+    folder.mkdir()
+    for path in (left, fresh, folder / "model.onnx"):
+        path.write_text("half")
+    for path in (left, folder, whole):
+        os.utime(path, (1e9, 1e9))
+    remove_stale(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [fresh, whole]
+    assert not folder.exists()

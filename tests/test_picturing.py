@@ -9,16 +9,16 @@ import yaml
 
 from nas.config import SearchConfig
 from nas.hardware.rows import rows_path
-from nas.metrics import Candidate, Metric
+from nas.metrics import Constraint
 from nas.picturing import study_facts
 from nas.preparation import Prepared, prepare
 from nas.recording import front_record, select
 from nas.report.pictures import DRAWING, write_pictures
 from nas.resources import data_root
 from nas.search.finalists import Finalist
-from nas.search.storage import Evaluated
 from nas.target import Target
 from tests.cli.test_predictor import make_rows, write
+from tests.evaluated import evaluated
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +36,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         return prepare(config, home / "runs", lambda event: None, lambda: False)
 
 
-def _done(prepared: Prepared) -> list[list[Evaluated]]:
-    """Twenty networks on each device, the larger the more accurate."""
-    archs = list(dict.fromkeys(prepared.space.decode_rows(prepared.space.sample_rows(20, 1))))
-    found = []
-    for device in prepared.devices:
-        known = [(arch, device.scorer.metrics(arch)) for arch in archs]
-        largest = max(metrics["macs"].value for _, metrics in known)
-        accuracies = [Metric(0.5 + 0.4 * metrics["macs"].value / largest, "1", "supernet", std=0.01) for _, metrics in known]
-        pairs = zip(known, accuracies, strict=True)
-        found.append([Evaluated(Candidate(a, device.target, {**m, "accuracy_search": accuracy}), 0.1) for (a, m), accuracy in pairs])
-    return found
-
-
 def test_facts_of_two_devices(prepared: Prepared, tmp_path: Path) -> None:
-    done = _done(prepared)
+    done = evaluated(prepared)
     fronts = []
-    for device, evaluated in zip(prepared.devices, done, strict=True):
-        selection = select(prepared, evaluated)
+    for device, found in zip(prepared.devices, done, strict=True):
+        selection = select(prepared, found)
         made = {selection.front[0].id: Finalist(selection.front[0], {"onnx": "models/x/model.onnx"}, "a note")}
-        fronts.append(front_record(prepared, device, evaluated, selection, made, {}, {"trials": 20.0, "seconds": 3.0}))
+        fronts.append(front_record(prepared, device, found, selection, made, {}, {"trials": 20.0, "seconds": 3.0}))
     facts = study_facts(prepared, fronts, done, [])
     for front, device in zip(fronts, prepared.devices, strict=True):
         (finalist,) = front.finalists
@@ -80,10 +67,32 @@ def test_measurements_that_cannot_be_read_cost_a_picture_only(prepared: Prepared
     kept = path.read_bytes()
     try:
         path.write_text("not,a,summary\n1,2,3\n", encoding="utf-8")
-        done = _done(prepared)
-        selections = [select(prepared, evaluated) for device, evaluated in zip(prepared.devices, done, strict=True)]
+        done = evaluated(prepared)
+        selections = [select(prepared, found) for found in done]
         three = zip(prepared.devices, done, selections, strict=True)
-        fronts = [front_record(prepared, device, evaluated, selection, {}, {}, {}) for device, evaluated, selection in three]
+        fronts = [front_record(prepared, device, found, selection, {}, {}, {}) for device, found, selection in three]
         assert study_facts(prepared, fronts, done, []).predictors["board"].evaluation is None
     finally:
         path.write_bytes(kept)
+
+
+def test_the_curve_is_that_of_the_front(tmp_path: Path) -> None:
+    """Of what keeps to a bound, on all targets, in all of the front's objectives."""
+    bound = Constraint("accuracy_search", 0.65, "min")
+    config = SearchConfig(
+        study="s", devices=("raspberrypi4",), space="mobilenet_tiny", data="digits", threads=(1, 4), constraints=(bound,),
+        energy_axis="targets",
+    )  # fmt: skip
+    prepared = prepare(config, tmp_path / "runs", lambda event: None, lambda: False)
+    assert len(prepared.front_objectives) == 3
+    (device,), (done,) = prepared.devices, evaluated(prepared)
+    front = front_record(prepared, device, done, select(prepared, done), {}, {}, {})
+    (curve,) = study_facts(prepared, [front], [done], []).progress.values()
+    networks = len(done) // 2
+    assert [number for number, _ in curve] == list(range(1, networks + 1))
+    volumes = [volume for _, volume in curve]
+    assert volumes == sorted(volumes)
+    assert volumes[-1] == pytest.approx(front.hypervolume)
+    outside = [row for row, each in enumerate(done[:networks]) if not each.candidate.meets((bound,))]
+    assert outside
+    assert all(volumes[row] == [0.0, *volumes][row] for row in outside)  # what breaks a bound adds nothing

@@ -8,12 +8,14 @@ import pytest
 import yaml
 
 from nas.config import SearchConfig, TrainRecipe
-from nas.errors import InfeasibleError, StudyError
+from nas.errors import InfeasibleError, StudyError, TrainingError
 from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared
 from nas.recording import infeasible
+from nas.report.course import BEGIN, END, LOG
+from nas.report.front import STOPPED
 from nas.report.record import EventLog
-from nas.report.tracking import END, LOG
+from nas.report.study import summarise
 from nas.search import storage
 from nas.space import load_space
 from tests.search.conftest import save_supernet
@@ -58,7 +60,7 @@ def test_a_device_that_nothing_serves_costs_the_others_nothing(
         rebuild(config, runs, told.append)
 
 
-def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp_path: Path) -> None:
+def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = tmp_path / "runs"
     one = config.model_copy(update={"devices": DEVICES[:1]})
     found = run(one, runs, lambda event: None, lambda: False)
@@ -73,6 +75,39 @@ def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp
         front.to_dict()["candidates"] for front in found.fronts
     ]
     assert ended() == ["FINISHED", "KILLED", "KILLED"]
+    log.append(BEGIN)  # a resume that was killed
+    assert rebuild(one, runs, lambda event: None).fronts[0].search[STOPPED]
+    assert (ended()[3:], summarise(runs / "s")["state"]) == (["FAILED"], "unfinished")
+    log.append(BEGIN)
+    log.append(END, {"status": "FINISHED", "cost": {}})
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.pipeline.front_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(one, runs, lambda event: None)
+    assert ended()[4:] == ["FINISHED", "FINISHED"]
+    assert log.read()[-1]["kind"] == END
+    assert STOPPED not in rebuild(one, runs, lambda event: None).fronts[0].search
+    assert summarise(runs / "s")["state"] == "done"
+
+
+def test_what_failed_and_what_was_not_come_to_is_told_again(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the search had been stopped before it came to the second device."""
+    runs, told = tmp_path / "runs", []
+
+    def failing(*given: object) -> None:
+        raise TrainingError("the loss is not finite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.finishing._make", failing)
+        (found,) = run(config.model_copy(update={"devices": DEVICES[:1]}), runs, lambda event: None, lambda: False).fronts
+    (again,) = rebuild(config, runs, told.append).fronts
+    assert [each.note for each in found.candidates if each.note] == ["failed as a finalist: the loss is not finite"]
+    assert [each.note for each in again.candidates] == [each.note for each in found.candidates]
+    assert "nothing was evaluated for pixel3 yet: it has no front" in [event.text for event in told if event.kind == "warning"]
 
 
 def test_what_nothing_meets_says_how_near_it_came(config: SearchConfig, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
     if found:
         raise InputError(f"{name!r} begins {len(found)} candidates: {', '.join(each.id for each in found[:5])}")
     hint = f"(nas front --csv lists the {len(record.candidates)} there are)"
+    if record.held:
+        hint = f"(nas front --csv lists {record.held}; the others are in candidates.parquet alone, and cannot be picked)"
     raise UnknownNameError("candidate", name, (), hint, aliases=[each.id for each in record.candidates])
 
 

@@ -36,7 +36,7 @@ def front(
     runs: RunsOption,
     study: StudyArgument = None,
     device: DeviceChoice = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, every candidate.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, at most 1,000 beyond the front; candidates.parquet has all.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture: .html or .png.", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,6 +59,8 @@ def front(
         emit(record.to_dict())
     elif csv:
         typer.echo(front_csv(record), nl=False)
+        if record.held:
+            typer.echo(f"note: this is {record.held}; all are in {folder / 'candidates.parquet'}", err=True)
     else:
         print_front(record)
         if plot is not None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -26,6 +27,8 @@ __all__ = ["Column", "Display", "candidate_lines", "print_front", "print_table"]
 WIDTH = 150
 """Columns where standard output is not a terminal and nobody says how wide it is."""
 PLAIN_INTERVAL_S = 15.0
+HEADER_WIDTH = 24
+"""Columns that a source with what it is of takes in the head of a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ def print_front(record: FrontRecord) -> None:
     columns = [Column("id"), Column(""), *(Column(name, right=name == "threads") for name in differing)]
     for name, label, _, rank in shown:
         sources = sorted({origin(each.candidate.metrics[name]) for each in members if name in each.candidate.metrics})
-        columns.append(Column(f"{label}\n{', '.join(sources)}", right=True, rank=rank))
+        told = (line for source in sources for line in wrap(source, HEADER_WIDTH))
+        columns.append(Column("\n".join((label, *told)), right=True, rank=rank))
     rows = []
     for each in members:
         metrics = each.candidate.metrics
@@ -204,7 +208,7 @@ def candidate_lines(each: CandidateRecord) -> list[str]:
     metrics = each.candidate.metrics
     known = (("on the front", each.on_front), ("finalist", each.finalist), ("tied", each.tied), ("pruned", each.pruned))
     marks = [word for word, mark in known if mark]
-    lines = [f"{each.id}  {', '.join(marks) or 'dominated'}  {each.candidate.target.key}", f"  {each.title}"]
+    lines = [f"{each.id}  {', '.join(marks) or each.why_not}  {each.candidate.target.key}", f"  {each.title}"]
     lines += [f"  {SHOWN[name].label:<18} {describe(name, metric)}" for name, metric in measured_first(metrics).items()]
     if told := contradiction(metrics):
         lines.append(f"  {'warning':<18} {told}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nas.errors import InputError
 from nas.metrics import Metric
 from nas.report.canvas import LIGHT, Palette, figure_of, library, png, svg
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.front import DOMINATED, OUTSIDE, CandidateRecord, FrontRecord
 from nas.report.highlights import ACCURACY, cost_of, highlights
 from nas.report.units import SHOWN
 
@@ -93,14 +93,15 @@ def _front(record: FrontRecord, palette: Palette, width: float, height: float, *
     cost = cost_of(record)
     figure, axes = figure_of(width, height, palette)
     known = [each for each in record.candidates if cost in each.candidate.metrics and ACCURACY in each.candidate.metrics]
-    dominated = [each for each in known if not each.on_front]
     members = list(record.front)
     tested = [each for each in record.candidates if {cost, "accuracy_test"} <= each.candidate.metrics.keys()]
-    if dominated:
-        axes.plot(
-            *_points(dominated, cost, ACCURACY), "o", color=palette.faint, markersize=4.2, alpha=0.4, markeredgewidth=0, zorder=1,
-            label="dominated",
-        )  # fmt: skip
+    for reason, marker in ((DOMINATED, "o"), (OUTSIDE, "v")):
+        others = [each for each in known if each.why_not == reason]
+        if others:
+            axes.plot(
+                *_points(others, cost, ACCURACY), marker, color=palette.faint, markersize=4.2, alpha=0.4, markeredgewidth=0, zorder=1,
+                label=reason,
+            )  # fmt: skip
     if members:
         _members(axes, members, cost, palette, line=len(record.objectives) == 2)
     if tested:
@@ -177,7 +178,7 @@ def _sides(bars: Sequence[tuple[float, float]]) -> list[list[float]]:
 
 
 def accuracy_limits(record: FrontRecord) -> tuple[float, float]:
-    """Ends of the accuracy axis, per cent: far-off dominated candidates would press the front into a corner."""
+    """Ends of the accuracy axis, per cent: candidates far off the front would press it into a corner."""
     shown_ones = (*record.front, *(each for each in record.finalists if each.pruned))
     metrics = [each.candidate.metrics.get(name) for each in shown_ones for name in (ACCURACY, "accuracy_test")]
     shown = [metric for metric in metrics if metric is not None]
@@ -197,7 +198,7 @@ def _frame(axes: Axes, record: FrontRecord, cost: str) -> None:
     numbers = [(each.value(cost), each.value(ACCURACY)) for each in record.candidates]
     outside = sum(SHOWN[cost].number(x) > right or 100 * y < bottom for x, y in numbers if x is not None and y is not None)
     if outside:
-        axes.set_xlabel(f"{SHOWN[cost].axis}   ({outside} dominated outside the frame)")
+        axes.set_xlabel(f"{SHOWN[cost].axis}   ({outside} more outside the frame)")
 
 
 def _title(axes: Axes, record: FrontRecord, cost: str, palette: Palette) -> None:
@@ -206,10 +207,10 @@ def _title(axes: Axes, record: FrontRecord, cost: str, palette: Palette) -> None
     bars = (
         f"{SHOWN[cost].label} {' and '.join(sources) or 'unknown'}; bars: one standard error of accuracy, 90 % band of {SHOWN[cost].label}"
     )
-    found = f"{len(record.front)} on the front of {len(record.candidates)} networks of {record.space}"
+    bars += f"; {record.held} drawn" if record.held else ""
     title = f"{Path(record.data).name} on {record.device}: accuracy against {SHOWN[cost].label}"
     axes.set_title(_cut(title, 80), loc="left", fontsize=13, fontweight="bold", pad=42, color=palette.ink, parse_math=False)
-    lines = "\n".join((_cut(f"{record.study}: {found}", 105), bars))
+    lines = "\n".join((_cut(f"{record.study}, {record.space}: {record.found}", 105), bars))
     words = axes.text(
         0, 1.03, lines, transform=axes.transAxes, fontsize=9.5, color=palette.soft, va="bottom", linespacing=1.4, parse_math=False
     )  # fmt: skip

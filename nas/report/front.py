@@ -16,13 +16,17 @@ from nas.errors import InputError
 from nas.metrics import UNITS, Candidate, Metric
 from nas.target import Target
 
-__all__ = ["SCHEMA", "STOPPED", "CandidateRecord", "FrontRecord"]
+__all__ = ["CANDIDATES", "DOMINATED", "OUTSIDE", "SCHEMA", "STOPPED", "CandidateRecord", "FrontRecord"]
 
 SCHEMA = 1
 """Version of front.json; readers refuse newer ones."""
 
 STOPPED = "stopped"
 """Among what a front says of its search: when that was stopped, though the front was found."""
+CANDIDATES = "candidates"
+"""Among what a front says of its search: how many candidates there are in all, a network on each of its targets."""
+DOMINATED, OUTSIDE = "dominated", "outside the constraints"
+"""Why a candidate is not on the front, in words."""
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -71,6 +75,7 @@ class CandidateRecord:
         title: the architecture in one line.
         artifacts: kind to path relative to the study's folder, e.g. {"onnx": "models/<id>/model.onnx"}.
         note: one sentence, e.g. why a finalist failed.
+        feasible: within the constraints of the search; of one that is not nobody asked whether another one dominates it.
     """
 
     candidate: Candidate
@@ -81,6 +86,7 @@ class CandidateRecord:
     title: str = ""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    feasible: bool = True
 
     def __post_init__(self) -> None:
         for name, number in self.gene_numbers.items():
@@ -101,6 +107,11 @@ class CandidateRecord:
         """Whether pruning made it of a finalist: it was no candidate of the search, and has no search accuracy."""
         return bool(self.candidate.arch.widths)
 
+    @property
+    def why_not(self) -> str:
+        """Why it is not on the front, in words; empty where it is, or was no candidate of the search."""
+        return "" if self.on_front or self.pruned else DOMINATED if self.feasible else OUTSIDE
+
     def value(self, metric: str) -> float | None:
         """The value of a metric, SI units; None where it is not known."""
         found = self.candidate.metrics.get(metric)
@@ -115,6 +126,7 @@ class CandidateRecord:
             "on_front": self.on_front,
             "finalist": self.finalist,
             "tied": self.tied,
+            "feasible": self.feasible,
             "title": self.title,
             "note": self.note,
             "architecture": candidate.arch.to_dict(),
@@ -131,7 +143,7 @@ class CandidateRecord:
         Raises:
             InputError: naming the key, under `where`, that does not hold.
         """
-        optional = ("trial", "tied", "title", "note", "gene_numbers")
+        optional = ("trial", "tied", "feasible", "title", "note", "gene_numbers")
         _refuse_unknown(data, (*optional, "id", "arch_id", "on_front", "finalist", "architecture", "target", "metrics", "artifacts"), where)
         target = _get(data, "target", dict, where)
         words = [_get(target, key, str, f"{where}.target") for key in ("device", "runtime", "runtime_version", "precision")]
@@ -156,6 +168,7 @@ class CandidateRecord:
             on_front=_get(data, "on_front", bool, where),
             finalist=_get(data, "finalist", bool, where),
             tied=_get(data, "tied", bool, where, False),
+            feasible=_get(data, "feasible", bool, where, True),
             gene_numbers={name: _get(genes, name, float, f"{where}.gene_numbers") for name in genes},
             title=_get(data, "title", str, where, ""),
             artifacts={name: _get(artifacts, name, str, f"{where}.artifacts") for name in artifacts},
@@ -171,7 +184,7 @@ class FrontRecord:
         data: name of the data set; data_fingerprint says which files.
         objectives: metric keys, e.g. ("accuracy_search", "latency_s").
         hypervolume: between the on_front candidates and `reference_point`; both are in the units of the objectives.
-        candidates: the front, the finalists and any dominated ones that should be seen.
+        candidates: the front, the finalists and any others that should be seen; candidates.parquet has all.
         search: what else is worth telling, e.g. trials, seconds; `STOPPED` where the search is to go on.
         created: ISO time.
     """
@@ -233,6 +246,29 @@ class FrontRecord:
     def shown(self) -> tuple[CandidateRecord, ...]:
         """Members of the front, then finalists that are none."""
         return (*self.front, *(record for record in self.finalists if not record.on_front))
+
+    @property
+    def evaluated(self) -> int:
+        """Networks that were evaluated, on however many targets."""
+        return int(float(self.search.get("trials", len(self.candidates))))
+
+    @property
+    def total(self) -> int:
+        """Candidates that there are in all, a network on each of its targets; `candidates` may hold fewer."""
+        return int(float(self.search.get(CANDIDATES, max(self.evaluated, len(self.candidates)))))
+
+    @property
+    def held(self) -> str:
+        """How many of all candidates are here, e.g. "1,008 of 3,000 candidates"; empty where it is all of them."""
+        here = len(self.candidates)
+        return "" if here >= self.total else f"{here:,} of {self.total:,} candidates"
+
+    @property
+    def found(self) -> str:
+        """How many networks are on the front, e.g. "3 of 150 evaluated networks are on the front"."""
+        members, networks = len(self.front), len({record.candidate.arch for record in self.front})
+        words = f"{networks or 'none'} of {self.evaluated:,} evaluated networks {'is' if networks == 1 else 'are'} on the front"
+        return words if members == networks else f"{words}, {members} with their targets"
 
     def to_dict(self) -> dict[str, object]:
         return {

@@ -20,10 +20,10 @@ from nas.report.pages import render
 from nas.report.units import SHOWN, origin
 from nas.target import Target
 
-__all__ = ["MOST_DOMINATED", "front_html"]
+__all__ = ["MOST_OTHERS", "front_html"]
 
-MOST_DOMINATED = 2000
-"""Dominated candidates of a device that the page holds: more cannot be told apart, and make it slow."""
+MOST_OTHERS = 2000
+"""Candidates off the front that the page holds of a device: more cannot be told apart, and make it slow."""
 DIGITS = 5
 """Significant digits of a figure: more than any of them is sure of."""
 COSTS = ("latency_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
@@ -50,8 +50,8 @@ def front_html(fronts: Sequence[FrontRecord]) -> str:
     data = {
         "devices": [_device(record) for record in fronts],
         "metrics": {name: _shown(name, fronts) for name in metrics},
-        "in_space": "Drag to turn, scroll to come nearer. No member of the front is worse than another one in all three. Dominated "
-        "networks far from the front are outside. Bands are in the words of each point.",
+        "in_space": "Drag to turn, scroll to come nearer. No member of the front is worse than another one in all three. Networks "
+        "far from the front are outside. Bands are in the words of each point.",
         "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line. "
         "Hollow diamonds are finalists that were pruned, which have no search accuracy.",
     }
@@ -73,15 +73,13 @@ def _device(record: FrontRecord) -> dict[str, Any]:
     best = highlights(record).get("knee")
     metrics = [name for name in SHOWN if any(name in each.candidate.metrics for each in kept)]
     wanted = {cost_of(record), *ALWAYS, *record.objectives}
-    left_out = len(record.candidates) - len(kept)
-    evaluated = int(float(record.search.get("trials", len(record.candidates))))
     return {
         "device": record.device,
         "target": target_words(record),
         "members": len(record.front),
-        "found": f"{record.study}: {len(record.front)} on the front of {evaluated:,} evaluated networks of {record.space}",
-        "thinned": f"{len(kept):,} of {evaluated:,} networks are drawn: dominated ones are thinned evenly."
-        if left_out or evaluated > len(record.candidates)
+        "found": f"{record.study}, {record.space}: {record.found}",
+        "thinned": f"{len(kept):,} of {record.total:,} candidates are drawn: those off the front are thinned evenly."
+        if len(kept) < record.total
         else "",
         "limits": [_rounded(end) for end in accuracy_limits(record)],
         "costs": [name for name in COSTS if name in wanted and name in metrics],
@@ -109,19 +107,19 @@ def _words(target: Target) -> str:
 
 
 def _marks(each: CandidateRecord, knee: CandidateRecord | None) -> int:
-    """Bits, in the order in which the page names them."""
+    """Bits, in the order in which the page names them; the last one is for what is outside the constraints."""
     is_knee = knee is not None and each.id == knee.id
-    return each.on_front + 2 * each.finalist + 4 * each.tied + 8 * is_knee + 16 * each.pruned
+    return each.on_front + 2 * each.finalist + 4 * each.tied + 8 * is_knee + 16 * each.pruned + 32 * (not each.feasible)
 
 
 def _thinned(record: FrontRecord) -> list[CandidateRecord]:
-    """All that matters, and dominated ones evenly from the cheapest to the dearest."""
+    """All that matters, and the others evenly from the cheapest to the dearest."""
     matters = [each for each in record.candidates if each.on_front or each.finalist]
     rest = [each for each in record.candidates if not (each.on_front or each.finalist)]
-    if len(rest) > MOST_DOMINATED:
+    if len(rest) > MOST_OTHERS:
         cost = cost_of(record)
         rest.sort(key=lambda each: (each.value(cost) or 0.0, each.id))
-        rest = [rest[index * (len(rest) - 1) // (MOST_DOMINATED - 1)] for index in range(MOST_DOMINATED)]
+        rest = [rest[index * (len(rest) - 1) // (MOST_OTHERS - 1)] for index in range(MOST_OTHERS)]
     return [*matters, *rest]
 
 

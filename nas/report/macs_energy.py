@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.errors import InputError
 from nas.report.canvas import Palette, figure_of, library, logarithmic, svg
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.front import DOMINATED, OUTSIDE, CandidateRecord, FrontRecord
 from nas.report.roofline import colors_of, name_of
 from nas.report.units import SHOWN
 from nas.search.energy_axis import rho
@@ -23,8 +23,8 @@ __all__ = ["known_energies", "macs_energy_svg", "macs_energy_words"]
 FEWEST = 3
 """Candidates that a rank correlation needs."""
 NANO = 1e9
-DOMINATED, MEMBER, PRUNED = "dominated", "on the front", "pruned finalists"
-MARKS = ((DOMINATED, "o", 4.2), (MEMBER, "o", 6.5), (PRUNED, "s", 6.5))
+MEMBER, PRUNED = "on the front", "pruned finalists"
+MARKS = ((OUTSIDE, "v", 4.2), (DOMINATED, "o", 4.2), (MEMBER, "o", 6.5), (PRUNED, "s", 6.5))
 """Kind of a candidate, its marker and size in points, from below."""
 
 
@@ -59,7 +59,7 @@ def _macs_energy(record: FrontRecord, found: Mapping[Target, list[CandidateRecor
             kept = [each for each in records if _kind(each) == label]
             if not kept:
                 continue
-            matters = label != DOMINATED
+            matters = label in (MEMBER, PRUNED)
             macs, energy = ([SHOWN[name].number(each.value(name) or 0.0) for each in kept] for name in ("macs", "energy_j"))
             axes.plot(
                 np.array(macs) / 1e6, energy, marker, color=color, markersize=size, alpha=1.0 if matters else 0.35,
@@ -75,7 +75,7 @@ def _macs_energy(record: FrontRecord, found: Mapping[Target, list[CandidateRecor
 
 
 def _kind(each: CandidateRecord) -> str:
-    return PRUNED if each.pruned else MEMBER if each.on_front else DOMINATED
+    return PRUNED if each.pruned else each.why_not or MEMBER
 
 
 def macs_energy_words(record: FrontRecord) -> str:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,17 +49,15 @@ class EvaluatedRecord:
 
 
 def flat_row(candidate: Candidate) -> dict[str, Cell]:
-    """A candidate as one row of a table: ids, target, metrics with error and source, genes. The same columns for every candidate of a space
-    but those of genes that are not active."""
+    """A candidate as one row of a table: ids, target, metrics with error, source and scope, genes. The same columns for every candidate
+    of a space but those of genes that are not active."""
     row: dict[str, Cell] = {"id": candidate.id, "arch_id": candidate.arch.arch_id, "trial": candidate.trial, "space": candidate.arch.space}
     row.update(candidate.target.to_dict())
     for name in UNITS:
         metric = candidate.metrics.get(name)
         row[name] = None if metric is None else metric.value
-        for part in ("std", "low", "high", "source"):
+        for part in ("std", "low", "high", "source", "scope"):
             row[f"{name}_{part}"] = None if metric is None else getattr(metric, part)
-        if UNITS[name] == "J":
-            row[f"{name}_scope"] = None if metric is None else metric.scope
     row.update({f"gene_{name}": value for name, value in candidate.arch.genes})
     if candidate.arch.widths:  # of a pruned network, whose genes are those before
         row["widths"] = " ".join(f"{name}={width}" for name, width in candidate.arch.widths)
@@ -79,10 +77,11 @@ def write_front(folder: Path, record: FrontRecord, *, first: bool = True) -> tup
 
 
 def front_csv(record: FrontRecord) -> str:
-    """Every candidate of a front as CSV, front members first."""
+    """Every candidate that a front holds as CSV, front members first."""
     rows = []
     for each in sorted(record.candidates, key=lambda each: (not each.on_front, each.value(record.objectives[-1]) or 0.0, each.id)):
-        shown: dict[str, Cell] = {"on_front": each.on_front, "finalist": each.finalist, "tied": each.tied, "pruned": each.pruned}
+        shown: dict[str, Cell] = {"on_front": each.on_front, "feasible": each.feasible, "finalist": each.finalist, "tied": each.tied}
+        shown["pruned"] = each.pruned
         flat = flat_row(each.candidate)
         rows.append({"id": flat.pop("id"), **shown, "title": each.title, **flat, "note": each.note})
     columns = list(dict.fromkeys(name for row in rows for name in row)) or ["id"]
@@ -193,13 +192,15 @@ class EventLog:
         except OSError as exc:
             raise StudyError(f"cannot write {self.path}: {exc.strerror}; check the disk's space and the folder's permissions") from exc
 
-    def read(self) -> list[dict[str, Any]]:
-        """All events, oldest first; none where there is no file."""
+    def read(self, kinds: Collection[str] = ()) -> list[dict[str, Any]]:
+        """All events, or those of some kinds only, oldest first; none where there is no file."""
+        marks = [json.dumps(kind).encode() for kind in kinds]
         events = []
         for line in self.path.read_bytes().splitlines() if self.path.is_file() else ():
-            with contextlib.suppress(ValueError):
-                events.append(json.loads(line))
-        return events
+            if not kinds or any(mark in line for mark in marks):  # reading JSON is what takes time
+                with contextlib.suppress(ValueError):
+                    events.append(json.loads(line))
+        return [event for event in events if isinstance(event, dict) and (not kinds or event.get("kind") in kinds)]
 
 
 def list_studies(runs: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from nas.report.highlights import ACCURACY, choice, cost_of, highlights, target_
 from nas.report.impact_section import impact_section
 from nas.report.pages import embedded, picture, render
 from nas.report.predicted import predicted_png
-from nas.report.units import SHOWN, describe, seconds_text, short
+from nas.report.units import SHOWN, describe, origin, seconds_text, short
 from nas.search.fleet import fleet_name
 from nas.search.judging import VALIDATION
 
@@ -79,10 +79,7 @@ def _lead(facts: StudyFacts) -> str:
 
 
 def _found(record: FrontRecord) -> str:
-    count = len(record.front)
-    words = (
-        f"On {record.device}, {count or 'none'} of {_evaluated(record):,} evaluated networks {'is' if count == 1 else 'are'} on the front"
-    )
+    words = f"On {record.device}, {record.found}"
     best, cost = highlights(record).get("knee"), cost_of(record)
     if best is None:
         return f"{words}."
@@ -99,10 +96,6 @@ def _paid(each: CandidateRecord, cost: str) -> Metric:
     """What a network costs: its latency as it was measured, where it was."""
     metrics = each.candidate.metrics
     return metrics.get("latency_measured_s", metrics[cost]) if cost == "latency_s" else metrics[cost]
-
-
-def _evaluated(record: FrontRecord) -> int:
-    return int(float(record.search.get("trials", len(record.candidates))))
 
 
 # --- the question ---------------------------------------------------------------------------------------------------------------
@@ -199,8 +192,8 @@ def _cards(record: FrontRecord, facts: StudyFacts) -> Iterator[dict[str, Any]]:
 
 
 def _header(name: str, shown: Sequence[CandidateRecord]) -> dict[str, str]:
-    sources = sorted({each.candidate.metrics[name].source for each in shown if name in each.candidate.metrics})
-    return {"label": SHOWN[name].label, "unit": SHOWN[name].unit, "source": ", ".join(sources)}
+    sources = sorted({origin(each.candidate.metrics[name]) for each in shown if name in each.candidate.metrics})
+    return {"label": SHOWN[name].label, "unit": SHOWN[name].unit, "source": "; ".join(sources)}
 
 
 def _row(each: CandidateRecord, columns: Sequence[str]) -> dict[str, Any]:

@@ -9,15 +9,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from nas.report.footprint import PURPOSES
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.front import CANDIDATES, CandidateRecord, FrontRecord
 from nas.report.units import SHOWN
 
 __all__ = [
-    "Point", "Status", "StudyRun", "config_params", "cost_metrics", "cost_tags", "front_metrics", "front_tags", "gene_params", "members",
+    "Point", "StudyRun", "config_params", "cost_metrics", "cost_tags", "front_metrics", "front_tags", "gene_params", "members",
     "param_name", "run_metrics", "run_tags", "table_of",
 ]  # fmt: skip
 
-Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 Point = tuple[str, float, int, int]
 """Of a series: metric, value, milliseconds since 1970, step."""
 COLOURS = (("#d9641c", "#1b5e9e"), ("#0b6e4f", "#7cc6a4"), ("#6a1b9a", "#c9a0dc"), ("#8d4004", "#e0b187"), ("#37474f", "#a9b7bd"))
@@ -99,8 +98,8 @@ def front_metrics(record: FrontRecord) -> dict[str, float]:
     """Metrics of a device at the parent: best values, counts, and what the search took; under "<device>/". What the search cost is that of
     all devices together: `cost_metrics`."""
     found: dict[str, float] = {"front_hypervolume": record.hypervolume, "front_members": len(record.front)}
-    found |= {"candidates": len(record.candidates), "finalists": len(record.finalists)}
-    numbers = {key: float(value) for key, value in record.search.items() if isinstance(value, int | float)}
+    found |= {"candidates": record.total, "finalists": len(record.finalists)}
+    numbers = {key: float(value) for key, value in record.search.items() if isinstance(value, int | float) and key != CANDIDATES}
     found |= {f"search_{key}": value for key, value in numbers.items() if not key.startswith("cost_")}
     for name, shown in SHOWN.items():
         values = [value for each in (*record.front, *record.finalists) if (value := each.value(name)) is not None]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nas.config import SearchConfig, check_config
-from nas.errors import InputError, StudyError
-from nas.files import locked
-from nas.report.front import STOPPED
+from nas.errors import StudyError
+from nas.files import is_locked
+from nas.report.course import course_of
+from nas.report.front import STOPPED, FrontRecord
 from nas.report.record import read_front
 
 __all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "summarise"]
@@ -69,30 +71,29 @@ def load_facts(folder: Path) -> dict[str, Any]:
 
 
 def is_driven(folder: Path) -> bool:
-    """Whether a process searches a study now."""
-    if not (folder / LOCK).is_file():
-        return False
-    try:
-        with locked(folder / LOCK, "driven"):
-            return False
-    except InputError:
-        return True
+    """Whether a process searches a study now, or derives or sends its files. It is only looked at."""
+    return is_locked(folder / LOCK)
 
 
 def summarise(folder: Path) -> dict[str, str | int]:
-    """Name, devices, space, data, trials, members of the front and state of a study; a broken one says so in its state."""
+    """Name, devices, space, data, trials, members of the front and state of a study; a broken one says so in its state.
+
+    It is "done" where its last run ended well, "searching" while one goes on, else "unfinished": its trials are those that it is to have.
+    """
     try:
         config, _ = load_config(folder)
     except StudyError:
         return {"study": folder.name, "devices": "?", "space": "?", "data": "?", "trials": 0, "front": 0, "state": "config.json broken"}
     known = {"study": folder.name, "devices": ", ".join(config.devices), "space": config.space, "data": config.data}
-    try:
+    is_held = is_driven(folder)  # asked first: a search that ends before its log is read has said so there
+    course = course_of(folder)
+    front: FrontRecord | None = None
+    with suppress(StudyError):
         front = read_front(folder)
-    except StudyError:
-        return {**known, "trials": config.trials, "front": 0, "state": "unfinished"}
-    return {
-        **known,
-        "trials": int(front.search.get("trials", config.trials)),
-        "front": len(front.front),
-        "state": "unfinished" if STOPPED in front.search else "done",
-    }
+    if is_held and (course.is_open or front is None):
+        state = "searching"
+    else:
+        is_done = front is not None and STOPPED not in front.search and course.ending == "FINISHED"
+        state = "done" if is_done else "unfinished"
+    trials = front.evaluated if front is not None and state == "done" else config.trials
+    return {**known, "trials": trials, "front": 0 if front is None else len(front.front), "state": state}

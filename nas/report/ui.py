@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -16,9 +17,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
+import psutil
 
 from nas.errors import InputError
-from nas.report.study import is_driven
+from nas.report.study import LOCK, is_driven
 from nas.report.tracking import ENVIRONMENT, Connection, TrackingError, find_view, local_store, sync
 
 __all__ = ["HOST", "free_port", "run_server", "serve_ui", "wait_until_ready"]
@@ -75,10 +77,11 @@ def _one_worker() -> Iterator[ProcessPoolExecutor]:
 
 
 def _view(folder: Path) -> str:
-    """Path of the study's view, with all that there is of the study behind it."""
-    if not is_driven(folder):
-        return sync(folder).view_path
-    return find_view(Connection(folder.parent), folder.name)
+    """Path of the study's view, with all that there is of the study behind it; of somebody else's study with what is there."""
+    lock = folder / LOCK
+    if is_driven(folder) or (lock.exists() and not os.access(lock, os.W_OK)):
+        return find_view(Connection(folder.parent), folder.name)
+    return sync(folder).view_path
 
 
 def free_port(port: int) -> int:
@@ -88,18 +91,19 @@ def free_port(port: int) -> int:
         InputError: it is taken, or cannot be used.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # where it would share a port that is taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as exc:
-            reason = "is taken" if isinstance(exc, OSError) and exc.errno == 98 else f"cannot be used ({exc})"
+            reason = "is taken" if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE else f"cannot be used ({exc})"
             raise InputError(f"port {port} {reason}: choose another one with --port, or a free one with --port 0") from exc
         return int(probe.getsockname()[1])
 
 
 @contextmanager
 def run_server(runs: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The light server on the local store, as a process group of its own that is gone when the block ends.
+    """The light server on the local store, with whatever it starts gone when the block ends.
 
     Args:
         log: file for what it prints.
@@ -125,13 +129,16 @@ def run_server(runs: Path, port: int, log: Path) -> Iterator[subprocess.Popen[by
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Ends the process group: kindly, then not."""
-    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, STOP_S)):
-        with suppress(ProcessLookupError):
+    """Ends the server and whatever it started: kindly, then not."""
+    if sys.platform == "win32":
+        _stop_family(server)
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(server.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            server.wait(patience_s)
-        deadline = time.monotonic() + patience_s
+            server.wait(STOP_S)
+        deadline = time.monotonic() + STOP_S
         while _alive(server.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         if not _alive(server.pid):
@@ -142,9 +149,21 @@ def _alive(group: int) -> bool:
     """Whether any process of the group is left."""
     try:
         os.killpg(group, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # the latter is what macOS says of a group of zombies
         return False
     return True
+
+
+def _stop_family(server: subprocess.Popen[bytes]) -> None:
+    """Where there are no process groups, and no way of asking: the server with its descendants."""
+    with suppress(psutil.Error):
+        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        for each in family:
+            with suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(family, STOP_S)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(STOP_S)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

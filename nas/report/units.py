@@ -77,8 +77,8 @@ def describe(name: str, metric: Metric) -> str:
 
 
 def origin(metric: Metric) -> str:
-    """The source of a number for the head of a column; joules say there what they cover too."""
-    return f"{metric.source}, {metric.scope}" if metric.unit == "J" else metric.source
+    """The source of a number for the head of a column, with what it covers or is of where that is told."""
+    return f"{metric.source}, {metric.scope}" if metric.scope else metric.source
 
 
 def contradiction(metrics: Mapping[str, Metric]) -> str:

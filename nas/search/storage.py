@@ -26,6 +26,7 @@ from nas.search.underway import ATTEMPTS
 from nas.target import Target
 
 __all__ = [
+    "FAILED",
     "FINALIST",
     "INT8_DROPS",
     "PRUNED",
@@ -65,8 +66,8 @@ __all__ = [
 _ROUND = "/round-"
 _QUEUED = "fixed_params"
 """Of a trial's system attributes: what `Study.enqueue_trial` was given."""
-FINALIST, PRUNED = "finalist:", "pruned:"
-"""Attributes of a study begin so, which say what became of a candidate (`nas.search.kept`)."""
+FAILED, FINALIST, PRUNED = "failed:", "finalist:", "pruned:"
+"""Attributes of a study begin so, which say what became of a candidate (`nas.search.kept`, `nas.search.failures`)."""
 SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
 TOLD = "told"
@@ -245,7 +246,7 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
         ))  # fmt: skip
     _put(new, carried)
     for key, value in old.user_attrs.items():
-        if key.startswith((FINALIST, PRUNED)):
+        if key.startswith((FAILED, FINALIST, PRUNED)):
             new.set_user_attr(key, value)
     new.set_user_attr("carried", len(trials))
 

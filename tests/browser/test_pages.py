@@ -120,6 +120,14 @@ def test_buttons_change_what_is_drawn(visit: Callable[..., Visit]) -> None:
     assert not found.page.locator("#source-field").is_visible()
 
 
+def test_what_is_outside_the_constraints_is_told_apart(visit: Callable[..., Visit]) -> None:
+    front = example_front(3, 4)
+    *kept, last = front.candidates
+    traces = visit(front_html([replace(front, candidates=(*kept, replace(last, feasible=False)))])).traces()
+    assert (len(traces["dominated"]["x"]), len(traces["outside"]["x"])) == (3, 1)
+    assert "outside the constraints" in traces["outside"]["text"][0]
+
+
 def test_the_front_in_three_dimensions(visit: Callable[..., Visit]) -> None:
     front = example_front()
     fronts = [front, example_front(5, 2, device="pixel3")]
@@ -183,7 +191,7 @@ def test_small_fronts(visit: Callable[..., Visit]) -> None:
 def test_ten_thousand_candidates_are_bearable(visit: Callable[..., Visit]) -> None:
     found = visit(front_html([example_front(20, 9980)]))
     assert len(found.traces()["dominated"]["x"]) == 2000
-    assert "2,020 of 10,000 networks are drawn" in found.page.locator("#note").inner_text()
+    assert "2,020 of 10,000 candidates are drawn" in found.page.locator("#note").inner_text()
 
 
 def test_evil_names_are_words(visit: Callable[..., Visit]) -> None:

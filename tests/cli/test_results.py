@@ -126,6 +126,30 @@ def test_figures_of_a_table_have_no_exponents(capsys: pytest.CaptureFixture[str]
     assert row.split()[-2] == "5400"
 
 
+def test_what_a_front_does_not_hold_is_told(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    front = replace(example_front(3, 4), search={"trials": 3000.0})
+    outside = replace(front.candidates[-1], feasible=False)
+    shutil.copytree(runs / "digits-1", tmp_path / "digits-1")
+    write_front(tmp_path / "digits-1", replace(front, candidates=(*front.candidates[:-1], outside)))
+    ended = nas("front", "--runs", tmp_path, "--csv")
+    rows = list(csv.DictReader(io.StringIO(ended.out)))
+    assert (len(rows), [row["feasible"] for row in rows if row["id"] == outside.id]) == (7, ["False"])
+    assert f"note: this is 7 of 3,000 candidates; all are in {tmp_path / 'digits-1' / 'candidates.parquet'}" in ended.err
+    assert "lists 7 of 3,000 candidates" in nas("pick", "--runs", tmp_path, "--pick", "zzz").err
+    assert nas("pick", "--runs", tmp_path, "--pick", outside.id).out.startswith(f"{outside.id}  outside the constraints  ")
+
+
+def test_the_head_of_a_column_tells_what_is_modelled(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    front = example_front(3, 0)
+    first, *others = front.candidates
+    modelled = replace(first.candidate.metrics["accuracy_search"], scope="int8, drop modelled from 24 quantised networks")
+    twin = replace(first, candidate=replace(first.candidate, metrics={**first.candidate.metrics, "accuracy_search": modelled}))
+    print_front(replace(front, candidates=(twin, *others)))
+    head = capsys.readouterr().out.split(first.id)[0]
+    assert all(words in head for words in ("supernet, int8, drop", "modelled from 24", "quantised networks"))
+
+
 def test_what_was_pruned_stands_in_the_table_without_a_search_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     front = with_pruned(example_front())
     print_front(front)

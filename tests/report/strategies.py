@@ -44,6 +44,7 @@ def records(draw: st.DrawFn, device: str) -> CandidateRecord:
         on_front=draw(st.booleans()),
         finalist=draw(st.booleans()),
         tied=draw(st.booleans()),
+        feasible=draw(st.booleans()),
         gene_numbers=draw(st.dictionaries(words, numbers, max_size=4)),
         title=draw(words),
         artifacts=draw(st.dictionaries(words, st.from_regex(r"models/[a-z0-9]{1,8}/model\.onnx", fullmatch=True), max_size=2)),

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from nas.errors import InputError
-from nas.report.canvas import DARK, LIGHT
+from nas.report import figures
+from nas.report.canvas import DARK, LIGHT, library
 from nas.report.figures import accuracy_limits, front_png, front_svg, hypervolume_png
-from nas.report.front import FrontRecord
+from nas.report.front import CANDIDATES, FrontRecord
 
 from .strategies import example_front, with_pruned
 
@@ -75,3 +76,20 @@ def test_hypervolume() -> None:
 def test_a_front_without_a_cost_has_no_picture() -> None:
     with pytest.raises(InputError, match="an accuracy and a cost"):
         front_png(replace(example_front(), objectives=("accuracy_search",), reference_point=(0.0,)))
+
+
+def test_what_is_outside_the_constraints_is_not_drawn_as_dominated() -> None:
+    front = example_front(3, 4)
+    outside = tuple(replace(each, feasible=each.on_front or number % 2 == 0) for number, each in enumerate(front.candidates))
+    some, none = (front_svg(each, LIGHT) for each in (replace(front, candidates=outside), front))
+    assert [b"<!-- outside the constraints -->" in drawn for drawn in (some, none)] == [True, False]
+    assert all(b"<!-- dominated -->" in drawn for drawn in (some, none))
+
+
+def test_counts_are_those_of_the_search_where_some_are_drawn() -> None:
+    front = replace(example_front(), search={"trials": 1500.0, CANDIDATES: 3000.0})
+    with library("matplotlib"):
+        (axes,) = figures._front(front, LIGHT, 9.0, 5.625, titled=True).axes
+    words = "\n".join(text.get_text() for text in axes.texts)
+    assert "digits-1, mobilenet_tiny: 12 of 1,500 evaluated networks are on the front" in words
+    assert "52 of 3,000 candidates drawn" in words

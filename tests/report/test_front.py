@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from nas.errors import InputError
 from nas.metrics import Metric
-from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.front import CANDIDATES, DOMINATED, OUTSIDE, CandidateRecord, FrontRecord
 
 from .strategies import example_candidate, example_front, fronts
 
@@ -118,3 +118,25 @@ def test_values_are_frozen_and_front_is_sorted() -> None:
         front.candidates[0].artifacts["x"] = "y"  # type: ignore[index]
     with pytest.raises(InputError, match="finite"):
         CandidateRecord(example_candidate(0, 3).candidate, True, gene_numbers={"depth": float("nan")})
+
+
+def test_a_record_says_how_much_of_the_search_it_holds() -> None:
+    front = example_front(3, 7)
+    assert (front.evaluated, front.total, front.held) == (10, 10, "")
+    assert front.found == "3 of 10 evaluated networks are on the front"
+    large = replace(front, search={"trials": 1500.0, CANDIDATES: 3000.0})
+    assert (large.evaluated, large.total, large.held) == (1500, 3000, "10 of 3,000 candidates")
+    assert large.found == "3 of 1,500 evaluated networks are on the front"
+    first, *others = front.candidates
+    twin = replace(first, candidate=replace(first.candidate, target=replace(first.candidate.target, threads=4)))
+    assert replace(front, candidates=(first, twin)).found == "1 of 10 evaluated networks is on the front, 2 with their targets"
+    assert replace(front, candidates=tuple(others[2:])).found == "none of 10 evaluated networks are on the front"
+
+
+def test_why_a_candidate_is_not_on_the_front() -> None:
+    member, beaten = example_candidate(0, 1), example_candidate(1, 1)
+    outside = replace(beaten, feasible=False)
+    assert [each.why_not for each in (member, beaten, outside)] == ["", DOMINATED, OUTSIDE]
+    assert CandidateRecord.from_dict(outside.to_dict()) == outside
+    older = {key: value for key, value in beaten.to_dict().items() if key != "feasible"}
+    assert CandidateRecord.from_dict(older) == beaten

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nas.errors import InputError
-from nas.report.front_page import MOST_DOMINATED, front_html
+from nas.report.front_page import MOST_OTHERS, front_html
 
 from .examples import EVIL, measured, without_energy
 from .strategies import example_front
@@ -42,6 +42,14 @@ def test_every_candidate_with_its_figures_and_sources() -> None:
     assert data["metrics"]["latency_s"]["axis"] == "latency, ms (predicted)"
     assert data["metrics"]["energy_j"]["axis"] == "energy, mJ (modelled, board)"
     assert device["thinned"] == ""
+    assert device["found"] == "digits-1, mobilenet_tiny: 12 of 52 evaluated networks are on the front"
+
+
+def test_what_is_outside_the_constraints_is_marked() -> None:
+    front = example_front(3, 4)
+    *kept, last = front.candidates
+    (device,) = _data(front_html([replace(front, candidates=(*kept, replace(last, feasible=False)))]))["devices"]
+    assert [mark & 32 for mark in device["marks"]] == [0] * 6 + [32]
 
 
 def test_three_dimensions_where_latency_and_energy_are_known() -> None:
@@ -77,9 +85,9 @@ def test_thousands_are_thinned_and_it_says_so() -> None:
     front = example_front(20, 9980)
     page = front_html([front])
     (device,) = _data(page)["devices"]
-    assert len(device["ids"]) == MOST_DOMINATED + 20
+    assert len(device["ids"]) == MOST_OTHERS + 20
     assert len(set(device["ids"])) == len(device["ids"])
-    assert device["thinned"] == "2,020 of 10,000 networks are drawn: dominated ones are thinned evenly."
+    assert device["thinned"] == "2,020 of 10,000 candidates are drawn: those off the front are thinned evenly."
     assert len(page) < 2.9e6
 
 

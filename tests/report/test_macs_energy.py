@@ -67,3 +67,10 @@ def test_what_was_pruned_is_not_drawn_as_dominated() -> None:
     drawn, plain = macs_energy_svg(with_pruned(whole), LIGHT), macs_energy_svg(whole, LIGHT)
     assert [b"<!-- " + words + b" -->" in drawn for words in (b"on the front", b"pruned finalists", b"dominated")] == [True, True, False]
     assert b"<!-- pruned finalists -->" not in plain
+
+
+def test_what_is_outside_the_constraints_is_not_drawn_as_dominated() -> None:
+    front = example_front(3, 4)
+    outside = tuple(replace(each, feasible=each.on_front) for each in front.candidates)
+    drawn = macs_energy_svg(replace(front, candidates=outside), LIGHT)
+    assert [b"<!-- " + words + b" -->" in drawn for words in (b"outside the constraints", b"dominated")] == [True, False]

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,17 @@ from nas.errors import StudyError, UnknownNameError
 from nas.files import write_atomic
 from nas.metrics import Candidate
 from nas.report import record as module
-from nas.report.record import EvaluatedRecord, EventLog, list_studies, read_front, read_fronts, study_folder, write_candidates, write_front
+from nas.report.record import (
+    EvaluatedRecord,
+    EventLog,
+    flat_row,
+    list_studies,
+    read_front,
+    read_fronts,
+    study_folder,
+    write_candidates,
+    write_front,
+)
 
 from .strategies import example_candidate, example_front
 
@@ -42,6 +53,15 @@ def test_front_csv_has_the_front_first_in_si_units(tmp_path: Path) -> None:
     assert float(rows[0]["latency_s"]) == pytest.approx(0.0021)
     assert rows[0]["latency_s_source"] == "predicted"
     assert rows[0]["gene_depth"] == "6"
+
+
+def test_every_figure_says_what_it_is_of(tmp_path: Path) -> None:
+    """Also an accuracy: in int8 it may be modelled, though its source is the supernet."""
+    candidate = example_candidate(0, 1).candidate
+    twin = replace(candidate.metrics["accuracy_search"], scope="int8, drop modelled from 24 quantised networks")
+    row = flat_row(replace(candidate, metrics={**candidate.metrics, "accuracy_search": twin}))
+    assert (row["accuracy_search_scope"], row["latency_s_scope"], row["energy_j_scope"]) == (twin.scope, None, "board")
+    assert row.keys() == flat_row(candidate).keys()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,15 @@ def test_the_table_has_the_front(facts: StudyFacts, page: str) -> None:
     assert "measured latency, ms" not in tables[1]
 
 
+def test_an_accuracy_that_is_modelled_says_so_in_the_table() -> None:
+    front = example_front(3, 0)
+    first, *others = front.candidates
+    modelled = replace(first.candidate.metrics["accuracy_search"], scope="int8, drop modelled from 24 quantised networks")
+    twin = replace(first, candidate=replace(first.candidate, metrics={**first.candidate.metrics, "accuracy_search": modelled}))
+    page = report_html(example_facts(replace(front, candidates=(twin, *others))))
+    assert '<span class="soft">supernet; supernet, int8, drop modelled from 24 quantised networks</span>' in page
+
+
 def test_what_was_pruned_is_in_the_table() -> None:
     front = with_pruned(example_front())
     page = report_html(example_facts(front))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from nas.errors import InputError, StudyError
 from nas.report import ui
 from nas.report.tracking import TrackingError
-from nas.report.ui import serve_ui
+from nas.report.ui import free_port, serve_ui
 
 
 def test_the_server_shows_the_study_and_stops_on_sigterm(runs: Path) -> None:
@@ -106,3 +108,40 @@ def test_a_server_that_ends_by_itself(runs: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ui, "wait_until_ready", lambda *_: None)
     with pytest.raises(TrackingError, match=r"ended by itself with code 0:\nbye"):
         serve_ui(runs / "digits-1", 0, lambda _: None)
+
+
+def test_a_taken_port_is_named_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors have other numbers elsewhere: it is 48 on macOS, 10048 on Windows."""
+    monkeypatch.setattr(errno, "EADDRINUSE", 48)
+
+    def bind(_probe: socket.socket, _address: object) -> None:
+        raise OSError(48, "Address already in use")
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    with pytest.raises(InputError, match="port 5000 is taken"):
+        free_port(5000)
+
+
+def test_a_group_that_nobody_may_signal_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS answers so when only zombies are left of it."""
+
+    def killpg(_group: int, _number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    assert not ui._alive(12345)
+
+
+def test_a_server_ends_with_what_it_started_where_there_are_no_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & echo started; wait"], stdout=subprocess.PIPE, start_new_session=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"started\n"
+        children = psutil.Process(server.pid).children(recursive=True)
+        assert children
+        monkeypatch.setattr(ui, "STOP_S", 0.5)
+        monkeypatch.delattr(os, "killpg")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "platform", "win32")
+            ui._stop(server)
+        assert server.returncode is not None
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nas.metrics import UNITS, Metric
 from nas.report.impact import Band
 from nas.report.runs import config_params, members, param_name, run_metrics
-from nas.report.units import SHOWN, describe, digits, short, span
+from nas.report.units import SHOWN, describe, digits, origin, short, span
 from nas.report.view import view_path, view_state
 
 from .strategies import example_front
@@ -37,6 +37,12 @@ def test_every_metric_is_shown() -> None:
 )
 def test_describe(name: str, metric: Metric, text: str) -> None:
     assert describe(name, metric) == text
+
+
+def test_an_origin_has_the_scope_that_there_is() -> None:
+    assert origin(Metric(0.9, "1", "supernet")) == "supernet"
+    assert origin(Metric(0.9, "1", "supernet", scope="int8, really quantised")) == "supernet, int8, really quantised"
+    assert origin(Metric(0.05, "J", "modelled", scope="board")) == "modelled, board"
 
 
 def test_run_metrics_are_in_the_units_of_the_edge() -> None:

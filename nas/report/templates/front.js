@@ -104,7 +104,7 @@ function figure(device, name, row) {
 
 function about(device, row) {
   const marks = ["on the front", "finalist", "gain may be chance", "knee", "pruned"].filter((_, bit) => device.marks[row] >> bit & 1);
-  const lines = [`<b>${escaped(device.ids[row])}</b>`, marks.join(", ") || "dominated", wrapped(device.titles[row])];
+  const lines = [`<b>${escaped(device.ids[row])}</b>`, marks.join(", ") || WHY[reason(device, row)], wrapped(device.titles[row])];
   for (const name of Object.keys(page.metrics)) lines.push(figure(device, name, row));
   lines.push(escaped(device.targets[row] ?? device.target), device.notes[row] ? wrapped(device.notes[row]) : null);
   return lines.filter(Boolean).join("<br>");
@@ -143,6 +143,11 @@ function front(device, cost, colour, name) {
   });
 }
 
+// Why a candidate is not on the front, by the bit of those outside the constraints: nobody asked what dominates them.
+const WHY = { 0: "dominated", 32: "outside the constraints" }, META = { 0: "dominated", 32: "outside" };
+const reason = (device, row) => device.marks[row] & 32;
+const others = (device, rows, bit) => rows.filter((row) => !(device.marks[row] & 1) && reason(device, row) === bit);
+
 // Of the bit that says that a finalist is pruned.
 const TESTED = { 0: "finalists, test accuracy", 16: "pruned finalists, test accuracy" };
 const diamond = (bit, size) => bit
@@ -151,8 +156,8 @@ const diamond = (bit, size) => bit
 
 function traces(device, cost) {
   const every = device.ids.map((_, row) => row), main = style("main"), second = style("second");
-  const dominated = points(device, every.filter((row) => !(device.marks[row] & 1)), cost, SEARCH);
-  Object.assign(dominated, { name: "dominated", meta: "dominated", marker: { size: 6, color: clear(style("faint"), 0.45) } });
+  const beaten = [0, 32].map((bit) => Object.assign(points(device, others(device, every, bit), cost, SEARCH),
+    { name: WHY[bit], meta: META[bit], marker: { size: 6, symbol: bit ? "triangle-down" : "circle", color: clear(style("faint"), 0.45) } }));
   const middle = every.filter((row) => device.marks[row] & 8); // a pruned one has no search accuracy: it is marked where it is drawn
   const knee = points(device, middle, cost, middle.some((row) => device.marks[row] & 16) ? TEST : SEARCH);
   Object.assign(knee, {
@@ -166,7 +171,7 @@ function traces(device, cost) {
   });
   const tied = { name: "tied: its gain may be chance", meta: "key", x: [null], y: [null], mode: "markers", type: "scatter", hoverinfo: "skip",
     marker: { size: 9, color: style("paper"), line: { width: 2, color: main } } };
-  const found = [dominated, knee, front(device, cost, main, "front, search accuracy"), ...tested].filter((trace) => trace.x.length);
+  const found = [...beaten, knee, front(device, cost, main, "front, search accuracy"), ...tested].filter((trace) => trace.x.length);
   return device.marks.some((mark) => mark & 4) ? [...found, tied] : found;
 }
 
@@ -186,9 +191,9 @@ function tracesInSpace(devices) {
     const colour = all ? style(`series-${index % 8}`) : style("main");
     const front = spaced(device, members, SEARCH, all ? device.device : "front, search accuracy", "front", { size: 5, color: colour, line: rim });
     if (all) return [front];
-    const dominated = every.filter((row) => !(device.marks[row] & 1)), middle = every.filter((row) => device.marks[row] & 8);
+    const middle = every.filter((row) => device.marks[row] & 8);
     return [
-      spaced(device, dominated, SEARCH, "dominated", "dominated", { size: 3, color: style("faint"), opacity: 0.45 }),
+      ...[0, 32].map((bit) => spaced(device, others(device, every, bit), SEARCH, WHY[bit], META[bit], { size: 3, color: style("faint"), opacity: 0.45, symbol: bit ? "cross" : "circle" })),
       front,
       Object.assign(spaced(device, middle, middle.some((row) => device.marks[row] & 16) ? TEST : SEARCH, "knee", "knee", { size: 9, color: colour, symbol: "circle-open", line: { width: 2, color: colour } }),
         { mode: "markers+text", hoverinfo: "skip", hovertemplate: null, showlegend: false, textfont: { color: colour, size: 13 }, textposition: "bottom right" }),
@@ -211,7 +216,7 @@ function drawInSpace(devices, axes, font) {
   }, { displaylogo: false, responsive: true, displayModeBar: narrow() ? false : "hover", modeBarButtons: SPACE_BUTTONS });
 }
 
-// Of an axis: far-off dominated candidates would press the front into a corner.
+// Of an axis: candidates far off the front would press it into a corner.
 function reach(data, end) {
   const inner = data.filter((trace) => ["front", "tested"].includes(trace.meta)).flatMap((trace) => trace[end]);
   if (!inner.length) return undefined;
@@ -231,8 +236,8 @@ function draw() {
   at("found").textContent = all ? devices.map((each) => `${each.device}: ${each.members} on the front`).join("; ") : devices[0].found;
   at("note").textContent = [
     cost === MEASURED ? "Only networks that were run on the target are shown." : "",
-    all ? "Fronts only: choose a device for its dominated networks and finalists." : devices[0].thinned,
-    outside ? `${outside} dominated outside the frame: a double click shows all.` : "",
+    all ? "Fronts only: choose a device for its other networks and finalists." : devices[0].thinned,
+    outside ? `${outside} more outside the frame: a double click shows all.` : "",
     ...devices.map((each) => each.absent),
     devices.every((each) => each.in_space) && !drawsSpace() ? "The front in three dimensions needs WebGL, which this browser does not have." : "",
     inSpace ? page.in_space : page.bars,
@@ -263,7 +268,7 @@ function limits(devices) {
   return [Math.min(...devices.map((each) => each.limits[0])), Math.max(...devices.map((each) => each.limits[1]))];
 }
 
-// Far-off dominated candidates would press the front into a corner: they are outside the frame at first.
+// Candidates far off the front would press it into a corner: they are outside the frame at first.
 function frame(data) {
   const inner = data.filter((trace) => ["front", "tested"].includes(trace.meta)).flatMap((trace) => trace.x);
   if (!inner.length) return { range: null, outside: 0 };
@@ -271,7 +276,7 @@ function frame(data) {
   const ends = data.filter((trace) => trace.meta === "front").flatMap((trace) => trace.x.map((x, index) => x + (trace.error_x?.array[index] ?? 0)));
   const right = Math.max(...inner, Math.min(1.5 * Math.max(...inner), 1.04 * Math.max(...ends, ...every)));
   const left = 0.85 * Math.min(...every), low = limits(shown())[0];
-  const outside = data.filter((trace) => trace.meta === "dominated")
+  const outside = data.filter((trace) => Object.values(META).includes(trace.meta))
     .flatMap((trace) => trace.x.filter((x, index) => x > right || trace.y[index] < low)).length;
   return { range: chosen.scale === "log" ? [Math.log10(left), Math.log10(right)] : [0, right], outside };
 }

@@ -5,10 +5,11 @@ A study's folder has everything; MLflow gets a copy. `StudyMirror` sends what th
 thread of its own (`Background`), `nas sync` calls it once. Both leave the same behind, and calling it again changes nothing.
 """
 
+from nas.report.course import BEGIN, END, LOG
 from nas.report.tracking.background import Background
 from nas.report.tracking.connection import ENVIRONMENT, Connection, TrackingError, check_uri, local_store
 from nas.report.tracking.fetched import write_fetched
-from nas.report.tracking.mirror import BEGIN, END, LOG, Sent, StudyMirror, epoch_points
+from nas.report.tracking.mirror import Sent, StudyMirror, epoch_points
 from nas.report.tracking.registry import Fetched, fetch, is_model_uri
 from nas.report.tracking.study import LoggedRuns, Tracker, find_view, logged_runs
 from nas.report.tracking.syncing import Synced, sync

@@ -9,10 +9,16 @@ from pathlib import Path, PurePosixPath
 
 from nas.report.tracking.connection import Connection
 
-__all__ = ["digest_of", "send_files"]
+__all__ = ["digest_of", "finished_files", "send_files"]
 
 TAG = "files"
 """Of a run: what was sent, path to the beginning of its SHA-256."""
+
+
+def finished_files(folder: Path, pattern: str) -> list[Path]:
+    """Files in a study's folder that match a pattern; none that is being written, or whose folder is (`nas.files.write_atomic`)."""
+    found = (path for path in folder.glob(pattern) if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in found if path.is_file())
 
 
 def digest_of(content: Path | str) -> str:

@@ -13,19 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from nas.errors import NasError, StudyError
+from nas.report.course import END, LOG, Course, Status
 from nas.report.record import read_front
-from nas.report.runs import Point, Status, StudyRun, cost_metrics, cost_tags
+from nas.report.runs import Point, StudyRun, cost_metrics, cost_tags
 from nas.report.study import load_facts
+from nas.report.tracking.artifacts import finished_files
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.registry import register
 from nas.report.tracking.study import MOST_CHILDREN, PATTERNS, Tracker
 
-__all__ = ["BEGIN", "END", "LOG", "Sent", "StudyMirror", "epoch_points"]
+__all__ = ["Sent", "StudyMirror", "epoch_points"]
 
-LOG = "log.jsonl"
-BEGIN, END = "begin", "end"
-"""Kinds of events of the log that say when the study has a driver; the latter with its "status", and as "cost" what all runs of the study
-cost until then (`nas.report.footprint.Footprint.record`)."""
 CHUNK_BYTES = 1 << 20
 """Of the log, that is read at a time."""
 Stamps = tuple[tuple[str, int, int], ...]
@@ -59,12 +58,13 @@ class StudyMirror:
         self._connection = connection
         self._tracker = Tracker(connection)
         self._study: StudyRun | None = None
-        self._status: Status = "RUNNING"
+        self._course = Course()
         self._sent_status: Status | None = None
         self._labels: dict[str, str] = {}
         self._offset = 0
         self._sent_files: Stamps = ()
         self._models = 0
+        self._refused: NasError | None = None
 
     @property
     def view_path(self) -> str:
@@ -80,41 +80,61 @@ class StudyMirror:
         """Sends what the store lacks.
 
         Args:
-            is_driven: whether a process searches on. Where none does, and the log has no end, the driver was killed: the run failed.
+            is_driven: whether a process searches on, and may write the files just now. Where none does, and the log has no end, the driver
+                was killed: the run failed.
 
         Raises:
-            TrackingError: the store failed; what was sent stays, and the next call goes on.
-            StudyError: the folder does not hold together.
+            TrackingError: the store failed, or a file went while it was read; what was sent stays, and the next call goes on. Or a model
+                was refused, which is said when all else is there.
+            StudyError: the folder does not hold together, or another study has the name of a model.
         """
         try:
-            if self._study is None:
-                study = study_run(self._folder)
-                self._tracker.start(study)
-                self._study, self._sent_status = study, "RUNNING"
-            self._send_log()
-            stamps = self._stamps()
-            if stamps != self._sent_files:
-                self._send_files(self._study)
-                self._sent_files = stamps
-            status: Status = "FAILED" if self._status == "RUNNING" and not is_driven else self._status
-            if status != self._sent_status:
-                self._tracker.finish(status, self._labels)
-                self._sent_status = status
-        except TrackingError:  # begun anew the next time: somebody may have deleted the runs meanwhile
-            self._study, self._sent_status, self._offset, self._sent_files = None, None, 0, ()
+            self._send_all(is_driven=is_driven)
+        except TrackingError:
+            self._forget()
             raise
+        except (OSError, StudyError) as exc:
+            self._forget()
+            if isinstance(exc, StudyError) and not is_driven:
+                raise  # nobody writes the file anew
+            raise TrackingError(f"tracking to {self._connection.shown} failed: the study's files cannot be read: {exc}") from exc
+        if self._refused is not None and not (is_driven and self._course.is_open):
+            self._sent_files = ()  # tried again the next time
+            raise self._refused
         return self.sent
+
+    def _send_all(self, *, is_driven: bool) -> None:
+        if self._study is None:
+            study = study_run(self._folder)
+            self._tracker.start(study)
+            self._study, self._sent_status = study, "RUNNING"
+        self._send_log()
+        stamps = self._stamps()
+        if stamps != self._sent_files:
+            self._send_files(self._study)
+            self._sent_files = stamps
+        status: Status = "RUNNING" if is_driven and self._course.is_open else self._course.ending
+        if status != self._sent_status:
+            self._tracker.finish(status, self._labels)
+            self._sent_status = status
+
+    def _forget(self) -> None:
+        """All is begun anew the next time: somebody may have deleted the runs meanwhile."""
+        self._study, self._sent_status, self._offset, self._sent_files, self._course = None, None, 0, (), Course()
 
     def _stamps(self) -> Stamps:
         """What tells that a file is new or another one; nothing while the study has no front."""
-        paths = [path for pattern in (*PATTERNS, "models/*/*") for path in self._folder.glob(pattern) if path.is_file()]
+        paths = [path for pattern in (*PATTERNS, "models/*/*") for path in finished_files(self._folder, pattern)]
         if not any(path.parent.name == "fronts" for path in paths):
             return ()
         stats = [(str(path), path.stat()) for path in sorted(paths)]
         return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
     def _send_files(self, study: StudyRun) -> None:
-        """Runs and views of all devices first, then files, then models: what people look at first is there first."""
+        """Runs and views of all devices first, then files, then models: what people look at first is there first.
+
+        A model that is refused keeps neither the others back nor the end of the run.
+        """
         fronts = [read_front(self._folder, path.stem) for path in sorted(self._folder.glob("fronts/*.json"))]
         limit = max(1, MOST_CHILDREN // max(1, len(study.devices)))
         ordered = sorted(fronts, key=lambda front: study.devices.index(front.device) if front.device in study.devices else len(fronts))
@@ -122,8 +142,14 @@ class StudyMirror:
         for front in ordered:
             ids |= self._tracker.log_front(front, limit)
         self._tracker.log_files(self._folder, ordered, ids)
+        self._refused = None
         for front in ordered:
-            self._models += register(self._connection, front, self._folder, ids)
+            try:
+                self._models += register(self._connection, front, self._folder, ids)
+            except (StudyError, TrackingError) as exc:
+                if isinstance(exc, TrackingError) and not exc.refused:
+                    raise
+                self._refused = self._refused or exc
 
     def _send_log(self) -> None:
         path = self._folder / LOG
@@ -132,7 +158,7 @@ class StudyMirror:
             if points:
                 self._tracker.log_points(points)
             for event in events:
-                self._status = _status(event, self._status)
+                self._course = self._course.after(event)
                 self._labels |= cost_tags(_cost(event))
             self._offset = offset
 
@@ -180,13 +206,6 @@ def _cost(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the study cost until it ended; nothing of any other event."""
     cost = event.get("cost") if event.get("kind") == END else None
     return cost if isinstance(cost, dict) else {}
-
-
-def _status(event: Mapping[str, Any], before: Status) -> Status:
-    if event.get("kind") == BEGIN:
-        return "RUNNING"
-    ended: Status | None = event.get("status") if event.get("kind") == END else None
-    return ended if ended in ("FINISHED", "FAILED", "KILLED") else before
 
 
 def _chunks(path: Path, offset: int) -> Iterator[tuple[list[dict[str, Any]], int]]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from nas.errors import InputError, StudyError
 from nas.passwords import shown_uri, without_passwords
+from nas.report.course import Status
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.runs import (
     Point,
-    Status,
     StudyRun,
     config_params,
     front_metrics,
@@ -28,7 +28,7 @@ from nas.report.runs import (
     run_tags,
     table_of,
 )
-from nas.report.tracking.artifacts import send_files
+from nas.report.tracking.artifacts import finished_files, send_files
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.dataset import dataset_input
 from nas.report.units import SHOWN
@@ -160,7 +160,7 @@ class Tracker:
         """
         wanted: dict[str, Path | str] = {}
         for pattern in PATTERNS:
-            wanted |= {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(pattern)) if path.is_file()}
+            wanted |= {path.relative_to(folder).as_posix(): path for path in finished_files(folder, pattern)}
         if "config.json" in wanted:
             text = (folder / "config.json").read_text(encoding="utf-8")
             shown = without_passwords(json.loads(text))
@@ -177,8 +177,7 @@ class Tracker:
                 client.set_tag(self._run_id, "mlflow.loggedArtifacts", json.dumps(entries))
         for record in fronts:
             for each in record.finalists:
-                home = folder / "models" / each.id
-                files: dict[str, Path | str] = {path.name: path for path in sorted(home.glob("*")) if path.is_file()}
+                files: dict[str, Path | str] = {path.name: path for path in finished_files(folder, f"models/{each.id}/*")}
                 if files and each.id in ids:
                     self.files += send_files(self._connection, ids[each.id], files)
 

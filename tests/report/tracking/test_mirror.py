@@ -16,11 +16,12 @@ from nas.errors import InputError, StudyError
 from nas.files import locked
 from nas.report.record import EventLog, read_front, write_front
 from nas.report.study import LOCK
-from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror, sync
+from nas.report.tracking import BEGIN, END, LOG, Background, Connection, StudyMirror, TrackingError, sync
+from nas.report.tracking import mirror as mirror_module
 from nas.report.tracking.background import Patience
 from tests.report.strategies import example_front
 from tests.report.studies import COST, write_study
-from tests.report.tracking.stores import everything, experiment, found_runs, store, the_parent
+from tests.report.tracking.stores import everything, experiment, files_of, found_runs, store, the_parent
 
 PATIENT = Patience(silence_s=60, most_s=120)
 
@@ -197,3 +198,41 @@ def test_a_front_that_is_broken(runs: Path) -> None:
         sync(folder)
     write_front(folder, example_front(2, 0, study="broken"))
     assert sync(folder).sent.runs == 2
+
+
+@pytest.mark.parametrize("error", [StudyError("study gone has no front yet"), FileNotFoundError(2, "No such file or directory")])
+def test_a_file_that_goes_while_it_is_read_is_read_the_next_time(error: Exception, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume or a rebuild writes fronts anew; and what is being written is nobody's file yet."""
+    study = f"gone-{type(error).__name__.lower()}"
+    folder = write_study(runs, [example_front(2, 0, study=study)])
+    home = folder / "models" / read_front(folder).finalists[0].id
+    (home / ".model.onnx.1.tmp").write_text("half")
+    (folder / "models" / ".x.1.tmp").mkdir()
+    (folder / "models" / ".x.1.tmp" / "model.onnx").write_text("half")
+    read, errors = mirror_module.read_front, [error]
+
+    def reading(*given: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return read(*given)
+
+    monkeypatch.setattr(mirror_module, "read_front", reading)
+    mirror = StudyMirror(folder, Connection(runs))
+    with pytest.raises(TrackingError, match="the study's files cannot be read") as found:
+        mirror.send()
+    assert not found.value.refused  # `Background` tries again
+    mirror.send()
+    client = store(runs)
+    assert the_parent(client, study).info.status == "FINISHED"
+    sent = {path for run in found_runs(client, study, "candidate") for path in files_of(client, run)}
+    assert sent == {"model.onnx", "card.md", "architecture.json"}
+
+
+def test_a_rebuild_that_was_killed_leaves_the_run_as_the_search_ended(runs: Path) -> None:
+    folder = write_study(runs, [example_front(2, 0, study="rebuilt")])
+    EventLog(folder / LOG).append(BEGIN, {"status": "FINISHED"})
+    StudyMirror(folder, Connection(runs)).send()
+    client = store(runs)
+    assert the_parent(client, "rebuilt").info.status == "RUNNING"
+    sync(folder)
+    assert the_parent(client, "rebuilt").info.status == "FINISHED"

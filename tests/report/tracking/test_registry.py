@@ -19,10 +19,10 @@ from nas.files import write_atomic
 from nas.report.highlights import highlights
 from nas.report.record import read_front, write_front
 from nas.report.runs import run_tags
-from nas.report.tracking import Connection, StudyMirror, TrackingError, fetch, local_store, registry
+from nas.report.tracking import LOG, Connection, StudyMirror, TrackingError, fetch, local_store, registry
 from tests.report.strategies import example_front, with_pruned
 from tests.report.studies import digits, write_study
-from tests.report.tracking.stores import found_runs, store
+from tests.report.tracking.stores import found_runs, store, the_parent
 
 NAME = "digits-1-raspberrypi4"
 
@@ -133,6 +133,7 @@ def test_a_file_that_is_no_model_keeps_no_other_back(runs: Path) -> None:
     (folder / read_front(folder).finalists[0].artifacts["onnx"]).write_bytes(b"not a model")
     with pytest.raises(TrackingError, match=r"not registered: .*model\.onnx"):
         StudyMirror(folder, Connection(runs)).send()
+    assert the_parent(store(runs), "broken-file").info.status == "FINISHED"
     assert set(store(runs).get_registered_model("broken-file-raspberrypi4").aliases) == set(registry.ALIASES)
     assert len(store(runs).search_model_versions("name='broken-file-raspberrypi4'")) == 3
 
@@ -143,6 +144,23 @@ def test_two_studies_never_share_a_name(runs: Path) -> None:
     other = write_study(runs, [example_front(1, 0, device="b-c", study="x")])
     with pytest.raises(StudyError, match="'x-b-c' of study 'x-b' is registered already"):
         StudyMirror(other, Connection(runs)).send()
+    assert the_parent(store(runs), "x").info.status == "FINISHED"
+
+
+def test_a_refused_model_is_told_when_the_search_ends(runs: Path) -> None:
+    """What a search sends until then is not kept back."""
+    folder = write_study(runs, [replace(example_front(2, 0), study="refused")])
+    (folder / read_front(folder).finalists[0].artifacts["onnx"]).write_bytes(b"not a model")
+    log, lines = folder / LOG, (folder / LOG).read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-1]))
+    mirror = StudyMirror(folder, Connection(runs))
+    mirror.send()
+    assert the_parent(store(runs), "refused").info.status == "RUNNING"
+    log.write_text("".join(lines))
+    for _ in range(2):
+        with pytest.raises(TrackingError, match="not registered"):
+            mirror.send()
+        assert the_parent(store(runs), "refused").info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(
