@@ -62,6 +62,11 @@ def network() -> nn.Module:
     return nn.Sequential(*layers).train()
 
 
+def top_of(model: nn.Module) -> Tensor:
+    (found,) = (module.top for module in model.modules() if isinstance(module, Ranged))
+    return found
+
+
 def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
     loss = F.cross_entropy(model(images), labels)
     (loss * moment.weight).backward()  # type: ignore[no-untyped-call]
@@ -90,7 +95,7 @@ def test_gradients_are_those_of_the_parts_one_after_the_other(threads: int, imag
     torch.set_num_threads(threads)
     model, plain = network(), network()
     for each in (model, plain):
-        each[3].top.fill_(99.0)  # type: ignore[index, union-attr, operator]
+        top_of(each).fill_(99.0)
     some, labels = batch(images)
     recipe = TrainRecipe(micro_batch=micro_batch)
     with Replicas(model, recipe, images) as replicas:
@@ -100,7 +105,7 @@ def test_gradients_are_those_of_the_parts_one_after_the_other(threads: int, imag
     for rows in np.array_split(np.arange(images), count):
         assert 2 <= len(rows) <= max(micro_batch, 3 if micro_batch == 2 else 2)
         part = slice(start, start := start + len(rows))
-        plain[3].top.fill_(99.0)  # type: ignore[index, union-attr, operator]
+        top_of(plain).fill_(99.0)
         expected += step(plain, some[part], labels[part], Moment(0, 0.0, weight * len(rows) / images)) * len(rows) / images
     assert loss == pytest.approx(expected, rel=1e-5)
     for found, wanted in zip(gradients(model), gradients(plain), strict=True):
@@ -138,7 +143,7 @@ def test_copies_have_the_weights_mode_and_buffers_of_the_model() -> None:
     seen: list[tuple[nn.Module, bool, float]] = []
 
     def noting(own: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
-        seen.append((own, own.training, float(own[3].top)))  # type: ignore[index, arg-type]
+        seen.append((own, own.training, float(top_of(own))))
         return step(own, images, labels, moment)
 
     with Replicas(model, RECIPE, 2 * PART) as replicas:
@@ -146,7 +151,7 @@ def test_copies_have_the_weights_mode_and_buffers_of_the_model() -> None:
         replicas.step(noting, *batch(2 * PART), Moment(0, 0.0))
         torch.optim.SGD(model.parameters(), lr=0.1).step()
         replicas.step(noting, *batch(PART), Moment(1, 0.0))
-        model[3].top.fill_(7.0)  # type: ignore[index, union-attr, operator]
+        top_of(model).fill_(7.0)
         replicas.step(noting, *batch(2 * PART), Moment(2, 0.0))
     assert {id(own) for own, _, _ in seen[:2]} == {id(own) for own, _, _ in seen[3:]}
     assert all(training for _, training, _ in seen)
@@ -155,7 +160,7 @@ def test_copies_have_the_weights_mode_and_buffers_of_the_model() -> None:
     for own, shared in zip(model.parameters(), other.parameters(), strict=True):
         assert own.data_ptr() == shared.data_ptr()
         assert shared.grad is None
-    tops = [float(own[3].top) for own in (model, other)]  # type: ignore[index, arg-type]
+    tops = [float(top_of(own)) for own in (model, other)]
     assert tops[0] != tops[1]  # the mean of both; the copy is given it before its next step
     assert len(gradients(model)) == 6
 
