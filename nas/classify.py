@@ -96,10 +96,8 @@ class Classifier:
             raise InputError("Pillow reads pictures and is not installed: pip install pillow") from exc
         try:
             array, _ = read_picture(image, self._size)
-        except MemoryError:
-            raise
-        except Exception as exc:  # Pillow's decoders raise whatever falls out of a broken file
-            raise DataError(f"{image}: cannot be read: {str(exc) or type(exc).__name__}") from exc
+        except DataError as exc:
+            raise DataError(f"{image}: cannot be read: {exc}") from exc
         if self._in_chs == 1:
             array = np.asarray(Image.fromarray(array).convert("L"))[..., None]
         if array.shape[2] != self._in_chs:

@@ -41,16 +41,16 @@ class Left:
     @classmethod
     def of(cls, prepared: Prepared, studies: Sequence[storage.Study]) -> Left:
         """Of a search by its devices' studies; finalists that were made count as made once no evaluation is left to change the front."""
-        config, evaluations, finalists = prepared.config, 0, 0
+        config, evaluations, missing = prepared.config, 0, 0
+        finalists = config.finalists * (1 if config.prune is None else 2)
         for number, study in enumerate(studies):
             done = len(storage.evaluated(study))
             wanted = config.trials
             if number:  # it begins when it is told what others found; until then it has what --warm-start gave it
                 wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
             evaluations += max(0, wanted - done)
-            finalists += max(0, config.finalists * (1 if config.prune is None else 2) - finalists_made(study))
-        everything = config.finalists * (1 if config.prune is None else 2) * len(studies)
-        return cls(evaluations, everything if evaluations else finalists)
+            missing += max(0, finalists - finalists_made(study))
+        return cls(evaluations, finalists * len(studies) if evaluations else missing)
 
 
 @dataclass(frozen=True, slots=True)

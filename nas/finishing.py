@@ -22,9 +22,8 @@ from nas.recording import Selection, refuse_other_images
 from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
-from nas.search.failures import keep_failure
 from nas.search.finalists import Finalist, FinalistMaker
-from nas.search.kept import keep_finalist, read_finalist
+from nas.search.kept import keep_failure, keep_finalist, read_finalist
 from nas.target import Target
 from nas.training.loop import TrainProgress
 

@@ -31,8 +31,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
-from nas.search.failures import read_failure
-from nas.search.kept import read_finalist
+from nas.search.kept import read_failure, read_finalist
 
 __all__ = ["Result", "rebuild", "run"]
 

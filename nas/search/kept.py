@@ -1,4 +1,4 @@
-"""What became of candidates, kept with their study: finalists, and what they were pruned to."""
+"""What became of candidates, kept with their study: finalists, why others failed, and what finalists were pruned to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from nas.architecture import Architecture
 from nas.metrics import Candidate, Metric
 from nas.search.finalists import Finalist
-from nas.search.storage import FINALIST, PRUNED, Study
+from nas.search.storage import FAILED, FINALIST, PRUNED, Study
 
-__all__ = ["finalists_made", "keep_finalist", "keep_pruned", "read_finalist", "read_pruned"]
+__all__ = ["finalists_made", "keep_failure", "keep_finalist", "keep_pruned", "read_failure", "read_finalist", "read_pruned"]
 
 
 def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
@@ -31,6 +31,16 @@ def keep_finalist(study: Study, made: Finalist) -> None:
 def finalists_made(study: Study) -> int:
     """How many finalists a study keeps."""
     return sum(key.startswith(FINALIST) for key in study.user_attrs)
+
+
+def keep_failure(study: Study, candidate: Candidate, reason: str) -> None:
+    """Keeps with the study why a candidate is no finalist, though it was to be one."""
+    study.set_user_attr(f"{FAILED}{candidate.id}", reason)
+
+
+def read_failure(study: Study, candidate: Candidate) -> str:
+    """Why making a finalist of a candidate failed the last time that it did; empty where it never did."""
+    return str(study.user_attrs.get(f"{FAILED}{candidate.id}", ""))
 
 
 def read_pruned(study: Study, parent: Candidate, share: float) -> tuple[Architecture, Metric, str] | None:

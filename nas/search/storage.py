@@ -67,7 +67,7 @@ _ROUND = "/round-"
 _QUEUED = "fixed_params"
 """Of a trial's system attributes: what `Study.enqueue_trial` was given."""
 FAILED, FINALIST, PRUNED = "failed:", "finalist:", "pruned:"
-"""Attributes of a study begin so, which say what became of a candidate (`nas.search.kept`, `nas.search.failures`)."""
+"""Attributes of a study begin so, which say what became of a candidate (`nas.search.kept`)."""
 SCHEMA = 1
 """Of what a study holds: its attributes and those of its trials."""
 TOLD = "told"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ def plain_step(recipe: TrainRecipe) -> Step:
         if answers is not None:
             soft = temperature**2 * soft_cross_entropy(logits / temperature, softened(answers, temperature))
             loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
-        (loss * moment.weight).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss * moment.weight)
         return float(loss.item())
 
     return step

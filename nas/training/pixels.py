@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from nas.errors import DataError
 from nas.training.images import ImageFile
 
 __all__ = ["Decoded", "decode", "read_picture", "square"]
@@ -61,11 +63,10 @@ def decode(read: Callable[[str], bytes], files: Sequence[ImageFile], size: int, 
     def work(start: int) -> None:
         for row in range(start, min(start + CHUNK, len(files))):
             try:
-                digests[row], grey[row], images[row] = _decode_one(read, files[row], size)
-            except MemoryError:
-                raise
-            except Exception as error:  # Pillow's decoders raise whatever falls out of a broken file
-                reasons[row] = _reason(error)
+                with _told_as_data_error():
+                    digests[row], grey[row], images[row] = _decode_one(read, files[row], size)
+            except DataError as error:
+                reasons[row] = str(error)
 
     starts = range(0, len(files), CHUNK)
     small = sum(file.size_bytes for file in files) < SMALL_FILE_BYTES * len(files)
@@ -110,10 +111,9 @@ def read_picture(file: Path | BinaryIO, size: int) -> tuple[NDArray[np.uint8], b
     16-bit pixels are scaled to 8.
 
     Raises:
-        ValueError: it has too many pixels, or pixels without a known range.
-        Exception: what Pillow's decoders raise for a broken file, mostly OSError.
+        DataError: it is broken, has too many pixels, or pixels without a known range; says which.
     """
-    with Image.open(file) as image:
+    with _told_as_data_error(), Image.open(file) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         if min(image.size) >= 4 * size:
@@ -142,6 +142,17 @@ def square(image: Image.Image, size: int) -> Image.Image:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+@contextmanager
+def _told_as_data_error() -> Iterator[None]:
+    """Pillow's decoders raise whatever falls out of a broken file."""
+    try:
+        yield
+    except (MemoryError, DataError):
+        raise
+    except Exception as error:
+        raise DataError(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:
