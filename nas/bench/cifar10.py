@@ -103,8 +103,8 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
 def contested(contest: Contest, pieces: Pieces, cache: Path, lengths: Sequence[int], seeds: Sequence[int]) -> Found:
     """Makes the runs that are missing, and chooses the length of trials from scratch by the rule above.
 
-    The others come first, and a run of ours is named by what is ours alone: a change of the supernet's training or of fine-tuning leaves
-    hours of trials from scratch as they are.
+    Seed by seed, so that both methods have the first one before either has the second. A run of ours is named by what is ours alone: a
+    change of the supernet's training or of fine-tuning leaves hours of trials from scratch as they are.
     """
     settings = digest({"recipe": contest.recipe.model_dump(), "trials": contest.trials, "finalists": contest.finalists})
 
@@ -119,8 +119,8 @@ def contested(contest: Contest, pieces: Pieces, cache: Path, lengths: Sequence[i
 
     tried = {epochs: alone(epochs, seeds[0]) for epochs in lengths}
     better = max(lengths, key=lambda epochs: contest.hypervolume(tried[epochs], judge="validation"))
-    theirs = {seed: alone(better, seed) for seed in seeds}
-    return Found({seed: whole(seed) for seed in seeds}, tried, better, theirs)
+    both = {seed: (alone(better, seed), whole(seed)) for seed in seeds}
+    return Found({seed: ours for seed, (_, ours) in both.items()}, tried, better, {seed: theirs for seed, (theirs, _) in both.items()})
 
 
 def contest_of(data: Path, cache: Path, smoke: bool) -> tuple[Contest, str]:

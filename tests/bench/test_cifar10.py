@@ -41,7 +41,7 @@ def test_the_better_length_is_chosen_by_search_validation_and_run_with_every_see
         contested = cifar10.contested(contest, pieces, tmp_path, (3, 10), (0, 1))
         assert contested.length == 10
         assert {seed: run.points[0].test for seed, run in contested.theirs.items()} == {0: 0.1, 1: 0.1}
-        assert made == [("alone", 3, 0), ("alone", 10, 0), ("alone", 10, 1), ("whole", 0, 0), ("whole", 0, 1)], again
+        assert made == [("alone", 3, 0), ("alone", 10, 0), ("whole", 0, 0), ("alone", 10, 1), ("whole", 0, 1)], again
     of_finalists = replace(contest, recipe=contest.recipe.model_copy(update={"finetune_lr": 0.5}))
     cifar10.contested(of_finalists, Pieces.of(tmp_path / "pieces", {}), tmp_path, (3, 10), (0, 1))
     assert made[5:] == [("whole", 0, 0), ("whole", 0, 1)]
