@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nas.errors import InputError
 from nas.files import write_atomic
@@ -19,6 +19,8 @@ __all__ = ["Mark", "Outcome", "page", "save"]
 
 PAGES_FOLDER = "docs/benchmarks"
 """Where pictures are, seen from BENCHMARKS.md."""
+FULL = 1e4
+"""From which on numbers are shown without a fraction, and without an exponent."""
 LIBRARIES = ("hwnas", "numpy", "onnxruntime", "torch", "optuna", "mlflow")
 
 
@@ -95,7 +97,7 @@ def _machine() -> dict[str, object]:
 
 
 def page(folder: Path) -> str:
-    """BENCHMARKS.md from the results in `folder`.
+    """BENCHMARKS.md from the results in `folder`: which marks are met, then each result.
 
     Raises:
         InputError: there is no result, or one that cannot be read.
@@ -103,28 +105,43 @@ def page(folder: Path) -> str:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise InputError(f"{folder} has no result of a benchmark: use a checkout of the project, or make one: nas bench NAME --out FILE")
-    lines = ["# Benchmarks", "", "Made by `make bench-report` from docs/benchmarks/*.json. Each says its command, date and machine.", ""]
+    overview, sections = ["| benchmark | marks met | missed |", "|---|---|---|"], []
     for path in paths:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            machine = data["machine"]
-            lines += [f"## {data['bench']}", "", f"`{data['command']}`, {data['date']}, {machine['cpu']}, {machine['cores']} cores", ""]
-            lines += ["| id | what | value | mark | met |", "|---|---|---|---|---|"]
-            for mark in data["marks"]:
-                sign = "≥" if mark["better"] == "higher" else "≤"
-                met = "yes" if mark["met"] else f"no: {mark['why']}"
-                lines.append(f"| {mark['id']} | {mark['what']} | {mark['value']:.4g} | {sign} {mark['mark']:g} | {met} |")
-            if path.with_suffix(".png").is_file():
-                lines += ["", f"![{data['bench']}]({PAGES_FOLDER}/{path.stem}.png)"]
-            for _, rows in groupby(data["rows"], key=lambda row: tuple(row)):
-                lines += ["", *_table(list(rows))]
-            lines.append("")
+            missed = [mark["id"] for mark in data["marks"] if not mark["met"]]
+            met = f"{len(data['marks']) - len(missed)} of {len(data['marks'])}"
+            overview.append(f"| [{data['bench']}](#{data['bench']}) | {met} | {', '.join(missed) or '–'} |")
+            sections += ["", *_section(data, path)]
         except (ValueError, KeyError, TypeError) as exc:
             raise InputError(f"{path}: is not the result of a benchmark: {exc}") from exc
-    return "\n".join(lines).rstrip() + "\n"
+    head = ["# Benchmarks", "", "Made by `make bench-report` from docs/benchmarks/*.json. Each says its command, date and machine.", ""]
+    return "\n".join([*head, *overview, *sections]) + "\n"
+
+
+def _section(data: Mapping[str, Any], path: Path) -> list[str]:
+    machine = data["machine"]
+    lines = [f"## {data['bench']}", "", f"`{data['command']}`, {data['date']}, {machine['cpu']}, {machine['cores']} cores", ""]
+    lines += ["| id | what | value | mark | met |", "|---|---|---|---|---|"]
+    for mark in data["marks"]:
+        sign = "≥" if mark["better"] == "higher" else "≤"
+        met = "yes" if mark["met"] else f"no: {mark['why']}"
+        lines.append(f"| {mark['id']} | {mark['what']} | {_shown(mark['value'])} | {sign} {_shown(mark['mark'])} | {met} |")
+    if path.with_suffix(".png").is_file():
+        lines += ["", f"![{data['bench']}]({PAGES_FOLDER}/{path.stem}.png)"]
+    for _, rows in groupby(data["rows"], key=lambda row: tuple(row)):
+        lines += ["", *_table(list(rows))]
+    return lines
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     columns = list(rows[0])
-    shown = [[f"{v:.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns] for row in rows]
+    shown = [[_shown(row.get(column, "")) for column in columns] for row in rows]
     return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *(f"| {' | '.join(cells)} |" for cells in shown)]
+
+
+def _shown(value: object) -> str:
+    """Four digits, counts in full."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= FULL else f"{value:.4g}"
