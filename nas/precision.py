@@ -118,7 +118,7 @@ def on_every_target(
     known = [each.candidate for each in done if each.candidate.arch.arch_id in drops]
     try:
         model = DropModel.fit(
-            np.array([_descriptors(each.metrics) for each in known]).reshape(len(known), -1),
+            np.array([_descriptors(each.metrics) for each in known]).reshape(-1, 2),
             np.array([drops[each.arch.arch_id] for each in known]),
         )
     except InputError as exc:

@@ -22,6 +22,7 @@ from nas.precision import DropModel
 from nas.preparation import prepare
 from nas.report.front import CandidateRecord
 from nas.resources import data_root
+from nas.search import storage
 from nas.space import load_space
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space, rich_space, space_data
@@ -102,6 +103,21 @@ def test_it_can_be_derived_again(searched: tuple[Result, list[Event], SearchConf
     result, _, wanted, runs = searched
     again = rebuild(wanted, runs, lambda event: None)
     assert [each.to_dict() for each in again.fronts[0].candidates] == [each.to_dict() for each in result.fronts[0].candidates]
+
+
+def test_a_search_that_came_to_no_quantised_network_is_derived_in_fp32(
+    searched: tuple[Result, list[Event], SearchConfig, Path], tmp_path: Path
+) -> None:
+    result, _, wanted, runs = searched
+    shutil.copytree(runs, tmp_path / "runs")
+    store = storage.open_storage(f"sqlite:///{tmp_path / 'runs' / 'both' / 'study.db'}")
+    (study,) = storage.studies_of(store, "both")
+    study.set_user_attr(storage.INT8_DROPS, {})
+    events: list[Event] = []
+    again = rebuild(wanted, tmp_path / "runs", events.append)
+    assert any(event.text.startswith("int8 is left out on raspberrypi4: ") for event in events)
+    assert {each.candidate.target.precision for each in again.fronts[0].candidates} == {"fp32"}
+    assert len(again.fronts[0].candidates) == len(result.fronts[0].candidates) / 2
 
 
 @pytest.mark.parametrize(

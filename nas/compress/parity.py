@@ -70,11 +70,18 @@ class Reference:
         with torch.no_grad():
             return cls(batches, tuple(model(pixels).numpy() for pixels, _ in batches()))
 
-    def first(self, count: int) -> Reference:
-        """The first images of the first batch, one in a batch: for files that take one."""
-        pixels, labels = next(iter(self.batches()))
-        singles = [(pixels[i : i + 1], labels[i : i + 1]) for i in range(min(count, len(labels)))]
-        return Reference(lambda: singles, tuple(self.logits[0][i : i + 1] for i in range(len(singles))))
+    def spread(self, count: int) -> Reference:
+        """Some images, one in a batch, for files that take one: evenly from all, for sets are ordered by class."""
+        total = sum(map(len, self.logits))
+        wanted = set(np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist())
+        singles, logits, begin = [], [], 0
+        for (pixels, labels), expected in zip(self.batches(), self.logits, strict=True):
+            for i in range(len(labels)):
+                if begin + i in wanted:
+                    singles.append((pixels[i : i + 1], labels[i : i + 1]))
+                    logits.append(expected[i : i + 1])
+            begin += len(labels)
+        return Reference(lambda: singles, tuple(logits))
 
 
 def check_onnx(path: Path, reference: Reference, precision: str = "fp32", tolerance: float = TOLERANCE, threads: int = 1) -> Check:

@@ -113,7 +113,7 @@ class ArtifactMaker:
         export_openvino(paths["onnx"], paths["openvino"])
         checks = [
             check_onnx(paths["onnx_dynamic"], reference, threads=threads),
-            check_onnx(paths["onnx"], reference.first(SINGLES)),
+            check_onnx(paths["onnx"], reference.spread(SINGLES)),
             check_openvino(paths["openvino"], reference),
         ]
         try:
@@ -147,7 +147,7 @@ class ArtifactMaker:
             fix_batch(whole, path)
             every = check_onnx(whole, reference, "int8", float("inf"), threads)
             return [
-                _named(every, path), check_onnx(path, reference.first(SINGLES), "int8", float("inf")),
+                _named(every, path), check_onnx(path, reference.spread(SINGLES), "int8", float("inf")),
                 check_openvino(path, reference, "int8", float("inf")),
             ], made.words  # fmt: skip
         finally:

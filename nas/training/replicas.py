@@ -143,6 +143,7 @@ def _sharing(model: nn.Module) -> nn.Module:
     for own, shared in zip(made.parameters(), model.parameters(), strict=True):
         own.data = shared.data
         own.grad = None
+        own._backward_hooks = shared._backward_hooks  # which a copy is made without: zeros that stay zero hang on one
     return made
 
 

@@ -135,9 +135,25 @@ def test_a_fixed_batch_is_the_same_network(exported: tuple[Path, Deployed, Netwo
     (entry,), (out,) = (getattr(open_session(tmp_path / "one.onnx", 1), get)() for get in ("get_inputs", "get_outputs"))
     assert (entry.shape, out.shape) == ([1, 1, 12, 12], [1, 10])
     assert {**read_metadata(path), "sha256": ""} == {**read_metadata(tmp_path / "one.onnx"), "sha256": ""}
-    found = check_onnx(tmp_path / "one.onnx", reference(model, images(one.blocks, 5)).first(3))
+    found = check_onnx(tmp_path / "one.onnx", reference(model, images(one.blocks, 5)).spread(3))
     assert (found.images, found.agreement) == (3, 1.0)
     assert onnx.load(path).graph.node == onnx.load(tmp_path / "one.onnx").graph.node
+
+
+def test_some_of_the_images_are_of_all_classes(exported: tuple[Path, Deployed, Network]) -> None:
+    """Sets are ordered by class."""
+    _, model, one = exported
+    ((pixels, _),) = images(one.blocks, 100)
+    labels = torch.arange(100) // 10
+    parts = tuple(zip(pixels.split(30), labels.split(30), strict=True))
+    whole = Reference.of(model, lambda: parts)
+    some = whole.spread(20)
+    assert sorted({int(label) for _, label in some.batches()}) == list(range(10))
+    for (pixel, label), logits in zip(some.batches(), some.logits, strict=True):
+        (row,) = (number for number in range(100) if torch.equal(pixels[number], pixel[0]))
+        assert label == labels[row]
+        np.testing.assert_array_equal(logits[0], np.concatenate(whole.logits)[row])
+    assert len(whole.spread(1000).logits) == 100
 
 
 def test_an_edited_file_is_known_by_its_stamp(exported: tuple[Path, Deployed, Network], tmp_path: Path) -> None:
