@@ -285,6 +285,13 @@ class SearchConfig(_Frozen):
     halving: HalvingRecipe = HalvingRecipe()
     measure: MeasureProtocol = MeasureProtocol()
 
+    @field_validator("study")
+    @classmethod
+    def _not_the_store(cls, value: str) -> str:
+        if value.casefold() == "mlflow":
+            raise ValueError(f"is the folder of MLflow's store beside the studies: choose another name, got {value!r}")
+        return value
+
     @field_validator("threads", "runtime", mode="before")
     @classmethod
     def _one_or_more(cls, value: object) -> object:

@@ -65,7 +65,9 @@ def refuse_lost(prepared: Prepared, store: storage.BaseStorage, folder: Path) ->
         StudyError: candidates were told, but the storage does not know the study: it would begin anew, and its files be written over.
     """
     name = study_name(prepared, prepared.devices[0])
-    if storage.has(store, name) or not any(event["kind"] == "trial" for event in EventLog(folder / LOG).read()):
+    # One without a trial was lost as well: whoever looked for it since has opened it.
+    is_there = storage.has(store, name) and bool(storage.find_study(store, name).get_trials(deepcopy=False))
+    if is_there or not any(event["kind"] == "trial" for event in EventLog(folder / LOG).read()):
         return
     where = folder / STORAGE if prepared.config.storage is None else shown_uri(prepared.config.storage)
     raise StudyError(f"{where} has no study {name}, whose log has candidates: put the storage back, or start a new study")
@@ -91,10 +93,15 @@ def begin_studies(prepared: Prepared, store: storage.BaseStorage, known: Mapping
     first = dict.fromkeys((*prepared.starts, prepared.space.largest, prepared.space.smallest))
     for device in prepared.devices:
         study, unique = _open(prepared, device, store)
-        if not study.get_trials(deepcopy=False):
+        trials = study.get_trials(deepcopy=False)
+        if not trials:
             _add(prepared, device, study, {arch: Evaluation({"accuracy_search": accuracy}, 0.0) for arch, accuracy in known.items()})
+        if device is prepared.devices[0] and not any(storage.LEASE in each.user_attrs for each in trials):
+            # Nothing was asked for yet, though a run that was cut off here may have queued some of them.
+            there = {each.candidate.arch for each in storage.evaluated(study)}
+            there |= {prepared.space.canonical(values) for values in storage.queued(study)}
             for arch in first:
-                if device is prepared.devices[0] and arch not in known and _accepts(prepared, device, arch):
+                if arch not in there and _accepts(prepared, device, arch):
                     study.enqueue_trial(unique.filled(arch))
         studies.append(study)
     return studies

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
-from nas.errors import InfeasibleError, StoppedError, StudyError
+from nas.errors import InfeasibleError, NasError, StoppedError, StudyError
 from nas.estimating import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Left
 from nas.events import Event, Listener
 from nas.files import locked
@@ -80,8 +81,8 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
         knock(config.ray)
     started = time.monotonic()
     folder = runs / config.study
-    if not resume and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
-        raise StudyError(f"study {config.study!r} exists already in {runs}: go on with --resume {config.study}, or choose another --study")
+    if not resume:
+        _refuse_existing(folder)
     prepared = prepare(config, runs, on_event, stop)
     if resume:
         refuse_other_images(folder, prepared.data, prepared.cache)
@@ -89,6 +90,8 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
     taken = f"study {config.study} is being searched by another process: wait until it ends, or stop it"
     lockless = f"{runs} is on a file system without locks, where SQLite loses data: keep the study elsewhere with --storage {ELSEWHERE}"
     with locked(folder / LOCK, taken, lockless if shared is None else ""):
+        if not resume:
+            _refuse_existing(folder)  # a search of that name may have begun since
         save_config(folder, prepared.config, prepared)
         store = shared or own_storage(folder)
         if resume:
@@ -116,7 +119,9 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
                 raise
             finally:
                 took = time.monotonic() - started
-                seconds, cost = ledger.keep()
+                seconds, cost = ledger.so_far()
+                with suppress(NasError):  # a storage that is away or full takes no ending with it
+                    seconds, cost = ledger.keep()
                 try:
                     fronts = recorder.close_costs(fronts, cost)
                 finally:
@@ -124,6 +129,12 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
     recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view, lacking)
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        name = folder.name
+        raise StudyError(f"study {name!r} exists already in {folder.parent}: go on with --resume {name}, or choose another --study")
 
 
 def _searched(

@@ -8,6 +8,7 @@ predictors. The last study is the truth; those before it stay in the storage as 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,7 +84,8 @@ def search_device(
         done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
         if pause_at is None or not before < pause_at <= len(done) < trials:
             return Searched(device, study, _of_today(device, done))
-        refitted = _measured(prepared, device, study, done, on_event, stop)
+        is_late = deadline_s is not None and time.monotonic() > deadline_s
+        refitted = None if is_late else _measured(prepared, device, study, done, on_event, stop)
         if refitted is not None:
             device = refitted
             study = _next_round(prepared, device, store, study)

@@ -65,6 +65,7 @@ def test_defaults_are_made_for_the_data() -> None:
         ({"trial": 5}, "trial: .*got 5"),
         ({"study": "../up"}, "study: .*got '../up'"),
         ({"study": ""}, "study: .*got ''"),
+        ({"study": "MLflow"}, "study: .*choose another name, got 'MLflow'"),
         ({"devices": []}, "devices: "),
         ({"devices": ["host", "host"]}, "a device is named twice: host, host"),
         ({"precision": "fp64"}, "precision: .*got 'fp64'"),

@@ -14,7 +14,7 @@ from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.estimating import FURTHER
 from nas.events import Event
-from nas.opening import begin_studies, own_storage, refuse_lost, reused_words
+from nas.opening import begin_studies, clock, own_storage, refuse_lost, reused_words
 from nas.pipeline import run
 from nas.preparation import Prepared, prepare
 from nas.provenance import earlier
@@ -130,8 +130,10 @@ def test_a_study_that_its_storage_has_lost_does_not_begin_anew(tmp_path: Path) -
     folder.mkdir()
     refuse_lost(prepared, own_storage(folder), folder)  # nothing was told yet
     EventLog(folder / LOG).append("trial", {"text": "1/12 candidates"})
-    with pytest.raises(StudyError, match=r"study\.db has no study s/raspberrypi4, whose log has candidates: put the storage back"):
-        refuse_lost(prepared, own_storage(folder), folder)
+    for _ in range(2):
+        with pytest.raises(StudyError, match=r"study\.db has no study s/raspberrypi4, whose log has candidates: put the storage back"):
+            refuse_lost(prepared, own_storage(folder), folder)
+        clock(prepared, own_storage(folder))  # as commands do that look for what is there
     begin_studies(prepared, own_storage(folder), {})
     refuse_lost(prepared, own_storage(folder), folder)
 
@@ -146,6 +148,26 @@ def test_networks_that_are_named_are_evaluated_first(tmp_path: Path) -> None:
     searched(prepared, tmp_path, executor)
     assert space.decode(executor.asked[0]) == space.decode(mine)
     assert executor.asked[1:3] == [space.largest, space.smallest]
+
+
+def test_networks_are_queued_once_wherever_queueing_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, folder = ready(tmp_path), tmp_path / "s"
+    folder.mkdir()
+    queue = storage.Study.enqueue_trial
+
+    def cut_off(study: storage.Study, params: dict[str, Any]) -> None:
+        queue(study, params)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(storage.Study, "enqueue_trial", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                begin_studies(prepared, own_storage(folder), {})
+    for _ in range(2):
+        (study,) = begin_studies(prepared, own_storage(folder), {})
+        queued = [prepared.space.canonical(values) for values in storage.queued(study)]
+        assert queued == [prepared.space.largest, prepared.space.smallest]
 
 
 def test_a_network_of_another_space_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, StudyError, TrainingError
 from nas.pipeline import rebuild, run
-from nas.preparation import Device, Prepared
+from nas.preparation import Device, Prepared, prepare
 from nas.recording import infeasible
 from nas.report.course import BEGIN, END, LOG
 from nas.report.front import STOPPED
@@ -92,6 +92,34 @@ def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp
     assert log.read()[-1]["kind"] == END
     assert STOPPED not in rebuild(one, runs, lambda event: None).fronts[0].search
     assert summarise(runs / "s")["state"] == "done"
+
+
+def test_a_storage_that_is_full_takes_no_ending_with_it(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise StudyError("the storage cannot be used (disk full)")
+
+    monkeypatch.setattr("nas.search.storage.keep_spent", full)
+    monkeypatch.setattr("nas.pipeline.select_all", full)
+    with pytest.raises(StudyError, match="disk full"):
+        run(config, tmp_path / "runs", lambda event: None, lambda: False)
+    last = EventLog(tmp_path / "runs" / "s" / LOG).read()[-1]
+    assert (last["kind"], last["status"]) == (END, "FAILED")
+
+
+def test_a_search_that_began_while_another_of_its_name_was_prepared_is_left_alone(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs" / "s" / "config.json"
+
+    def slowly(*given: object, **options: object) -> Prepared:
+        path.parent.mkdir(parents=True)
+        path.write_text("of the other")
+        return prepare(config, tmp_path / "runs", lambda event: None, lambda: False)
+
+    monkeypatch.setattr("nas.pipeline.prepare", slowly)
+    with pytest.raises(StudyError, match=r"study 's' exists already in .*: go on with --resume s"):
+        run(config, tmp_path / "runs", lambda event: None, lambda: False)
+    assert path.read_text() == "of the other"
 
 
 def test_what_failed_and_what_was_not_come_to_is_told_again(config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

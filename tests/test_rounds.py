@@ -20,6 +20,7 @@ from nas.opening import begin_studies, open_round
 from nas.preparation import Prepared, prepare
 from nas.rounds import NETWORKS, Searched, scored_anew, search_device
 from nas.search import storage
+from nas.search.engine import LEAST
 from nas.search.scoring import Scorer
 from tests.executors import Growing
 
@@ -33,10 +34,10 @@ def config(**changes: Any) -> Any:
     return check_config({**values, "measure": QUICK, **changes})
 
 
-def search(prepared: Prepared, url: str, executor: Growing, events: list[Event]) -> Searched:
+def search(prepared: Prepared, url: str, executor: Growing, events: list[Event], deadline_s: float | None = None) -> Searched:
     store = storage.open_storage(url)
     (study,) = begin_studies(prepared, store, {})
-    return search_device(prepared, prepared.devices[0], study, store, executor, {}, events.append, lambda: False, None)
+    return search_device(prepared, prepared.devices[0], study, store, executor, {}, events.append, lambda: False, deadline_s)
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,7 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
     assert found.study.study_name == "s/host/round-3"
     measured = found.study.user_attrs["verified"]
     assert len(measured) == len(set(measured)) == 2 * NETWORKS
+    assert not [event.text for event in events if "time for the search" in event.text]  # a pause is no end
 
     # A resume finds all of it and does nothing; one with more trials goes on in the last round.
     again = Growing(prepared.space)
@@ -120,6 +122,18 @@ def test_what_is_derived_again_has_the_costs_of_todays_predictor(prepared: Prepa
         assert each.candidate.target == newer
         assert each.candidate.metrics["latency_s"].value == pytest.approx(2 * before.candidate.metrics["latency_s"].value)
         assert each.candidate.metrics["accuracy_search"] == before.candidate.metrics["accuracy_search"]
+
+
+def test_when_it_is_late_nothing_is_measured(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    monkeypatch.setattr("nas.rounds.EVERY", LEAST)  # so many are evaluated however late it is
+    more = replace(prepared, config=config(trials=3 * LEAST))
+    found = search(more, f"sqlite:///{tmp_path / 's.db'}", Growing(prepared.space), events, deadline_s=0.0)
+    assert len(found.done) == LEAST
+    assert "verified" not in found.study.user_attrs
+    assert [event.text for event in events if "time for the search" in event.text] == [
+        f"the time for the search is over: stopped at {LEAST} of {3 * LEAST} candidates"
+    ]
 
 
 def test_without_verify_there_is_one_round_and_nothing_is_measured(prepared: Prepared, tmp_path: Path) -> None:

@@ -91,10 +91,12 @@ class Database(RDBStorage):
     reaped.
 
     Attributes:
-        wait_s: for how long; 0 for a file, which does not come back by waiting.
+        wait_s: for how long; 0 for a file, which does not come back by waiting. What is called after it was waited for in vain, as a search
+            ends, waits no more.
     """
 
     wait_s = 0.0
+    _is_away = False
 
     @functools.cached_property
     def _rows(self) -> TrialRows:
@@ -123,10 +125,12 @@ class Database(RDBStorage):
         Raises:
             StudyError: it did not come back, or it cannot be written.
         """
-        until, pause_s, tried = time.monotonic() + self.wait_s, PAUSE_S, 0
+        until, pause_s, tried = time.monotonic() + (0.0 if self._is_away else self.wait_s), PAUSE_S, 0
         while True:
             try:
-                return call()
+                found = call()
+                self._is_away = False
+                return found
             except UpdateFinishedTrialError:
                 if not tried:
                     raise
@@ -136,6 +140,7 @@ class Database(RDBStorage):
                 if not isinstance(cause, OperationalError | InterfaceError):
                     raise
                 if time.monotonic() >= until:
+                    self._is_away = True
                     raise StudyError(self._refusal(str(cause).splitlines()[0])) from exc
                 tried += 1
                 time.sleep(pause_s)

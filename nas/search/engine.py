@@ -136,7 +136,7 @@ def run(
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
     finally:
         storage.reap(study, only_own=True)
-    if not exhausted and len(done) < problem.trials and not stop():
+    if not exhausted and len(done) < enough and not stop():
         exhausted = f"the time for the search is over: stopped at {len(done)} of {problem.trials} candidates"
     if exhausted:
         on_event(Event("info", exhausted))

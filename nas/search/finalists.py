@@ -11,7 +11,7 @@ from pathlib import Path
 from nas.architecture import Architecture, BlockSpec
 from nas.config import TrainRecipe
 from nas.errors import DisturbedError, TrainingError
-from nas.files import whole_folder, write_atomic
+from nas.files import locked, whole_folder, write_atomic
 from nas.metrics import Candidate, Metric
 from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
@@ -31,10 +31,12 @@ from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
 from nas.training.teacher import NetworkTeacher, Teacher, open_teacher
 
-__all__ = ["TRAINING", "TRAIN_SHARE", "Finalist", "FinalistMaker", "validated"]
+__all__ = ["MAKING", "TRAINING", "TRAIN_SHARE", "Finalist", "FinalistMaker", "validated"]
 
 TRAINING = "training"
 """Folder beside a finalist's files while it is trained: its checkpoints."""
+MAKING = ".making"
+"""Folder of a study: a lock for each candidate that some process makes a finalist."""
 TRAIN_SHARE = 0.8
 """Of a finalist's time; the rest is for training with rounding, should int8 need it."""
 
@@ -90,17 +92,18 @@ class FinalistMaker:
 
         Raises:
             StoppedError: `stop` said so; its training is saved and goes on when it is made again.
-            NasError: training diverged, or the exported file differs from torch.
+            NasError: training diverged, the exported file differs from torch, or another process makes it.
         """
         data = self._images(candidate.arch)
         home = self._folder / "models" / candidate.id
         share_s = None if budget_s is None else TRAIN_SHARE * budget_s
-        try:
-            network, note = self._trained(candidate.arch, data, home / TRAINING, share_s, on_progress, stop)
-        except TrainingError:  # the next try is to begin anew
-            shutil.rmtree(home, ignore_errors=True)
-            raise
-        return self.ship(candidate, network, note, None if budget_s is None else (1 - TRAIN_SHARE) * budget_s, on_progress, stop)
+        with locked(self._folder / MAKING / f"{candidate.id}.lock", f"{candidate.id} is being made by another process: wait until it ends"):
+            try:
+                network, note = self._trained(candidate.arch, data, home / TRAINING, share_s, on_progress, stop)
+            except TrainingError:  # the next try is to begin anew
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+            return self.ship(candidate, network, note, None if budget_s is None else (1 - TRAIN_SHARE) * budget_s, on_progress, stop)
 
     def ship(
         self, candidate: Candidate, network: Network, note: str, budget_s: float | None, on_progress: Callable[[TrainProgress], None],

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from nas.architecture import Architecture
-from nas.errors import StudyError
+from nas.errors import StoppedError, StudyError
 from nas.metrics import Candidate, Metric, Objective
 from nas.search.bulk import uncollected
 from nas.search.databases import Database, open_storage
@@ -29,6 +31,7 @@ __all__ = [
     "FAILED",
     "FINALIST",
     "INT8_DROPS",
+    "LEASE",
     "PRUNED",
     "TOLD",
     "BaseSampler",
@@ -54,6 +57,7 @@ __all__ = [
     "new_study",
     "open_storage",
     "open_study",
+    "queued",
     "reap",
     "record",
     "refuse_existing",
@@ -121,7 +125,8 @@ def database_of(study: Study) -> Database | None:
 
 def keep_lease(study: Study, trial: Trial, attempt: int, seconds: float) -> None:
     """Lends a trial to a worker, for the first time or anew."""
-    study._storage.set_trial_user_attr(trial._trial_id, LEASE, lease(attempt, seconds))
+    with _still_ours(study):
+        study._storage.set_trial_user_attr(trial._trial_id, LEASE, lease(attempt, seconds))
 
 
 def new_study(directions: Sequence[Literal["minimize", "maximize"]], sampler: BaseSampler) -> Study:
@@ -271,9 +276,23 @@ def candidates_of(study: Study, facts: Mapping[str, str]) -> list[Candidate]:
 
 
 def record(study: Study, trial: Trial, candidate: Candidate, objectives: Sequence[Objective], seconds: float) -> None:
-    """Tells a finished evaluation: everything that is known of the candidate in one attribute, then the objectives."""
-    trial.set_user_attr("candidate", known(candidate, seconds))
-    study.tell(trial, [candidate.metrics[objective.metric].value for objective in objectives])
+    """Tells a finished evaluation: everything that is known of the candidate in one attribute, then the objectives.
+
+    Raises:
+        StoppedError: another driver has taken the study over and ended the trial.
+    """
+    with _still_ours(study):
+        trial.set_user_attr("candidate", known(candidate, seconds))
+        study.tell(trial, [candidate.metrics[objective.metric].value for objective in objectives])
+
+
+@contextmanager
+def _still_ours(study: Study) -> Iterator[None]:
+    """For what is written of a trial that runs: a driver that was away for longer than its lease finds it ended by the next one."""
+    try:
+        yield
+    except UpdateFinishedTrialError as exc:
+        raise StoppedError(f"another process has taken over study {study.study_name}: this one ends, what it told is kept") from exc
 
 
 def known(candidate: Candidate, seconds: float) -> dict[str, Any]:
@@ -310,8 +329,9 @@ def values_of(arch: Architecture, space: Mapping[str, BaseDistribution]) -> dict
 
 def fail(study: Study, trial: Trial, reason: str) -> None:
     """Tells that an architecture cannot be evaluated, and why. It is not asked for again."""
-    trial.set_user_attr("reason", reason)
-    study.tell(trial, state=TrialState.FAIL)
+    with _still_ours(study):
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.FAIL)
 
 
 def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) -> int:
@@ -342,10 +362,17 @@ def reap(study: Study, keep: Collection[int] = (), *, only_own: bool = False) ->
             study._storage.set_trial_user_attr(orphan._trial_id, "reason", reason)
         else:
             study._storage.set_trial_user_attr(orphan._trial_id, CUT_OFF, True)
-            if orphan.system_attrs.get(_QUEUED):
-                study.enqueue_trial(orphan.system_attrs[_QUEUED])
+            again = orphan.system_attrs.get(_QUEUED)
+            if again and again not in queued(study):  # which it is where this was cut off before it was told
+                study.enqueue_trial(again)
         study.tell(orphan.number, state=TrialState.FAIL)
     return len(lost)
+
+
+def queued(study: Study) -> list[dict[str, Any]]:
+    """Values of the trials that were queued and nobody has asked for yet."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return [each.system_attrs[_QUEUED] for each in waiting if _QUEUED in each.system_attrs]
 
 
 def evaluated(study: Study) -> list[Evaluated]:

@@ -103,7 +103,7 @@ def train(
     if team.processes > 1:
         done, before_s, over = weights.join(team, done, before_s, over)
     run = _Run(batches.on(team.device, team.rank, team.processes), epochs, budget_s, before_s, done)
-    with kept_memory(), Replicas(model, recipe, -(-recipe.batch_size // team.processes)) as replicas:
+    with kept_memory(), Replicas(model, recipe, team.most_of(recipe.batch_size)) as replicas:
         while not over and run.done < run.total and team.agree([run.share()])[0] < 1:
             ended = _epoch(weights, replicas, step, run, recipe, team, kept, on_progress, stop)
             if run.losses:  # not told yet

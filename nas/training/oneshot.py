@@ -237,7 +237,7 @@ def train_supernet(
     """
     largest, smallest = space.decode(space.largest), space.decode(space.smallest)
     supernet.to(team.device)
-    at_once = images_of_part(recipe, supernet, -(-recipe.batch_size // team.processes))
+    at_once = images_of_part(recipe, supernet, team.most_of(recipe.batch_size))
 
     def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         rng = np.random.default_rng([seed, moment.number])

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nas.errors import InputError
+from nas.training.batches import part_of
 
 __all__ = ["ALONE", "Team", "team"]
 
@@ -58,6 +59,11 @@ class Team:
         dist.all_reduce(flat)
         for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view(tensor.shape))
+
+    def most_of(self, images: int) -> int:
+        """The most that a process has of a batch of `images`."""
+        start: int = part_of(images, self.processes - 1, self.processes).start
+        return images - start
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nas.config import TrainRecipe
-from nas.errors import ModelFileError, StudyError
+from nas.errors import InputError, ModelFileError, StudyError
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.models.weights import load_weights, save_weights
@@ -142,15 +142,21 @@ class SupernetJob:
         """
         home = self.home()
         taken = f"another process trains the supernet in {home}: wait until it ends, or stop it"
-        with locked(home / ".lock", taken) if team.leads else nullcontext():
-            path = self.found() if team.leads else None
-            if not team.agree([float(path is not None)])[0]:
-                return self._train(home, on_event, stop, team)
-            if path is None:  # not the first process: it tells of nothing
-                return SupernetFile(home / WEIGHTS, 0, 0, 0.0, 0.0, math.nan, math.nan)
-            made = read_supernet_file(path)
-            on_event(Event("info", f"supernet found trained ({made.steps} steps, {made.seconds:.0f} s): not trained again"))
+        if (made := self._made(on_event, team)) is not None:  # it is whole: searches that find it need not wait for each other
             return made
+        with locked(home / ".lock", taken) if team.leads else nullcontext():
+            return self._made(on_event, team) or self._train(home, on_event, stop, team)
+
+    def _made(self, on_event: Listener, team: Team) -> SupernetFile | None:
+        """The supernet where it is trained."""
+        path = self.found() if team.leads else None
+        if not team.agree([float(path is not None)])[0]:
+            return None
+        if path is None:  # not the first process: it tells of nothing
+            return SupernetFile(self.home() / WEIGHTS, 0, 0, 0.0, 0.0, math.nan, math.nan)
+        made = read_supernet_file(path)
+        on_event(Event("info", f"supernet found trained ({made.steps} steps, {made.seconds:.0f} s): not trained again"))
+        return made
 
     def _train(self, home: Path, on_event: Listener, stop: Callable[[], bool], team: Team) -> SupernetFile:
         space, data, recipe = self.space, self.data, self.recipe
@@ -193,8 +199,11 @@ def _tell_epoch(report: EpochReport, home: Path, on_event: Listener) -> None:
         "epoch": progress.epoch, "seconds": report.seconds, "loss": progress.loss, "images_per_s": progress.images_per_s,
         "waiting": progress.waiting, "largest": report.largest, "smallest": report.smallest, "images": report.images,
     }  # fmt: skip
-    with (home / EPOCHS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(fields) + "\n")
+    try:
+        with (home / EPOCHS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(fields) + "\n")
+    except OSError as exc:
+        raise InputError(f"cannot write {home / EPOCHS}: {exc.strerror or exc}: free some space, and the same command goes on") from exc
     speed = f"loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s, {progress.waiting:.1%} of the time waiting for images"
     found = f"largest {report.largest:.1%}, smallest {report.smallest:.1%} of {report.images} search-validation images"
     on_event(Event("epoch", f"  epoch {progress.epoch}/{progress.epochs}: {speed}, {found}", fields=fields))

@@ -89,12 +89,24 @@ def test_a_server_that_restarts_is_waited_for(server: Postgres, opened: Opener) 
 def test_a_server_that_stays_away_ends_with_a_word(server: Postgres, opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     study = opened(server.url(), "away")
     monkeypatch.setattr(storage.database_of(study), "wait_s", 1.0)
+    waited, sleep = list[float](), time.sleep
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("nas.search.databases.time.sleep", wait)
     server.stop()
     try:
-        with pytest.raises(StudyError, match=r"the storage has been away for 1 s \(.*\): go on with --resume"):
-            evaluate(study)
+        for times in (1, 0):  # what is called as a search ends waits no more
+            waited.clear()
+            with pytest.raises(StudyError, match=r"the storage has been away for 1 s \(.*\): go on with --resume"):
+                evaluate(study)
+            assert (len(waited) > 0) == times, waited
     finally:
         server.start()
+    evaluate(study)
+    assert len(storage.evaluated(study)) == 1
 
 
 def test_a_wrong_password_and_an_unknown_database_are_refused(server: Postgres) -> None:

@@ -16,7 +16,8 @@ import torch
 from nas.architecture import Architecture, BlockSpec
 from nas.compress.parity import Check
 from nas.config import TrainRecipe
-from nas.errors import DataError, DisturbedError, StoppedError, TrainingError
+from nas.errors import DataError, DisturbedError, InputError, StoppedError, TrainingError
+from nas.files import locked
 from nas.hardware.runtimes.onnxruntime import read_metadata
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
@@ -24,7 +25,7 @@ from nas.models.weights import load_weights
 from nas.search.artifacts import FILES
 from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext
-from nas.search.finalists import Finalist, FinalistMaker
+from nas.search.finalists import MAKING, Finalist, FinalistMaker
 from nas.search.scoring import Scorer
 from nas.training.data import ImageData
 from tests.search.conftest import save_supernet
@@ -201,7 +202,7 @@ def test_what_cannot_be_trained_leaves_nothing(context: EvaluatorContext, scorer
     maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30}), tmp_path, None)
     with pytest.raises(TrainingError, match="try a smaller one"):
         make(maker, candidate)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_a_stopped_finalist_goes_on_where_it_was(context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
@@ -295,3 +296,16 @@ def test_the_card_says_that_a_measurement_contradicts_the_prediction(digits: Ima
         text = card(tried, "8px", digits, [], "as it is", "none")
         assert ("The measured latency is outside the 90 % band of the predicted one" in text) == is_told
         assert text.index("| latency_measured_s |") < text.index("| latency_s |")
+
+
+def test_two_do_not_make_one_finalist(context: EvaluatorContext, study: tuple[Path, Candidate, Finalist], tmp_path: Path) -> None:
+    _, candidate, _ = study
+    maker = FinalistMaker(context, RECIPE, tmp_path, None)
+    other = tmp_path / "models" / f".{candidate.id}.1.tmp"
+    other.mkdir(parents=True)
+    with (
+        locked(tmp_path / MAKING / f"{candidate.id}.lock", "first"),
+        pytest.raises(InputError, match=f"{candidate.id} is being made by another process: wait until it ends"),
+    ):
+        make(maker, candidate)
+    assert other.is_dir()

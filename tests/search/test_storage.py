@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.errors import StudyError
+from nas.errors import StoppedError, StudyError
 from nas.metrics import OBJECTIVES, Candidate, Metric
 from nas.search import storage
 from nas.search.front import CUT_OFF
@@ -109,6 +110,38 @@ def test_what_was_queued_and_cut_off_is_queued_again(tmp_path: Path) -> None:
         assert SPACE.canonical(trial.params) == SPACE.largest, attempt
         storage.reap(open_it(tmp_path))
     assert SPACE.canonical(storage.ask(open_it(tmp_path), space, 60.0).params) != SPACE.largest  # it may be what ends the process
+
+
+def test_what_was_queued_is_queued_once_wherever_reaping_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, space = open_it(tmp_path), distributions(SPACE)
+    study.enqueue_trial(storage.values_of(SPACE.largest, space))
+    storage.ask(study, space, 60.0)
+
+    def killed(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(study), "tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            storage.reap(open_it(tmp_path))
+    assert storage.reap(open_it(tmp_path)) == 1
+    assert [SPACE.canonical(values) for values in storage.queued(open_it(tmp_path))] == [SPACE.largest]
+
+
+def test_a_driver_whose_trials_another_one_ended_stops_with_a_word(tmp_path: Path) -> None:
+    study, space = open_it(tmp_path), distributions(SPACE)
+    trial = storage.ask(study, space, 60.0)
+    assert storage.reap(open_it(tmp_path)) == 1  # the one that took the study over
+    arch = SPACE.canonical(trial.params)
+    metrics = {"accuracy_search": Metric(0.9, "1", "supernet"), "latency_s": Metric(0.1, "s", "predicted")}
+    writes: tuple[Callable[[], None], ...] = (
+        lambda: storage.record(study, trial, Candidate(arch, TARGET, metrics, trial.number), OBJECTIVE_PAIR, 1.5),
+        lambda: storage.fail(study, trial, "out of memory"),
+        lambda: storage.keep_lease(study, trial, 2, 60.0),
+    )
+    for write in writes:
+        with pytest.raises(StoppedError, match="another process has taken over study digits/raspberrypi4: this one ends"):
+            write()
 
 
 def test_a_round_takes_over_what_its_predecessor_was_cut_off_in(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from nas.models.weights import load_weights
-from nas.training.parallel import ALONE, team
+from nas.training.batches import part_of
+from nas.training.parallel import ALONE, Team, team
 from tests.training.two_processes import main
 
 TOLERANCE = 1e-4
@@ -28,6 +29,13 @@ def test_one_process_is_a_team_of_its_own() -> None:
     ALONE.wait()
     assert tensor.tolist() == [1, 1, 1]
     assert ALONE.agree([0.1, 2.0]) == [0.1, 2.0]
+
+
+@pytest.mark.parametrize("processes", range(1, 8))
+def test_no_process_has_more_of_a_batch_than_it_is_said_to(processes: int) -> None:
+    parts = [len(range(128)[part_of(128, rank, processes)]) for rank in range(processes)]
+    assert sum(parts) == 128
+    assert Team(0, processes).most_of(128) == max(parts)
 
 
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:

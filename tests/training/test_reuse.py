@@ -101,6 +101,18 @@ def test_two_do_not_train_one_supernet(job: SupernetJob) -> None:
         run(job)
 
 
+def test_searches_that_find_it_trained_do_not_wait_for_each_other(job: SupernetJob) -> None:
+    made = run(job)
+    with locked(job.home() / ".lock", "first"):
+        assert run(job) == replace(made, trained_s=0.0)
+
+
+def test_a_record_that_cannot_be_written_is_no_internal_error(job: SupernetJob) -> None:
+    (job.home() / EPOCHS).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot write .*epochs\.jsonl: .*: free some space"):
+        run(job)
+
+
 def test_stopped_it_goes_on_where_it_was(job: SupernetJob) -> None:
     stops = iter([False, False, True])
     with pytest.raises(StoppedError, match="in epoch 1 of 2: the training is saved"):

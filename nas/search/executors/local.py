@@ -61,6 +61,7 @@ class LocalPool:
         self.capacity = workers
         self._name, self._context = name, replace(context, threads=threads_each(workers))
         self._pool = self._new()
+        self._running: set[Future[Evaluation]] = set()
 
     def _new(self) -> ProcessPoolExecutor:
         # Spawn, not fork: torch's threads do not survive a fork.
@@ -74,6 +75,8 @@ class LocalPool:
             self._pool = self._new()
             running = self._pool.submit(evaluate_here, self._name, self._context, arch)
         future: Future[Evaluation] = Future()
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         running.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
@@ -81,12 +84,20 @@ class LocalPool:
         """Ends all workers: which of them has the evaluation is not known."""
         del future
         broken, self._pool = self._pool, self._new()
-        for process in list((broken._processes or {}).values()):
-            process.kill()
-        broken.shutdown(wait=True, cancel_futures=True)
+        _kill(broken)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """At once: what is under way is wanted by nobody any more."""
+        if self._running:
+            _kill(self._pool)
+        else:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _pass_on(done: Future[Evaluation], future: Future[Evaluation]) -> None:

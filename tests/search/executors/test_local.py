@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pickle
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,18 @@ def test_a_worker_that_is_killed_loses_what_it_had_and_nothing_else(context: Eva
             begun.result(timeout=120)
     finally:
         pool.close()
+
+
+def test_closing_waits_for_no_evaluation(context: EvaluatorContext) -> None:
+    pool = open_executor("supernet", context, 2)
+    assert isinstance(pool, LocalPool)
+    pool.submit(context.space.smallest).result(timeout=120)
+    for process in list(pool._pool._processes.values()):
+        os.kill(process.pid, signal.SIGSTOP)  # as one that computes for hours
+    begun = pool.submit(context.space.largest)
+    closing = threading.Thread(target=pool.close, daemon=True)
+    closing.start()
+    closing.join(timeout=60)
+    assert not closing.is_alive()
+    with pytest.raises(LostError):
+        begun.result(timeout=60)
