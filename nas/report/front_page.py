@@ -27,6 +27,7 @@ MOST_OTHERS = 2000
 DIGITS = 5
 """Significant digits of a figure: more than any of them is sure of."""
 COSTS = ("latency_s", "energy_j", "macs", "params", "size_bytes", "peak_memory_bytes")
+PRUNED = " Hollow diamonds are finalists that were pruned, which have no search accuracy."
 ALWAYS = ("latency_s", "energy_j")
 """Costs that the page offers whatever the objectives are, and together in three dimensions."""
 
@@ -52,8 +53,8 @@ def front_html(fronts: Sequence[FrontRecord]) -> str:
         "metrics": {name: _shown(name, fronts) for name in metrics},
         "in_space": "Drag to turn, scroll to come nearer. No member of the front is worse than another one in all three. Networks "
         "far from the front are outside. Bands are in the words of each point.",
-        "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line. "
-        "Hollow diamonds are finalists that were pruned, which have no search accuracy.",
+        "bars": "Bars: one standard error of accuracy, 90 % band of cost. Search accuracy and test accuracy are never one line."
+        + (PRUNED if any(each.pruned for record in fronts for each in record.candidates) else ""),
     }
     return render("front.html", {"title": f"{first.study}: fronts", "heading": heading, "data": data, "plotly": packed})
 

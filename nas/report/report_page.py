@@ -133,8 +133,8 @@ def _bound(metric: str, kind: str, bound: float) -> str:
 def _images(facts: StudyFacts) -> str:
     first, known = facts.fronts[0], facts.data
     words = [Path(first.data).name]
-    if "images" in known:
-        counts = [f"{count:,} {name.replace('_', '-')}" for name, count in known["images"].items()]
+    if "sets" in known:
+        counts = [f"{each['images']:,} {name.replace('_', '-')}" for name, each in known["sets"].items()]
         words.append(f"{', '.join(counts)} images of {len(known['classes'])} classes")
     if first.data_fingerprint:
         words.append(f"fingerprint {first.data_fingerprint[:12]}")

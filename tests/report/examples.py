@@ -15,6 +15,7 @@ from nas.report.facts import PredictorFacts, StudyFacts
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.pictures import DRAWING
 from nas.space import load_space
+from nas.training.data import load_data
 
 EVIL = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'>&\"'"
 """A name that would run if it were not escaped."""
@@ -89,7 +90,7 @@ def example_facts(*fronts: FrontRecord) -> StudyFacts:
         blocks={each.id: blocks for front in fronts for each in front.finalists},
         ceilings={front.device: example_ceilings(front) for front in fronts},
         powers={front.device: power for front in fronts if (power := load_profile("raspberrypi4").power) is not None},
-        data={"images": {"train": 1077, "search_validation": 360, "test": 360}, "classes": [str(n) for n in range(10)]},
+        data=load_data("digits", 8, 0).to_dict(),
         space_size=1_234_567,
         log=(
             {"time": "2026-01-01T10:00:00+00:00", "kind": "begin"},

@@ -13,7 +13,7 @@ from nas.errors import InputError
 from nas.report.front_page import MOST_OTHERS, front_html
 
 from .examples import EVIL, measured, without_energy
-from .strategies import example_front
+from .strategies import example_front, with_pruned
 from .test_roofline import on_threads
 
 
@@ -22,6 +22,12 @@ def _data(page: str) -> Any:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
+
+
+def test_hollow_diamonds_are_explained_where_there_are_some() -> None:
+    front = example_front()
+    assert "Hollow" not in _data(front_html([front]))["bars"]
+    assert "Hollow diamonds are finalists that were pruned" in _data(front_html([front, with_pruned(front)]))["bars"]
 
 
 def test_every_candidate_with_its_figures_and_sources() -> None:
