@@ -49,7 +49,7 @@ class ImageData:
         content: hex digits of all paths and bytes, whatever the size and the split.
         mean, std: of each channel over train, for pixels scaled to 0..1.
         skipped: "path: reason" of each file that could not be decoded (at most 1 % of them).
-        duplicates: images of search-validation and test whose file occurs, byte for byte, in train too.
+        duplicates: images of search-validation whose file occurs, byte for byte, in train too, and of test whose file is in either.
     """
 
     name: str
@@ -86,7 +86,7 @@ class ImageData:
         """What somebody should know before accuracies on these images are believed."""
         found = [f"image left out: {problem}" for problem in self.skipped]
         if self.duplicates:
-            found.append(f"{self.duplicates} test or validation images occur in the training set too: accuracies flatter")
+            found.append(f"{self.duplicates} test or validation images occur in another set too: accuracies flatter")
         counts = self.per_class
         largest, smallest = int(counts.argmax()), int(counts.argmin())
         if counts[largest] >= UNBALANCED * counts[smallest]:

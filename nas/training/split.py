@@ -15,9 +15,10 @@ from nas.training.sets import ImageData, ImageSet
 
 __all__ = ["split", "subset"]
 
-MIN_CLASS_IMAGES = 10  # of a class in a set that must be split
+MIN_CLASS_IMAGES = 10  # different ones of a class in a set that must be split
 MAX_VALIDATION = 5_000
-SPLIT = 2  # part of the fingerprint: raise it when the same seed would draw other sets
+SPLIT = 2  # part of the fingerprint: raise it when the same seed would draw other sets, ...
+SPLIT_OF_COPIES = 3  # ... and this one when that is so only where files have copies
 
 
 def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, validation: int | None = None) -> ImageData:
@@ -32,11 +33,13 @@ def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, 
     rng = np.random.default_rng(seed)
     rows = {part: np.flatnonzero(pool.parts == part) for part in Part}
     origins = {Part.TRAIN: "train/", Part.VALIDATION: "val/", Part.TEST: "test/"}
+    version = SPLIT
     if len(rows[Part.WHOLE]):
         whole = rows[Part.WHOLE]
-        _check_enough(pool, whole)
-        rows[Part.TEST], rest = _draw(pool, whole, test or round(0.15 * len(whole)), rng)
-        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, rest, validation or round(0.15 * len(whole)), rng)
+        different = _check_enough(pool, whole)
+        version = SPLIT if different == len(whole) else SPLIT_OF_COPIES
+        rows[Part.TEST], rest = _draw(pool, whole, test or round(0.15 * different), rng)
+        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, rest, validation or round(0.15 * different), rng)
         origins = dict.fromkeys(origins, f"drawn from all images by seed {seed}")
     elif not (len(rows[Part.TEST]) and len(rows[Part.VALIDATION])):
         held_out = np.concatenate([rows[Part.TEST], rows[Part.VALIDATION]])
@@ -45,15 +48,17 @@ def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, 
         origins[Part.TEST] = "test/" if len(rows[Part.TEST]) else "val/, the only set held out"
         rows[Part.TEST] = held_out
         train = rows[Part.TRAIN]
-        _check_enough(pool, train)
-        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, train, min(MAX_VALIDATION, round(0.1 * len(train))), rng)
+        different = _check_enough(pool, train)
+        version = SPLIT if different == len(train) else SPLIT_OF_COPIES
+        rows[Part.VALIDATION], rows[Part.TRAIN] = _draw(pool, train, min(MAX_VALIDATION, round(0.1 * different)), rng)
         origins[Part.VALIDATION], origins[Part.TRAIN] = f"drawn from train/ by seed {seed}", f"the rest of train/, seed {seed}"
     in_train = np.bincount(pool.labels[rows[Part.TRAIN]], minlength=len(pool.classes))
     if not in_train.all():
         bad = pool.classes[int(in_train.argmin())]
         raise DataError(f"class {bad!r} of {name} has no readable image to train on: add some or remove the class")
     sets = {part: _image_set(pool, rows[part], origin) for part, origin in origins.items()}
-    held_out = np.concatenate([rows[Part.VALIDATION], rows[Part.TEST]])
+    trained, scored, tested = (pool.digests[rows[part]] for part in (Part.TRAIN, Part.VALIDATION, Part.TEST))
+    duplicates = np.isin(scored, trained).sum() + np.isin(tested, np.concatenate([trained, scored])).sum()
     mean, std = _moments(sets[Part.TRAIN].images)
     return ImageData(
         name=name,
@@ -61,11 +66,11 @@ def split(pool: Pool, name: str, size: int, seed: int, test: int | None = None, 
         train=sets[Part.TRAIN],
         search_validation=sets[Part.VALIDATION],
         test=sets[Part.TEST],
-        fingerprint=hashlib.sha256(f"{SPLIT}\0{pool.content}\0{size}\0{seed}".encode()).hexdigest()[:32],
+        fingerprint=hashlib.sha256(f"{version}\0{pool.content}\0{size}\0{seed}".encode()).hexdigest()[:32],
         mean=mean,
         std=std,
         skipped=pool.skipped,
-        duplicates=int(np.isin(pool.digests[held_out], pool.digests[rows[Part.TRAIN]]).sum()),
+        duplicates=int(duplicates),
         content=pool.content,
     )
 
@@ -103,29 +108,38 @@ def _image_set(pool: Pool, rows: NDArray[np.int64], origin: str) -> ImageSet:
     return ImageSet(_take(pool.images, rows), pool.labels[rows], origin, digest)
 
 
-def _check_enough(pool: Pool, rows: NDArray[np.int64]) -> None:
-    per_class = np.bincount(pool.labels[rows], minlength=len(pool.classes))
+def _check_enough(pool: Pool, rows: NDArray[np.int64]) -> int:
+    """How many different files there are; copies of one make no class larger."""
+    labels, digests = pool.labels[rows], pool.digests[rows]
+    order = np.lexsort((digests, labels))
+    first = np.ones(len(rows), np.bool_)  # of its copies in a class
+    first[1:] = (np.diff(labels[order]) != 0) | (np.diff(digests[order]) != 0)
+    per_class = np.bincount(labels[order][first], minlength=len(pool.classes))
     worst = int(per_class.argmin())
     if per_class[worst] < MIN_CLASS_IMAGES:
+        kind = "different readable" if per_class[worst] < np.count_nonzero(labels == worst) else "readable"
         raise DataError(
-            f"class {pool.classes[worst]!r} has {per_class[worst]} readable images to split into sets: "
+            f"class {pool.classes[worst]!r} has {per_class[worst]} {kind} images to split into sets: "
             f"give each class at least {MIN_CLASS_IMAGES}, or make train/, val/ and test/ yourself"
         )
+    return len(np.unique(digests))
 
 
 def _draw(pool: Pool, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Splits `rows` into about `count` that are stratified by class, at least one of each, and the rest; both ascending."""
-    labels = pool.labels[rows]
+    """Splits `rows` into about `count` different files that are stratified by class, at least one of each, with their copies, and the
+    rest; both ascending."""
+    digests = pool.digests[rows]
+    different = np.sort(np.unique(digests, return_index=True)[1])  # the first of each file's copies
+    labels = pool.labels[rows[different]]
     per_class = np.bincount(labels, minlength=len(pool.classes))
-    share = per_class * (count / len(rows))
+    share = per_class * (count / len(different))
     quota = np.floor(share).astype(np.int64)
     quota[np.argsort(quota - share, kind="stable")[: count - quota.sum()]] += 1  # largest remainders
     quota = np.maximum(quota, 1)
     drawn = np.zeros(len(rows), np.bool_)
     for label, number in enumerate(quota):
-        drawn[rng.permutation(np.flatnonzero(labels == label))[:number]] = True
-    digests = pool.digests[rows]
-    drawn |= np.isin(digests, digests[drawn])  # copies of a drawn file go with it
+        drawn[rng.permutation(different[labels == label])[:number]] = True
+    drawn |= np.isin(digests, digests[drawn])
     return rows[drawn], rows[~drawn]
 
 

@@ -50,6 +50,12 @@ def remove_all(root: Path) -> None:
         file.unlink()
 
 
+def repeat_the_first(root: Path) -> None:
+    for folder in (root / "a", root / "b"):
+        for file in folder.iterdir():
+            file.write_bytes((folder / "0000.png").read_bytes())
+
+
 BAD: dict[str, tuple[dict[str, int], Callable[[Path], object], str]] = {
     "one class": ({"train/a": 12, "test/a": 2}, lambda _: None, "one class only"),
     "one class, no sets": ({"a": 12}, lambda _: None, "one class only"),
@@ -70,6 +76,11 @@ BAD: dict[str, tuple[dict[str, int], Callable[[Path], object], str]] = {
     ),
     "one image per class in train": ({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1}, lambda _: None, "class 'a' has 1 readable"),
     "too few to split": ({"a": 40, "b": 9}, lambda _: None, "class 'b' has 9 readable images"),
+    "copies of one file": (
+        {"a": 20, "b": 20},
+        repeat_the_first,
+        "class 'a' has 1 different readable images to split .* at least 10, or make train/, val/ and test/",
+    ),
     "two test sets": ({"train/a": 12, "train/b": 12, "val/a": 1, "valid/a": 1}, lambda _: None, "two folders for one set"),
     "many broken": ({"a": 12, "b": 12}, lambda root: (root / "a" / "x.jpg").write_bytes(b""), r"1 of 25 images .* a/x.jpg: zero bytes"),
 }
@@ -139,7 +150,7 @@ def test_unbalanced_classes_duplicates_and_broken_images_are_warned_of(tmp_path:
     (root / "train" / "b" / "more.png").write_bytes(png(4711))
     assert load_data(str(root), 8, 0).warnings() == [
         "image left out: train/b/zero.jpg: zero bytes",
-        "1 test or validation images occur in the training set too: accuracies flatter",
+        "1 test or validation images occur in another set too: accuracies flatter",
     ]
 
 

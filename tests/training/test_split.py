@@ -1,6 +1,9 @@
-"""A smaller training set of the same data."""
+"""Which images are drawn into which set, and a smaller training set of the same data."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from nas.errors import DataError
 from nas.training.data import ImageData, load_data
 from nas.training.split import subset
 
-from .pictures import counts, keys
+from .pictures import counts, grow, keys, sets
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,31 @@ def test_more_than_there_are_or_fewer_than_classes_are_refused(digits: ImageData
         DataError, match=rf"{count} balanced training images of digits need \d+ of class '\d', which has \d+: ask for 10 to"
     ):
         subset(digits, count, 0)
+
+
+def test_the_split_of_a_seed_stays_what_it_is(digits: ImageData) -> None:
+    """Recorded figures and trained supernets are found by it."""
+    assert digits.fingerprint == "c43dbac9649355aced4f36a1e52d1265"
+    assert [each.fingerprint for each in sets(digits)] == ["fbb0d427c70a9354", "8f4b460c02351351", "d2d9a1bd04186752"]
+
+
+def test_copies_of_a_file_count_as_one(tmp_path: Path) -> None:
+    """100 different files of one class; 20 of the other, each of them five times."""
+    root = grow(tmp_path, {"a": 100, "b": 20})
+    for path in sorted((root / "b").iterdir()):
+        for number in range(4):
+            shutil.copy(path, path.with_name(f"{path.stem}-{number}.png"))
+    for seed in range(3):
+        data = load_data(str(root), 8, seed)
+        assert [counts(part) for part in sets(data)] == [[70, 70], [15, 15], [15, 15]]
+        assert data.duplicates == 0
+
+
+def test_a_file_with_many_copies_empties_no_set(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"a": 60, "b": 11})
+    for number in range(200):
+        shutil.copy(root / "b" / "0000.png", root / "b" / f"copy{number}.png")
+    for seed in range(6):
+        data = load_data(str(root), 8, seed)
+        assert all(min(counts(part)) >= 1 and len(counts(part)) == 2 for part in sets(data))
+        assert [len(keys(part)) for part in sets(data)] == [49, 11, 11]
