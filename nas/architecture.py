@@ -74,12 +74,14 @@ class Architecture:
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> Architecture:
+    def from_dict(cls, data: object) -> Architecture:
         """Reads `to_dict`'s form. Whether the genes fit a space is the space's to say.
 
         Raises:
             SpaceError: for anything but {"space": str, "genes": {str: int | float | str}}, with "widths": {str: int} where it was pruned.
         """
+        if not isinstance(data, Mapping):
+            raise SpaceError(f'an architecture is {{"space": NAME, "genes": {{...}}}}, got {data!r}')
         space, genes, widths = data.get("space"), data.get("genes"), data.get("widths", {})
         if not isinstance(space, str) or not isinstance(genes, Mapping) or set(data) - {"widths"} != {"space", "genes"}:
             raise SpaceError(f'an architecture is {{"space": NAME, "genes": {{...}}}}, got keys {sorted(map(str, data))}')

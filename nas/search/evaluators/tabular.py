@@ -83,7 +83,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         match path.suffix.lower():
             case ".csv":
-                with path.open(encoding="utf-8", newline="") as file:
+                with path.open(encoding="utf-8-sig", newline="") as file:  # Excel begins with a byte order mark
                     return list(csv.DictReader(file))
             case ".json":
                 found = json.loads(path.read_text(encoding="utf-8"))

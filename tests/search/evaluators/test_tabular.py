@@ -109,6 +109,13 @@ def test_architectures_may_be_json(tmp_path: Path) -> None:
     assert found[0][ARCHS[0]][1] is None
 
 
+def test_a_table_that_excel_saved_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "known.csv", rows())
+    plain = read_table(path, SPACE)
+    path.write_text(f"\ufeff{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert read_table(path, SPACE) == plain
+
+
 def test_an_architecture_that_is_not_there_fails_alone(tmp_path: Path) -> None:
     path = save(tmp_path / "some.csv", rows()[:3])
     evaluator = open_evaluator("tabular", EvaluatorContext(SPACE, "digits", 0, tmp_path, None, table=path))
@@ -127,6 +134,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "missing gene": ({GENE: ""}, f"row 2: .*needs the gene '{GENE}'"),
     "another space": ({"space": "other"}, "row 2: is of space 'other'"),
     "bad architecture": ({"architecture": "{"}, "row 2: "),
+    "a number for an architecture": ({"architecture": "5"}, r'row 2: an architecture is \{"space": .*, got 5$'),
+    "a list for an architecture": ({"architecture": "[1]"}, r"row 2: an architecture is .*, got \[1\]$"),
     "negative time": ({"seconds": -1}, "row 2: seconds must be finite and not negative, got -1"),
     "not finite": ({"accuracy": "nan"}, "row 2: accuracy must be 0 to 1, got nan"),
 }
