@@ -179,6 +179,7 @@ class _Run:
         self._first = done
         self._started = time.perf_counter()
         self._waited_s = 0.0
+        self._images = 0
         self.epochs, self.total = epochs, epochs * len(batches)
         self.done = self.saved_at = done
         self.losses: list[float | Tensor] = []
@@ -228,6 +229,7 @@ class _Run:
 
     def took_step(self, loss: float | Tensor) -> None:
         self.losses.append(loss)
+        self._images += self.images_of_step
         self.done += 1
 
     def progress(self) -> TrainProgress:
@@ -238,7 +240,7 @@ class _Run:
         self.loss = sum(float(loss) for loss in self.losses) / len(self.losses)
         self.losses.clear()
         self.last = TrainProgress(
-            self.epoch, self.epochs, self.share(), self.loss, rate * self._batches.batch_size, max(0.0, left), self._waited_s / spent,
+            self.epoch, self.epochs, self.share(), self.loss, self._images / spent, max(0.0, left), self._waited_s / spent,
             self.elapsed(),
         )  # fmt: skip
         return self.last

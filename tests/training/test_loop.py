@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -332,6 +333,22 @@ def test_progress_goes_from_begin_to_end() -> None:
     assert all(progress.epochs == EPOCHS and math.isfinite(progress.loss) and progress.images_per_s > 0 for progress in told)
     assert told[-1].seconds_left == 0
     assert told[0].seconds_left > 0
+
+
+def test_images_a_second_are_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """42 images and a batch size of 128: a step of a second is 42 images, not 128."""
+    now, told = 0.0, list[TrainProgress]()
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> float:
+        nonlocal now
+        now += 1.0
+        (model.place * 1.0).backward()
+        return 0.0
+
+    recipe, few = PLAIN.model_copy(update={"batch_size": 128}), dataclasses.replace(batches(42), batch_size=128)
+    train(Ramp(), step, few, recipe, epochs=3, lr=0.4, on_progress=told.append)
+    assert [progress.images_per_s for progress in told] == pytest.approx([42.0] * 3)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
