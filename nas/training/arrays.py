@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,17 @@ def read_arrays(path: Path, size: int) -> Pool:
         DataError: it cannot be read, its arrays do not fit together, or channels come before height and width; says which.
     """
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("images", "labels", "sets", "classes") if name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it is one array, a .npy under another name")
+            with file:
+                arrays = {name: np.asarray(file[name]) for name in ("images", "labels", "sets", "classes") if name in file.files}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:  # RuntimeError: locked by a password
         raise DataError(f"{path} cannot be read ({str(exc).splitlines()[0][:120]}): a .npz has {FORM}") from exc
     images, labels = _checked(path, arrays)
     parts = _parts(path, arrays.get("sets"), len(labels))
-    classes = tuple(map(str, arrays.get("classes", range(int(labels.max()) + 1))))
+    classes = tuple(_words(path, arrays["classes"]) if "classes" in arrays else map(str, range(int(labels.max()) + 1)))
     if len(classes) < 2 or int(labels.max()) >= len(classes) or len(set(classes)) != len(classes):
         raise DataError(f"{path}: labels go up to {labels.max()}, classes are {', '.join(classes[:4])}: a name for each, at least two")
     order = np.lexsort((np.arange(len(labels)), labels, parts))
@@ -72,12 +77,20 @@ def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[np.ui
 def _parts(path: Path, sets: NDArray[Any] | None, count: int) -> NDArray[np.uint8]:
     if sets is None:
         return np.full(count, Part.WHOLE, np.uint8)
-    names = [str(name).lower() for name in sets.reshape(-1)]
+    names = [name.lower() for name in _words(path, sets)]
     if strange := sorted(set(names) - PART_NAMES.keys()):
         raise DataError(f"{path}: sets has {strange[0]!r}: each is one of {', '.join(PART_NAMES)}")
     if len(names) != count:
         raise DataError(f"{path}: sets has {len(names)} entries for {count} images")
     return np.array([PART_NAMES[name] for name in names], np.uint8)
+
+
+def _words(path: Path, array: NDArray[Any]) -> list[str]:
+    """The entries of an array as text; many programs save text as bytes."""
+    try:
+        return [entry.decode() if isinstance(entry, bytes) else str(entry) for entry in array.reshape(-1)]
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{path}: the names of classes and sets are UTF-8, {exc.object!r} is not: save them as text") from exc
 
 
 def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -52,6 +52,13 @@ def test_sets_and_classes_may_be_given(tmp_path: Path) -> None:
     assert keys(data.test) == {image.tobytes() for image in arrays()["images"][50:]}
 
 
+def test_sets_and_classes_may_be_bytes(tmp_path: Path) -> None:
+    given = np.array([b"train"] * 40 + [b"val"] * 10 + [b"test"] * 10)
+    data = load_data(save(tmp_path / "a.npz", sets=given, classes=np.array([b"cat", "kävi".encode()])), 8, 0)
+    assert [counts(part) for part in sets(data)] == [[20, 20], [5, 5], [5, 5]]
+    assert data.classes == ("cat", "kävi")
+
+
 def test_grey_images_may_lack_the_channel_and_others_are_resized(tmp_path: Path) -> None:
     images = np.arange(60 * 10 * 14, dtype=np.uint8).reshape(60, 10, 14)
     data = load_data(save(tmp_path / "a.npz", images=images), 5, 0)
@@ -83,6 +90,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "negative label": ({"labels": np.full(60, -1)}, "whole numbers from 0 on"),
     "one class": ({"labels": np.zeros(60, np.int64)}, "at least two"),
     "too few names": ({"classes": np.array(["cat"])}, "labels go up to 1, classes are cat"),
+    "names that are no UTF-8": ({"classes": np.array([b"cat", b"caf\xe9"])}, r"are UTF-8, b'caf\\xe9' is not"),
     "strange set": ({"sets": np.array(["dev"] * 60)}, "sets has 'dev'"),
     "too few sets": ({"sets": np.array(["train"] * 9)}, "9 entries for 60 images"),
     "objects": ({"labels": np.array([None] * 60)}, "cannot be read"),
@@ -102,3 +110,15 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         whole.write_bytes(content)
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
             load_data(str(whole), 8, 0)
+
+
+def test_a_damaged_or_renamed_file_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", **arrays())
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[30 + sum(int.from_bytes(content[at : at + 2], "little") for at in (26, 28))] = 0xFF  # the first byte that is compressed
+    (tmp_path / "damaged.npz").write_bytes(content)
+    np.save(tmp_path / "one.npy", arrays()["images"])
+    (tmp_path / "one.npy").rename(tmp_path / "renamed.npz")
+    for name, reason in (("damaged", "decompressing"), ("renamed", "it is one array, a .npy under another name")):
+        with pytest.raises(DataError, match=rf"{name}\.npz cannot be read \(.*{reason}"):
+            load_data(str(tmp_path / f"{name}.npz"), 8, 0)
