@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -340,6 +341,8 @@ def load_space(name_or_path: str) -> SearchSpace:
         raise UnknownNameError("search space", REFERENCES, (), hint)
     path = find("search_spaces", "*.yaml", name_or_path, "search space", hidden=(REFERENCES,))
     file = read_space(path)
+    if path != Path(name_or_path) and file.name != path.stem:  # its architectures say a name that no command would find
+        raise SpaceError(f"{path}: name: must be that of the file, {path.stem!r}, got {file.name!r}: rename one of them")
     try:
         return SearchSpace(file)
     except SpaceError as exc:

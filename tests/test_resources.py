@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nas.errors import UnknownNameError
+from nas.errors import SpaceError, UnknownNameError
 from nas.resources import data_root, find, listing
 from nas.space import load_space, space_names
 from tests.spaces import space_data
@@ -45,6 +45,14 @@ def test_a_path_is_a_name_too(project: Path) -> None:
     profile = data_root("hw_profiles") / "pixel3"
     for given in (profile, profile / "profile.yaml"):
         assert find("hw_profiles", "*/profile.yaml", str(given), "device") == profile / "profile.yaml"
+
+
+def test_a_file_that_is_found_by_name_has_that_name(project: Path) -> None:
+    path = project / "search_spaces" / "copied.yaml"
+    path.write_text(yaml.safe_dump(space_data(name="tiny")), encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"copied\.yaml: name: must be that of the file, 'copied', got 'tiny': rename one of them$"):
+        load_space("copied")
+    assert load_space(str(path)).name == "tiny"
 
 
 def test_what_is_not_there_lists_the_nearest(project: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from nas.cli.options import DeviceOption, JsonOption, PrecisionOption, RunsOption, RuntimeOption, ThreadsOption, emit, hand_down
+from nas.errors import InputError
 
 __all__ = ["register"]
 
@@ -21,7 +22,7 @@ def _spaces(context: typer.Context, as_json: JsonOption = False) -> None:
         hand_down(context)
 
 
-def _space_facts(name: str) -> dict[str, object]:
+def _space_facts(name: str) -> dict[str, Any]:
     from nas.cost import count
     from nas.space import load_space
 
@@ -38,6 +39,15 @@ def _space_facts(name: str) -> dict[str, object]:
     }
 
 
+def _listed(name: str) -> dict[str, Any]:
+    """What a list says of a space; why it cannot of one whose file does not hold."""
+    try:
+        return {**_space_facts(name), "why": ""}
+    except InputError as exc:
+        unknown = dict.fromkeys(("size", "decisions", "resolutions", "macs", "params"))
+        return {"space": name, **unknown, "source": "", "why": str(exc)}
+
+
 @spaces.command("list")
 def list_spaces(as_json: JsonOption = False) -> None:
     """Search spaces by name.
@@ -48,7 +58,7 @@ def list_spaces(as_json: JsonOption = False) -> None:
     from nas.report.units import digits
     from nas.space import space_names
 
-    found = [_space_facts(name) for name in space_names()]
+    found = [_listed(name) for name in space_names()]
     if as_json:
         emit({"schema": 1, "spaces": found})
         return
@@ -58,13 +68,13 @@ def list_spaces(as_json: JsonOption = False) -> None:
     ]  # fmt: skip
     rows = []
     for each in found:
-        macs, params, sizes = each["macs"], each["params"], each["resolutions"]
-        assert isinstance(macs, list)
-        assert isinstance(params, list)
-        assert isinstance(sizes, list)
+        if each["why"]:
+            rows.append([each["space"], "-", "-", "-", "-", "-", each["why"]])
+            continue
+        sizes = each["resolutions"]
         pixels = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
-        spans = (f"{digits(low / 1e6)} to {digits(high / 1e6)}" for low, high in (macs, params))
-        rows.append([str(each["space"]), f"{float(str(each['size'])):.2g}", str(each["decisions"]), pixels, *spans, str(each["source"])])
+        spans = (f"{digits(low / 1e6)} to {digits(high / 1e6)}" for low, high in (each["macs"], each["params"]))
+        rows.append([each["space"], f"{float(each['size']):.2g}", str(each["decisions"]), pixels, *spans, each["source"]])
     print_table(columns, rows, all_of_it="nas spaces show")
 
 

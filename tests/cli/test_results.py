@@ -202,6 +202,21 @@ def test_tables_lose_columns_and_never_characters(nas: Nas, runs: Path, monkeypa
     assert all(member.id in front for member in read_front(runs / "digits-1").front)
 
 
+def test_a_space_that_does_not_hold_does_not_hide_the_others(nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search_spaces").mkdir()
+    for name, text in (("copied", (data_root("search_spaces") / "mobilenet_tiny.yaml").read_text(encoding="utf-8")), ("broken", "name: [")):
+        (tmp_path / "search_spaces" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    listed = nas("spaces")
+    assert listed.code == 0
+    assert all(name in listed.out for name in ("copied", "broken", "mobilenet_tiny"))
+    found = {each["space"]: each for each in nas("spaces", "--json").json["spaces"]}
+    assert (found["mobilenet_tiny"]["why"], found["copied"]["macs"]) == ("", None)
+    assert "must be that of the file, 'copied', got 'mobilenet_tiny'" in found["copied"]["why"]
+    assert "not valid YAML" in found["broken"]["why"]
+    assert nas("spaces", "show", "copied").code == 2
+
+
 @pytest.mark.parametrize("name", ["front.html", "a b/front.png"])
 def test_pictures(name: str, nas: Nas, runs: Path, tmp_path: Path) -> None:
     ended = nas("front", "--runs", runs, "--plot", tmp_path / name)
