@@ -170,8 +170,8 @@ def _quantise(
             if deadline_s is not None and time.monotonic() > deadline_s and len(drops) >= LEAST_QUANTISED:
                 on_event(Event("info", f"the time for the search is over: {number} of {len(chosen)} networks were quantised"))
                 break
-            network = evaluator.extract(candidate.arch)
-            data = context.images(network.blocks[0].in_size)
+            data = context.images(context.space.decode(candidate.arch)[0].in_size)
+            network = evaluator.extract_for(candidate.arch, data)
             maker = Int8Maker(data, context.recipe, context.data_seed, most_drop=1.0)
             whole, small = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
             try:

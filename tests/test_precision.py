@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from nas.compress.int8 import Int8, Int8Maker
 from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, InputError, ProfileError
 from nas.events import Event
@@ -17,6 +21,7 @@ from nas.hardware.native import foreign_operators
 from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import load_profile, parse_profile
 from nas.metrics import Constraint
+from nas.models.network import Network, recalibrate
 from nas.pipeline import Result, rebuild, run
 from nas.precision import DropModel
 from nas.preparation import prepare
@@ -24,6 +29,8 @@ from nas.report.front import CandidateRecord
 from nas.resources import data_root
 from nas.search import storage
 from nas.space import load_space
+from nas.training.data import ImageData
+from nas.training.evaluate import calibration_images
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space, rich_space, space_data
 
@@ -42,16 +49,15 @@ def device(folder: Path, factor: float | None) -> Path:
     return home
 
 
-def space_file(folder: Path) -> Path:
+def space_file(folder: Path, resolution: object = 8) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(
-        yaml.safe_dump(space_data(stages=[{"out_chs": 16, "depth": [1, 2], "kernel_size": [3, 5], "expand_ratio": 2, "stride": 2}]))
-    )
+    stage = {"out_chs": 16, "depth": [1, 2], "kernel_size": [3, 5], "expand_ratio": 2, "stride": 2}
+    path.write_text(yaml.safe_dump(space_data(resolution=resolution, stages=[stage])))
     return path
 
 
 def config(folder: Path, factor: float | None, **changes: object) -> SearchConfig:
-    path = space_file(folder)
+    path = space_file(folder, changes.pop("resolution", 8))
     weights = folder / "weights.safetensors"
     save_supernet(load_space(str(path)).with_data(1, 10), weights)
     values = {
@@ -97,6 +103,25 @@ def test_finalists_in_int8_are_tested_in_int8(searched: tuple[Result, list[Event
         assert "| model.int8.onnx | int8 | onnxruntime" in text
         assert f"| 360 | {each.value('accuracy_test'):.6g} ±" in text.split("model.int8.onnx", 1)[1]
         assert each.artifacts["onnx_int8"].endswith("model.int8.onnx")
+
+
+def test_networks_are_quantised_as_they_would_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norm is that of the images at the network's own size, which its file gets: the search resizes larger ones."""
+    made: list[tuple[Network, ImageData]] = []
+
+    class Noting(Int8Maker):
+        def make(self, network: Network, source: Path, path: Path, said: Mapping[str, str], *rest: object) -> Int8:
+            made.append((network, self.data))
+            return super().make(network, source, path, said)
+
+    monkeypatch.setattr("nas.precision.Int8Maker", Noting)
+    run(config(tmp_path, 0.5, resolution=[8, 12], finalists=1), tmp_path / "runs", lambda event: None, lambda: False)
+    assert {data.size for _, data in made} == {8, 12}
+    for network, data in made:
+        again = copy.deepcopy(network)
+        recalibrate(again, calibration_images(data))
+        assert network.blocks[0].in_size == data.size
+        torch.testing.assert_close(again.state_dict(), network.state_dict())
 
 
 def test_it_can_be_derived_again(searched: tuple[Result, list[Event], SearchConfig, Path], monkeypatch: pytest.MonkeyPatch) -> None:

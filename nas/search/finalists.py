@@ -203,7 +203,7 @@ class FinalistMaker:
     def _untrained(self, arch: Architecture, data: ImageData) -> Network:
         """With inherited weights, or with fresh ones; batch norm recalibrated."""
         if self._supernet is not None:
-            return self._supernet.extract(arch)
+            return self._supernet.extract_for(arch, data)
         network = fresh_network(self._context.space.decode(arch), self._context.data_seed)
         recalibrate(network, calibration_images(data))
         return network

@@ -24,7 +24,7 @@ from nas.training.data import ImageData
 from nas.training.evaluate import accuracy, calibration_images, images_at_once
 from nas.training.loop import TrainProgress, train
 from nas.training.memory import kept_memory
-from nas.training.oneshot import soft_cross_entropy
+from nas.training.oneshot import fit_size, soft_cross_entropy
 from nas.training.replicas import Moment, Replicas, Step
 
 __all__ = ["Fitted", "Times", "fit", "fit_average", "plain_step", "softened", "time_network"]
@@ -206,17 +206,23 @@ class Times:
 
 
 def time_network(network: Network, data: ImageData, recipe: TrainRecipe) -> Times:
-    """Times one step, and recalibration and evaluation with a batch for each thread, on a copy, and multiplies."""
-    scratch = copy.deepcopy(network)
+    """Times one step, and recalibration and evaluation with a batch for each thread, on a copy, and multiplies.
+
+    Args:
+        data: of any size; images are resized to that of the network.
+    """
+    scratch, size = copy.deepcopy(network), network.blocks[0].in_size
     images, labels = next(iter(Batches.of(data, recipe, 0).epoch(0)))
+    images = fit_size(images, size)
     step, calibration = plain_step(recipe), calibration_images(data)
-    some = calibration[: threads_for(scratch)]
+    some = [fit_size(each, size) for each in calibration[: threads_for(scratch)]]
     with kept_memory():
         with Replicas(scratch.train(), recipe, len(images)) as replicas:
             step_s = min(_seconds(lambda: replicas.step(step, images, labels, Moment(0, 0.0))) for _ in range(2))
         recalibrate_s = min(_seconds(lambda: recalibrate(scratch, some)) for _ in range(2)) / len(some)
         folded, batch_size = fold_batch_norm(scratch), images_at_once(network.blocks)
-        batches = list(islice(tensors(data.search_validation, data.mean, data.std, batch_size), threads_for(scratch)))
+        chosen = islice(tensors(data.search_validation, data.mean, data.std, batch_size), threads_for(scratch))
+        batches = [(fit_size(x, size), y) for x, y in chosen]
         image_s = min(_seconds(lambda: accuracy(folded, batches)) for _ in range(3)) / sum(len(labels) for _, labels in batches)
     return Times(step_s, len(calibration) * recalibrate_s + len(data.search_validation) * image_s)
 

@@ -20,7 +20,7 @@ from nas.errors import DataError, DisturbedError, InputError, StoppedError, Trai
 from nas.files import locked
 from nas.hardware.runtimes.onnxruntime import read_metadata
 from nas.metrics import Candidate, Metric
-from nas.models.network import Network
+from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
 from nas.search.artifacts import FILES
 from nas.search.card import card
@@ -28,6 +28,7 @@ from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import MAKING, Finalist, FinalistMaker
 from nas.search.scoring import Scorer
 from nas.training.data import ImageData
+from nas.training.evaluate import calibration_images
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space
 
@@ -262,6 +263,20 @@ def test_images_that_changed_meanwhile_are_refused(context: EvaluatorContext, sc
     alone = dataclasses.replace(context, weights=None, content="another")
     with pytest.raises(DataError, match="changed while the search went on"):
         make(FinalistMaker(alone, RECIPE, tmp_path, None), candidate_of(scorer_of(context.space), context.space.largest))
+
+
+def test_batch_norm_is_that_of_the_images_that_the_file_gets(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path
+) -> None:
+    """Images as they are decoded at 8 x 8, not those of 12 x 12 made smaller."""
+    space = context.space
+    arch = space.canonical({**dict(space.largest.genes), "resolution": 8})
+    maker = FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, None)
+    weights, _ = load_weights(tmp_path / make(maker, candidate_of(scorer_of(space), arch)).artifacts["weights"])
+    network = Network(space.decode(arch))
+    network.load_state_dict(weights)
+    recalibrate(network, calibration_images(context.images(8)))
+    torch.testing.assert_close(network.state_dict(), weights)
 
 
 def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights(

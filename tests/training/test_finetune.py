@@ -205,6 +205,21 @@ def test_timing_changes_nothing(few_digits: ImageData, trained: Trained) -> None
     assert not network.training
 
 
+def test_a_small_network_is_timed_on_small_images(digits: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is when it is trained, though the data is that of the largest."""
+    seen: set[tuple[int, ...]] = set()
+    forward = Network.forward
+
+    def noting(self: Network, x: Tensor) -> Tensor:
+        seen.add(tuple(x.shape[1:]))
+        return forward(self, x)
+
+    network = build(digits)
+    monkeypatch.setattr(Network, "forward", noting)
+    time_network(network, load_data("digits", 16, 0), RECIPE)
+    assert seen == {(1, 8, 8)}
+
+
 def test_weights_are_averaged_over_a_tenth_of_a_short_training() -> None:
     """A mean over 500 steps would be one over all of it."""
     assert fit_average(TrainRecipe(ema_decay=0.998), 100).ema_decay == pytest.approx(0.9)

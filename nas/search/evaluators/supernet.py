@@ -14,7 +14,7 @@ from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.search.evaluators.base import ACCURACY, Evaluation, EvaluatorContext
 from nas.training.batches import Batch, tensors
-from nas.training.data import ImageSet
+from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import accuracy, accuracy_metric, calibration_images, images_at_once
 from nas.training.memory import kept_memory
 from nas.training.oneshot import fit_size, load_supernet
@@ -48,6 +48,12 @@ class SupernetEvaluator:
         blocks = self._space.decode(arch)
         network = self._supernet.extract(blocks)
         recalibrate(network, (fit_size(images, blocks[0].in_size) for images in self._calibration))
+        return network
+
+    def extract_for(self, arch: Architecture, data: ImageData) -> Network:
+        """As `extract`, but with batch norm for images that were decoded at the network's size, as its file is given them."""
+        network = self._supernet.extract(self._space.decode(arch))
+        recalibrate(network, calibration_images(data))
         return network
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:

@@ -75,6 +75,13 @@ def test_weights_are_inherited(context: EvaluatorContext, opened: SupernetEvalua
     torch.testing.assert_close(network.state_dict()["body.stem.conv.weight"], tensors["model.shared.stem-conv.conv.weight"])
 
 
+def test_images_of_one_size_make_one_network(context: EvaluatorContext, opened: SupernetEvaluator) -> None:
+    """The largest size is not resized: the search scores what ships, bit by bit."""
+    arch = context.space.largest
+    both = (opened.extract(arch).state_dict(), opened.extract_for(arch, context.images(12)).state_dict())
+    assert all(torch.equal(tensor, both[1][name]) for name, tensor in both[0].items())
+
+
 def test_weights_of_another_space_are_refused(context: EvaluatorContext, tmp_path: Path) -> None:
     other = tmp_path / "weights.safetensors"
     save_supernet(make_space(), other)
