@@ -148,19 +148,23 @@ def _stat(file: Path, path: str) -> ImageFile:
 
 def _zip(path: Path, archive: zipfile.ZipFile) -> Source:
     files: dict[str, ImageFile] = {}  # of two members of one name the later counts, as for any unzip
+    members: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
     for info in archive.infolist():
-        folder, _, name = info.filename.rpartition("/")
+        inside = info.filename
+        while inside.startswith("./"):  # some tools begin every name so
+            inside = inside[2:]
+        folder, _, name = inside.rpartition("/")
         if folder not in folders:
             pieces = folder.split("/")
             if any(map(_passed_over, pieces)):
                 continue
             folders.update("/".join(pieces[:depth]) for depth in range(1, len(pieces) + 1))
         if _is_image(name):
-            files[info.filename] = ImageFile(info.filename, info.file_size, info.CRC)
+            files[inside], members[inside] = ImageFile(inside, info.file_size, info.CRC), info
     folders.discard("")
     ordered = tuple(sorted(files.values(), key=lambda file: file.path))
-    return Source(path.stem, ordered, frozenset(folders), archive.read)
+    return Source(path.stem, ordered, frozenset(folders), lambda path: archive.read(members[path]))
 
 
 def _passed_over(name: str) -> bool:

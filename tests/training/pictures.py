@@ -36,7 +36,7 @@ def pack(root: Path, file: Path, prefix: str = "") -> Path:
     with zipfile.ZipFile(file, "w") as archive:
         for path in sorted(root.rglob("*")):
             if path.is_file():
-                archive.write(path, prefix + path.relative_to(root).as_posix())
+                archive.writestr(prefix + path.relative_to(root).as_posix(), path.read_bytes())  # the name as it is
     return file
 
 
