@@ -86,13 +86,18 @@ def test_pictures_that_training_leaves_out_are_left_out(model: Path, tmp_path: P
     assert [path.name for path in find_images(tmp_path)] == ["a.pgm", "b.pbm", "depth.tif"]
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((160, 480, 3), "JPEG"), ((31, 12, 3), "PNG"), ((8, 8), "PNG")])
-def test_the_readme_prepares_pictures_in_the_same_way(shape: tuple[int, ...], kind: str, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "kind", "orientation"), [((160, 480, 3), "JPEG", 1), ((160, 480, 3), "JPEG", 6), ((31, 12, 3), "PNG", 3), ((8, 8), "PNG", 1)]
+)
+def test_the_readme_prepares_pictures_in_the_same_way(
+    shape: tuple[int, ...], kind: str, orientation: int, model: Path, tmp_path: Path
+) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     (snippet,) = [block.partition("```")[0] for block in readme.split("```python\n")[1:] if "InferenceSession" in block]
     (tmp_path / "model.onnx").write_bytes(model.read_bytes())
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.jpg", kind)
+    pixels, exif = np.random.default_rng(0).integers(0, 256, shape, np.uint8), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "picture.jpg", kind, exif=exif)
     (tmp_path / "snippet.py").write_text(f"{snippet}\nnp.save('pixels.npy', pixels)\n", encoding="utf-8")
     done = subprocess.run([sys.executable, "snippet.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     classifier = Classifier(model)

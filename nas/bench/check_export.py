@@ -49,14 +49,14 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
     Raises:
         UnusableError: there are no images, or one is not in the folder of a class.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     arrays, numbers = [], []
     for name, content in pictures(place):
         if name not in labels:
             raise UnusableError(f"{place}: test images lie in a folder for each class of labels.txt ({', '.join(labels)}), got {name!r}")
         with Image.open(io.BytesIO(content)) as picture:
-            whole = eight_bits(picture).convert("L" if channels == 1 else "RGB")
+            whole = eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
         side = min(whole.size)
         left, top = (whole.width - side) / 2, (whole.height - side) / 2
         if whole.size != (size, size):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from nas.errors import DataError
 
-__all__ = ["SCHEMA", "Pool", "find", "load", "save"]
+__all__ = ["SCHEMA", "Pool", "find", "forget", "load", "save"]
 
-SCHEMA = 2  # part of the key of an entry: raise it when the same files would decode to other pixels
+SCHEMA = 3  # part of the key of an entry: raise it when the same files would decode to other pixels
 
 
 ABANDONED_S = 3600.0
@@ -95,6 +95,11 @@ def find(cache: Path, content: str) -> Pool | None:
         if known == content and (pool := load(described.parent)) is not None:
             return pool
     return None
+
+
+def forget(entry: Path) -> None:
+    """Removes an entry; what others have mapped of it stays with them."""
+    shutil.rmtree(entry, ignore_errors=True)
 
 
 def load(entry: Path) -> Pool | None:

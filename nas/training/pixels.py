@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,16 @@ CHUNK = 256  # files to a task
 # interpreter's lock. Above this mean size decoding itself dominates, and Pillow does that without the lock.
 SMALL_FILE_BYTES = 16 * 2**10
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+ORIENTATION = 0x0112  # of EXIF
+UPRIGHT = {  # what each orientation but the first takes
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +49,8 @@ class Decoded:
     Attributes:
         images: uint8 (n, size, size, channels), channels 1 where all are greyscale, else 3; zeros where not `readable`.
         readable: bool (n,).
-        digests: SHA-256 of each file's bytes, uint8 (n, 32); zeros where not `readable`.
+        digests: SHA-256 of each file's bytes, of a picture that is turned with a word after them, uint8 (n, 32); zeros where not
+            `readable`.
         skipped: "path: reason" of each that is not `readable`.
     """
 
@@ -100,26 +112,44 @@ def _decode_one(read: Callable[[str], bytes], file: ImageFile, size: int) -> tup
     content = read(file.path)
     if not content:
         raise ValueError("zero bytes")
-    digest = np.frombuffer(hashlib.sha256(content).digest(), np.uint8)
-    pixels, grey = read_picture(io.BytesIO(content), size)
-    return digest, grey, pixels
+    pixels, grey, turned = _read(io.BytesIO(content), size)
+    digest = hashlib.sha256(content)
+    if turned:
+        digest.update(b"\0turned")  # images of versions that saw it lying are other ones: they have another fingerprint
+    return np.frombuffer(digest.digest(), np.uint8), grey, pixels
 
 
 def read_picture(file: Path | BinaryIO, size: int) -> tuple[NDArray[np.uint8], bool]:
     """A picture as networks are given it, in training and afterwards: RGB (size, size, 3), its centre square; and whether it is grey.
 
-    16-bit pixels are scaled to 8.
+    It is turned upright where EXIF says how it was held, as photos of phones do. 16-bit pixels are scaled to 8.
 
     Raises:
         DataError: it is broken, has too many pixels, or pixels without a known range; says which.
     """
+    pixels, grey, _ = _read(file, size)
+    return pixels, grey
+
+
+def _read(file: Path | BinaryIO, size: int) -> tuple[NDArray[np.uint8], bool, bool]:
+    """As `read_picture`, and whether it was turned."""
     with _told_as_data_error(), Image.open(file) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         if min(image.size) >= 4 * size:
             image.draft(image.mode, (2 * size, 2 * size))  # a JPEG is decoded at 1/2, 1/4 or 1/8, never below twice the size
         grey = image.mode in GREY_MODES
-        return np.asarray(square(_to_rgb(image), size)), grey
+        image.load()  # Pillow turns a TIFF while it loads it
+        rgb, turn = _to_rgb(image), UPRIGHT.get(_orientation(image))
+        return np.asarray(square(rgb if turn is None else rgb.transpose(turn), size)), grey, turn is not None
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF has it; 1, upright, where it says nothing or is broken, which is no reason to leave a picture out."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except (KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

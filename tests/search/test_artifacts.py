@@ -68,7 +68,9 @@ def save_test_images(folder: Path, data: ImageData) -> Path:
         place = folder / "test" / data.classes[label]
         place.mkdir(parents=True, exist_ok=True)
         grey = image[..., 0] if number % 2 else image[..., 0].astype(np.uint16) * 257  # 8 bits, and 16
-        Image.fromarray(grey).save(place / f"{number}.png")
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number % 3 else 1  # some as a phone has them that was turned
+        Image.fromarray(np.rot90(grey) if number % 3 else grey).save(place / f"{number}.png", exif=exif)
     return folder
 
 
