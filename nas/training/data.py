@@ -5,7 +5,7 @@ Three disjoint sets. Train; search-validation, which scores candidates; test, wh
     train and one of val, test       that one is the test set; search-validation is 10 % of train, at most 5,000 images
     class folders only               15 % search-validation, 15 % test
     digits                           360 search-validation, 360 test
-Every split is stratified and decided by the seed alone; files that are equal byte for byte are drawn into one set.
+Every split is stratified and decided by the seed alone; files that are equal byte for byte are drawn into one set, and count as one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nas.errors import DataError, UnknownNameError
 from nas.training import cache as disk
 from nas.training.arrays import read_arrays
 from nas.training.changes import difference
-from nas.training.images import Part, Source, list_images, open_source
+from nas.training.images import Listing, Part, Source, list_images, open_source
 from nas.training.pixels import Progress, decode, square
 from nas.training.sets import ImageData, ImageSet
 from nas.training.split import split
@@ -39,7 +39,9 @@ LAYOUT = "with train/<class>/*.jpg and test/<class>/*.jpg"
 MOST_SKIPPED = 0.01  # share of the files
 
 
-def load_data(name_or_path: str, size: int, seed: int, cache: Path | None = None, on_progress: Progress | None = None) -> ImageData:
+def load_data(
+    name_or_path: str, size: int, seed: int, cache: Path | None = None, on_progress: Progress | None = None, in_use: str = ""
+) -> ImageData:
     """Images of `size` x `size` pixels: the shorter side is resized, then the centre is cut out.
 
     Greyscale stays one channel where all images are greyscale, else everything becomes RGB; 16-bit is scaled to 8. Images of other numbers
@@ -51,6 +53,7 @@ def load_data(name_or_path: str, size: int, seed: int, cache: Path | None = None
         cache: folder for the decoded images, memory-mapped when they are asked for again. An entry is found by paths, sizes and CRC-32s
             (in a folder modification times): a file that was changed with all of these kept would not be noticed.
         on_progress: called with (files done, files in all) while decoding.
+        in_use: `ImageData.content` of what is worked with already: a file that was left out then stays so, though it can be read by now.
 
     Raises:
         UnknownNameError: no such name or path.
@@ -64,7 +67,7 @@ def load_data(name_or_path: str, size: int, seed: int, cache: Path | None = None
     if path.suffix.lower() == ".npz":
         return split(read_arrays(path, size), path.stem, size, seed)
     with open_source(path) as source:
-        pool = _read(source, path, size, cache, on_progress)
+        pool = _read(source, path, size, cache, on_progress, in_use)
     return split(pool, source.name, size, seed)
 
 
@@ -96,11 +99,13 @@ def _digits(size: int) -> disk.Pool:
     return disk.Pool(classes, images, labels.astype(np.int64), np.full(len(labels), Part.WHOLE, np.uint8), digests, paths, content, ())
 
 
-def _read(source: Source, path: Path, size: int, cache: Path | None, on_progress: Progress | None) -> disk.Pool:
+def _read(source: Source, path: Path, size: int, cache: Path | None, on_progress: Progress | None, in_use: str) -> disk.Pool:
     listing = list_images(source)
     key = hashlib.sha256(f"{disk.SCHEMA}\0{source.stamp}\0{size}".encode()).hexdigest()[:24]
     if cache is not None and (pool := disk.load(cache / key)) is not None:
-        return pool
+        if pool.content == in_use or not _readable_by_now(source, listing, pool, size):
+            return pool
+        disk.forget(cache / key)
     needed_bytes = 2 * len(listing.files) * size * size * 3  # decoded, and a copy for the split
     free_bytes = psutil.virtual_memory().available
     if needed_bytes > free_bytes:
@@ -134,3 +139,11 @@ def _read(source: Source, path: Path, size: int, cache: Path | None, on_progress
         disk.save(cache / key, pool)
         return disk.load(cache / key) or pool
     return pool
+
+
+def _readable_by_now(source: Source, listing: Listing, pool: disk.Pool, size: int) -> bool:
+    """Whether a file that was left out can be read after all: what was wrong with it may have been its permissions, or the network."""
+    if not pool.skipped:
+        return False
+    known = set(pool.paths)
+    return bool(decode(source.read, [file for file in listing.files if file.path not in known], size).readable.any())

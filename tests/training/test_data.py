@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nas.training.data import ImageSet, load_data
-from nas.training.images import Part, list_images, open_source
+from nas.training.images import ImageFile, Part, Source, list_images, open_source
+from nas.training.pixels import decode, read_picture
 
 from .pictures import counts, grow, keys, odd, pack, png, sets
 
@@ -91,7 +97,8 @@ def test_a_folder_its_zip_and_an_enclosing_folder_are_the_same_data(tmp_path: Pa
     plain = load_data(str(root), 8, 0)
     zipped = load_data(str(pack(root, tmp_path / "set.zip")), 8, 0)
     enclosed = load_data(str(pack(root, tmp_path / "deep.zip", prefix="one/two/")), 8, 0)
-    assert plain.fingerprint == zipped.fingerprint
+    dotted = [load_data(str(pack(root, tmp_path / "dotted.zip", prefix)), 8, 0) for prefix in ("./", "././")]
+    assert {plain.fingerprint} == {zipped.fingerprint, *(each.fingerprint for each in dotted)}
     for part, same, deep in zip(sets(plain), sets(zipped), sets(enclosed), strict=True):
         assert np.array_equal(part.images, same.images)
         assert np.array_equal(part.images, deep.images)
@@ -128,6 +135,45 @@ def test_odd_images_become_rgb_among_rgb(tmp_path: Path, kind: str, colour: tupl
     assert data.skipped == ()
 
 
+def held(orientation: int, form: str, pixels: np.ndarray) -> bytes:
+    """A picture whose EXIF says how it was held."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, form, exif=exif)
+    return buffer.getvalue()
+
+
+def test_a_photo_that_lies_is_turned_upright() -> None:
+    """Upright, its left half is above: red over blue."""
+    lying = np.zeros((96, 160, 3), np.uint8)
+    lying[:, :80, 0] = lying[:, 80:, 2] = 255
+    content, plain = held(6, "JPEG", lying), held(1, "JPEG", lying)
+    pixels, is_grey = read_picture(io.BytesIO(content), 8)
+    assert not is_grey
+    assert pixels[:3, :, 0].min() > 200 > 50 > pixels[:3, :, 2].max()
+    assert pixels[5:, :, 2].min() > 200 > 50 > pixels[5:, :, 0].max()
+    files = [ImageFile("turned", len(content), 0), ImageFile("plain", len(plain), 0)]
+    turned, as_it_is = decode({"turned": content, "plain": plain}.__getitem__, files, 8).digests
+    assert as_it_is.tobytes() == hashlib.sha256(plain).digest()
+    assert turned.tobytes() != hashlib.sha256(content).digest()  # versions that did not turn it had other pixels
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_that_of_pillow(orientation: int, form: str) -> None:
+    content, wanted = held(orientation, form, np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)), io.BytesIO()
+    with Image.open(io.BytesIO(content)) as picture:
+        ImageOps.exif_transpose(picture).save(wanted, "PNG")
+    assert np.array_equal(read_picture(io.BytesIO(content), 8)[0], read_picture(wanted, 8)[0])
+
+
+def test_a_picture_whose_exif_is_broken_is_read_as_it_is() -> None:
+    buffers = [io.BytesIO(), io.BytesIO()]
+    for buffer, exif in zip(buffers, (b"", b"Exif\0\0nonsense"), strict=True):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)).save(buffer, "JPEG", exif=exif, dpi=(72, 72))
+    assert np.array_equal(*(read_picture(buffer, 8)[0] for buffer in buffers))
+
+
 def test_all_grey_stays_one_channel(tmp_path: Path) -> None:
     root = grow(tmp_path, {"train/a": 11, "train/b": 11, "test/a": 1, "test/b": 1}, mode="L")
     (root / "test" / "a" / "0000.png").write_bytes(odd("16 bit"))
@@ -155,6 +201,22 @@ def test_the_same_file_in_train_and_test_is_counted(tmp_path: Path) -> None:
     shutil.copy(root / "train" / "a" / "0003.png", root / "test" / "a" / "0001.png")
     shutil.copy(root / "train" / "a" / "0003.png", root / "val" / "b" / "0001.png")
     assert load_data(str(root), 8, 0).duplicates == 2
+
+
+def test_the_same_file_in_both_sets_that_are_held_out_is_counted(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"train/a": 11, "train/b": 11, "val/a": 3, "val/b": 3, "test/a": 3, "test/b": 3})
+    for path in sorted((root / "test").rglob("*.png")):
+        shutil.copy(path, root / "val" / path.parent.name / path.name)
+    data = load_data(str(root), 8, 0)
+    assert data.duplicates == len(data.test) == 6
+    assert data.warnings() == ["6 test or validation images occur in another set too: accuracies flatter"]
+
+
+def test_a_file_of_train_and_test_is_counted_wherever_it_is_drawn(tmp_path: Path) -> None:
+    root = grow(tmp_path, {"train/a": 30, "train/b": 30, "test/a": 2, "test/b": 2})
+    for path in sorted((root / "train" / "a").iterdir()):
+        shutil.copy(path, root / "test" / "a" / f"copy{path.name}")
+    assert [load_data(str(root), 8, seed).duplicates for seed in range(3)] == [30] * 3
 
 
 def test_copies_of_a_file_are_drawn_into_one_set(tmp_path: Path) -> None:
@@ -212,8 +274,6 @@ def test_the_cache_is_used_again_and_noticed_when_it_is_old_or_broken(tmp_path: 
         calls.append("decode")
         return decode(*args)  # type: ignore[arg-type]
 
-    from nas.training.pixels import decode
-
     monkeypatch.setattr("nas.training.data.decode", counted)
     second = load_data(str(root), 8, 0, cache)
     assert not calls
@@ -234,6 +294,35 @@ def test_the_cache_is_used_again_and_noticed_when_it_is_old_or_broken(tmp_path: 
     load_data(str(root), 9, 0, cache)
     assert calls == ["decode"] * 3
     assert len(list(cache.iterdir())) == 3
+
+
+def test_an_image_that_could_not_be_read_for_a_while_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, cache, locked = grow(tmp_path / "set", {"a": 60, "b": 60}), tmp_path / "cache", {"a/0007.png"}
+
+    def read(path: str) -> bytes:
+        if path in locked:
+            raise PermissionError(13, "Permission denied")
+        return (root / path).read_bytes()
+
+    @contextmanager
+    def opened(path: Path) -> Iterator[Source]:
+        with open_source(path) as source:
+            yield dataclasses.replace(source, read=read)
+
+    monkeypatch.setattr("nas.training.data.open_source", opened)
+    first = load_data(str(root), 8, 0, cache)
+    assert first.skipped == ("a/0007.png: Permission denied",)
+    (entry,) = cache.iterdir()
+    made = entry.stat().st_ino
+    assert load_data(str(root), 8, 0, cache).skipped == first.skipped
+    assert entry.stat().st_ino == made
+    locked.clear()
+    assert load_data(str(root), 8, 0, cache, in_use=first.content).fingerprint == first.fingerprint  # a search keeps its images
+    again = load_data(str(root), 8, 0, cache)
+    assert again.skipped == ()
+    assert sum(map(len, sets(again))) == sum(map(len, sets(first))) + 1 == 120
+    assert list(cache.iterdir()) == [entry]
+    assert load_data(str(root), 8, 0, cache).to_dict() == again.to_dict()
 
 
 def test_sets_refuse_arrays_of_other_shapes() -> None:

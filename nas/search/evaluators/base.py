@@ -59,7 +59,7 @@ class EvaluatorContext:
         Raises:
             DataError: they are not those that the search began with.
         """
-        data = load_data(self.data, size, self.data_seed, self.cache)
+        data = load_data(self.data, size, self.data_seed, self.cache, in_use=self.content)
         if self.content and data.content != self.content:
             raise DataError(f"the images of {self.data} changed while the search went on: resume it, and it says what changed")
         return data
