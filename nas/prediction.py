@@ -254,11 +254,15 @@ def _blocks(where: str, text: str) -> tuple[BlockSpec, ...]:
         raise ModelFileError(f"{where}: {exc}") from exc
 
 
-def predict_network(network: NamedNetwork, device: str, runtime: str | None, precision: str | None, threads: int | None) -> Prediction:
+def predict_network(
+    network: NamedNetwork, device: str, runtime: str | None, precision: str | None, threads: int | None,
+    together_with: Sequence[Target] = (),
+) -> Prediction:  # fmt: skip
     """Counts, predicted latency and energy.
 
     Args:
         precision: None for the file's where it has one, else the profile's default. Another one than the file's is said in the notes.
+        together_with: targets of the device whose joules are compared with these, so that all have one scope.
 
     Raises:
         UnknownNameError, InputError: as the profile says; a file in a precision that the device has no predictor for.
@@ -269,7 +273,7 @@ def predict_network(network: NamedNetwork, device: str, runtime: str | None, pre
     latency = predictor.predict(network.parts, target.threads)
     ops = [_ops(part) for part in network.parts]
     cost = count_ops([op for each in ops for op in each], target.precision)
-    energy = profile.energy_model(target)
+    energy = profile.energy_model(target, together_with)
     metrics = {"latency_s": latency, **cost.metrics()}
     if energy is not None:
         metrics["energy_j"] = energy.predict(network.parts, latency)

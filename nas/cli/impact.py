@@ -77,7 +77,8 @@ def impact(
     ]
     pruned = [each.id for each in known if each.pruned]
     targets = [each.candidate.target for each in known]
-    compared, told = _baselines(named[record.device], known, baseline or "mobilenet_v2", use, profile)
+    together = list(dict.fromkeys(each.candidate.target for each in record.candidates))
+    compared, told = _baselines(named[record.device], known, together, baseline or "mobilenet_v2", use, profile)
     every = tuple(compared.values())
     notes = [*told, *impact_notes(found, use, every), *battery_notes([*found, *every])]
     if plot is not None:
@@ -100,9 +101,13 @@ def impact(
 
 
 def _baselines(
-    device: str, chosen: Sequence[CandidateRecord], model: str, use: Use, profile: DeviceProfile
+    device: str, chosen: Sequence[CandidateRecord], together: Sequence[Target], model: str, use: Use, profile: DeviceProfile
 ) -> tuple[dict[Target, Impact], list[str]]:
-    """The baseline on each of the candidates' targets where its energy is known there, and what to say of it."""
+    """The baseline on each of the candidates' targets where its energy is known there in their scope, and what to say of it.
+
+    Args:
+        together: targets of the whole study: its joules have one scope.
+    """
     from nas.prediction import network_of, predict_network
     from nas.report.impact import impact_of
 
@@ -113,15 +118,16 @@ def _baselines(
     compared: dict[Target, Impact] = {}
     notes: list[str] = []
     for target, like in first.items():
-        found = predict_network(network, device, target.runtime, target.precision, target.threads)
+        found = predict_network(network, device, target.runtime, target.precision, target.threads, together)
         energy, scope = found.metrics.get("energy_j"), like.candidate.metrics["energy_j"].scope
         if energy is None:
             notes.append(f"the energy of the baseline {model} is not known on {target.key}")
             continue
+        if energy.scope != scope:
+            notes.append(f"not compared on {target.key}: joules of the baseline are of {energy.scope}, those of the study of {scope}")
+            continue
         told = f"baseline {model} at its own resolution, {target.key}"
         notes.append(told if found.in_range else f"{told}; it is unlike what was measured, its band is wide")
-        if energy.scope != scope:
-            notes.append(f"joules of the baseline are of {energy.scope}, those of the study of {scope}")
         name = model if len(first) == 1 else f"{model} on {target.key}"
         compared[target] = impact_of(name, energy, found.metrics["latency_s"], use, profile.power)
     return compared, list(dict.fromkeys(notes))

@@ -25,6 +25,9 @@ EMBODIED = "operation only: the embodied footprint of making and scrapping the d
 DAYS = 365.25
 _J_PER_KWH = 3.6e6
 _DAY_S = 86_400.0
+_WHOLE = ("board", "input of the device, by an external instrument")
+"""Scopes of joules of all that a device draws; of the others ("package", "what the ina219 sees") nobody knows how much of it they are."""
+_NET = "net of idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Impact:
         kwh_year, co2e_kg_year: of a year.
         busy_share: of a day that one device computes; more than 1 needs more than one.
         battery_days: until the battery is empty, by the inferences alone.
-        battery_always_on_days: the same with the board idling in between; None where its idle watts are not known, or it never idles.
+        battery_always_on_days: the same with the board idling in between; None where its idle watts are not known, it never idles,
+            or nobody knows how many of them are in the joules.
+        is_part: its joules are of a part of the device, idle included.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Impact:
     busy_share: float
     battery_days: Band | None = None
     battery_always_on_days: Band | None = None
+    is_part: bool = False
 
     def to_dict(self) -> dict[str, object]:
         scope, source = str(self.energy.scope), self.energy.source
@@ -120,12 +126,13 @@ def impact_of(name: str, energy: Metric, latency: Metric, use: Use, power: Power
     )
     kwh = joule.times(use.inferences_per_day * DAYS / _J_PER_KWH)
     busy_share = use.inferences_per_day * latency.value / _DAY_S
+    is_part = energy.scope not in (*_WHOLE, power.scope if power else "") and not energy.scope.endswith(_NET)
     alone = always_on = None
     if use.battery_wh is not None:
         alone = _days(use.battery_wh, joule.times(use.inferences_per_day))
-        if power is not None and not power.is_net and busy_share <= 1:
+        if power is not None and not power.is_net and not is_part and busy_share <= 1:
             always_on = _always_on(use.battery_wh, joule, energy.scope, busy_share, use.inferences_per_day, power)
-    return Impact(name, energy, kwh, kwh.times(use.grid.kg_per_kwh), busy_share, alone, always_on)
+    return Impact(name, energy, kwh, kwh.times(use.grid.kg_per_kwh), busy_share, alone, always_on, is_part)
 
 
 def _days(battery_wh: float, day_j: Band) -> Band:
@@ -136,7 +143,7 @@ def _days(battery_wh: float, day_j: Band) -> Band:
 
 def _always_on(battery_wh: float, joule: Band, scope: str, busy_share: float, inferences_per_day: float, power: Power) -> Band:
     """With idle between inferences, and beneath them too where the joules are net of it. The idle watts vary by the profile's spread."""
-    idle_share = 1.0 if scope.endswith("net of idle") else 1.0 - busy_share
+    idle_share = 1.0 if scope.endswith(_NET) else 1.0 - busy_share
     idle_j = power.at(0) * _DAY_S * idle_share
     ends = (joule.value, 1.0), (joule.low, 1 / power.spread), (joule.high, power.spread)
     return _days(battery_wh, Band(*(inferences_per_day * each + idle_j * spread for each, spread in ends)))
@@ -149,7 +156,7 @@ def impact_notes(found: Sequence[Impact], use: Use, compared: Sequence[Impact] =
         compared: baselines.
     """
     yield f"energy: {'; '.join(sorted({f'{each.energy.source}, {each.energy.scope}' for each in found}))}"
-    if any(str(each.energy.scope).endswith("net of idle") for each in found):
+    if any(each.is_part or str(each.energy.scope).endswith(_NET) for each in found):
         yield "what the rest of the board draws is in none of the kWh"
     yield f"grid: {use.grid.name} {use.grid.year}, {digits(1e3 * use.grid.kg_per_kwh)} g CO2e/kWh   [{use.grid.source}]"
     busy = [each for each in (*found, *compared) if each.busy_share > 1]
@@ -166,5 +173,8 @@ def battery_notes(found: Sequence[Impact]) -> Iterator[str]:
         yield "always on: with the board idling between inferences, by its idle watts"
     if busy := [each.name for each in unknown if each.busy_share > 1]:
         yield f"always on of {', '.join(busy)} is not known: so many inferences leave one device no time to idle"
-    if any(each.busy_share <= 1 for each in unknown):
+    resting = [each for each in unknown if each.busy_share <= 1]
+    if parts := sorted({str(each.energy.scope) for each in resting if each.is_part}):
+        yield f"always on is not known: the joules are of {' and '.join(parts)}, idle watts of the whole board"
+    if any(not each.is_part for each in resting):
         yield "always on is not known: the profile does not say what the board draws at rest"

@@ -8,7 +8,7 @@ import pytest
 
 from nas.report.record import read_front, write_front
 from tests.command import Nas
-from tests.report.strategies import with_pruned
+from tests.report.strategies import example_front, with_pruned
 from tests.report.test_roofline import on_threads
 
 
@@ -46,6 +46,31 @@ def test_each_is_compared_on_its_own_target(nas: Nas, runs: Path, tmp_path: Path
         (row,) = (line for line in told.splitlines() if line.startswith(each["name"]))
         assert f"{each['energy_j']['value'] / joules[each['target']]:.1%}" in row
         assert each["target"] in row
+
+
+def on_a_pi5(runs: Path, folder: Path, *threads: int) -> Path:
+    """The study of one device, as if it had searched a raspberrypi5 with these threads."""
+    shutil.copytree(runs / "digits-1", folder / "digits-1")
+    config = folder / "digits-1" / "config.json"
+    config.write_text(config.read_text().replace("raspberrypi4", "raspberrypi5"))
+    write_front(folder / "digits-1", on_threads(example_front(device="raspberrypi5"), *threads))
+    return folder
+
+
+def test_joules_of_the_study_and_of_the_baseline_have_one_scope(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    found = nas("impact", "--runs", on_a_pi5(runs, tmp_path, 1, 4), "--json").json
+    assert {each["target"].rpartition("/")[2]: each["energy_j"]["scope"] for each in found["baselines"]} == {"1": "board", "4": "board"}
+    assert {each["energy_j"]["scope"] for each in found["impacts"]} == {"board"}
+
+
+def test_joules_of_two_scopes_are_not_compared(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    """With one thread alone today's joules are of the core rail, those of the study of the board."""
+    folder = on_a_pi5(runs, tmp_path, 1)
+    found = nas("impact", "--runs", folder, "--json").json
+    assert found["baselines"] == []
+    where = "not compared on raspberrypi5/onnxruntime/fp32/1"
+    assert f"{where}: joules of the baseline are of core rail, net of idle, those of the study of board" in found["notes"]
+    assert "of baseline" not in nas("impact", "--runs", folder).out
 
 
 def test_a_picture(nas: Nas, runs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from nas.errors import InputError
 from nas.hardware.facts import Power
+from nas.hardware.meters.csv_log import CsvLog
+from nas.hardware.meters.pmic import Pmic
 from nas.metrics import Metric
 from nas.report.grid import Grid
 from nas.report.impact import DAYS, Use, battery_notes, impact_notes, impact_of
@@ -39,6 +41,25 @@ def test_joules_net_of_idle_have_idle_beneath_them() -> None:
     found = impact_of("one", net, LATENCY, Use(1e5, GRID, 10.0), Power(watts={0: 2.0, 1: 3.6}, source="a test"))
     assert found.battery_always_on_days is not None
     assert found.battery_always_on_days.value == pytest.approx(36_000 / (3_600 + 2.0 * 86_400))
+
+
+@pytest.mark.parametrize("scope", ["package", "package and memory", "rail VDD_CORE", "what the ina219 sees", Pmic.scope, "GPU"])
+def test_joules_of_a_part_do_not_tell_how_long_an_idling_board_lasts(scope: str) -> None:
+    use, board = Use(7.776e6, GRID, 10.0), Power(watts={0: 10.0, 1: 18.0}, source="t")
+    found = impact_of("a", Metric(0.05, "J", "predicted", scope=scope), Metric(0.01, "s", "predicted"), use, board)
+    assert found.battery_days is not None
+    assert found.battery_always_on_days is None
+    assert list(battery_notes([found])) == [f"always on is not known: the joules are of {scope}, idle watts of the whole board"]
+    assert "what the rest of the board draws is in none of the kWh" in list(impact_notes([found], use))
+
+
+@pytest.mark.parametrize("scope", ["board", CsvLog.scope, "the whole phone"])
+def test_joules_of_all_that_the_device_draws_hold_its_idle_watts_while_it_is_busy(scope: str) -> None:
+    use, board = Use(1e5, GRID, 10.0), Power(scope="the whole phone", watts={0: 2.0, 1: 3.6}, source="t")
+    found = impact_of("a", Metric(0.036, "J", "predicted", scope=scope), LATENCY, use, board)
+    assert found.battery_always_on_days is not None
+    assert found.battery_always_on_days.value == pytest.approx(36_000 / (3_600 + 2.0 * (86_400 - 1_000)))
+    assert "what the rest of the board draws is in none of the kWh" not in list(impact_notes([found], use))
 
 
 def test_one_device_that_cannot_do_so_many_never_idles() -> None:
