@@ -19,14 +19,14 @@ from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event, Listener
 from nas.files import locked
-from nas.hardware.calibrate import calibrate, fit_energy_rows
+from nas.hardware.calibrate import MIN_NETWORKS, Row, calibrate, fit_energy_rows
 from nas.hardware.choosing import choose
 from nas.hardware.energy import EnergyPredictor
-from nas.hardware.energy_file import save_energy
+from nas.hardware.energy_file import load_energy, save_energy
 from nas.hardware.features import network_features
 from nas.hardware.fitting import FEWEST_FOR_BAND
 from nas.hardware.identity import check_identity
-from nas.hardware.metering import Metering
+from nas.hardware.metering import Metering, meter_identity
 from nas.hardware.newcomer import own_profile, write_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import save_predictor
@@ -190,16 +190,35 @@ def refit_energy(
 ) -> EnergyPredictor | None:
     """Fits and writes the energy predictor of a target from its rows, those of the newest version; None where too few have joules.
 
+    Then a predictor that was made of older rows is removed: latency is of another version by now, and joules with it.
+
     Args:
         profile: of the folder that the rows are in.
-        on_note: told how many joules are left out.
+        on_note: told how many joules are left out, and what is removed.
     """
     rows = read_rows(rows_path(profile.folder, target), target, lambda _: None)
     versions = {row.date: row.runtime_version for row in rows}
-    fitted = fit_energy_rows([row for row in rows if row.runtime_version == versions[max(versions)]], target, prior, on_note)
+    version = versions[max(versions)]
+    fitted = fit_energy_rows([row for row in rows if row.runtime_version == version], target, prior, on_note)
+    path = profile.energy_path(target)
     if fitted is not None:
-        save_energy(fitted, profile.energy_path(target))
+        save_energy(fitted, path)
+    elif path.is_file() and (why := _outdated(load_energy(path), rows, version)):
+        path.unlink()
+        if on_note is not None:
+            on_note(f"{path.name} is removed: {why}; nas measure with that meter makes it again")
     return fitted
+
+
+def _outdated(made: EnergyPredictor, rows: Sequence[Row], version: str) -> str:
+    """Why an energy predictor does not follow from the rows of a version; empty where it does, or was made of no rows."""
+    metered = [row for row in rows if row.energy_j is not None]
+    same = [row for row in metered if (row.energy_scope, meter_identity(row.energy_meter)) == (made.scope, made.meter)]
+    left = sum(row.runtime_version == version for row in same)
+    if not same or left >= MIN_NETWORKS:
+        return ""
+    known = f"{left} network(s) have joules by {made.meter}, {made.scope}"
+    return f"with version {version} of the runtime {known}, and a fit needs {MIN_NETWORKS}"
 
 
 def quality_text(predictor: LatencyPredictor) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,18 @@ from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event
 from nas.files import locked
 from nas.hardware.chip import is_arm
+from nas.hardware.energy_file import load_energy, save_energy
+from nas.hardware.measurement import Measurement
 from nas.hardware.profile import load_profile
-from nas.hardware.rows import rows_path
-from nas.measuring import LOCAL, choose_networks, measure_networks, quality_text, reach, target_to_measure
+from nas.hardware.roofline import roofline
+from nas.hardware.rows import Row, append_row, make_row, network_hash, rows_path
+from nas.hardware.session import Measured
+from nas.measuring import LOCAL, choose_networks, measure_networks, quality_text, reach, refit_energy, target_to_measure
 from nas.resources import data_root
 from nas.space import load_space
+from tests.hardware.test_calibrate import CORE, TARGET
+from tests.hardware.test_energy import profile_of
+from tests.hardware.test_fitting import networks as some_networks
 
 QUICK = MeasureProtocol(windows=2, window_s=0.002, min_runs=2, warmup_runs=1, max_warmup_s=0.002, max_drift=1e3, max_repeats=50)
 
@@ -119,3 +127,45 @@ def test_what_was_measured_before_a_stop_is_kept() -> None:
     assert events[0].text.startswith(f"{kept} of 4")
     assert "90 % band" in quality_text(fitted)
     assert load_profile("host").predictor(target).measurements == 4
+
+
+def metered(folder: Path, version: str, day: int, energy_j: float | None, meter: str = "fake") -> list[Row]:
+    """Five rows of a version, with joules where there are some."""
+    measured = Measured(Measurement(((0.01, 0.01),) * 2, ((0.02, 0.02),) * 2), version, "fp32")
+    rows = []
+    for number, blocks in enumerate(some_networks(5)):
+        row = replace(make_row(network_hash(blocks), blocks, "a", TARGET, measured), date=f"2026-01-{day:02d}T00:00:00+00:00")
+        if energy_j is not None:
+            row = replace(row, energy_j=energy_j * (1 + 0.1 * number), energy_scope="board", energy_meter=meter)
+        append_row(rows_path(folder, TARGET), row)
+        rows.append(row)
+    return rows
+
+
+def test_joules_of_an_older_runtime_do_not_outlive_its_latencies(elsewhere: Path) -> None:
+    profile, prior, notes = profile_of(elsewhere, name="board"), roofline(CORE), list[str]()
+    path = profile.energy_path(TARGET)
+    metered(elsewhere, "1", 1, 0.05)
+    assert refit_energy(profile, TARGET, prior, notes.append) is not None
+    assert (path.is_file(), notes) == (True, [])
+    metered(elsewhere, "2", 2, None)
+    assert refit_energy(profile, TARGET, prior, notes.append) is None
+    assert not path.exists()
+    (told,) = notes
+    assert f"{path.name} is removed: with version 2 of the runtime 0 network(s) have joules by fake, board" in told
+
+
+def test_joules_that_still_hold_stay(elsewhere: Path) -> None:
+    """Those of the same version by the meter before, and those that came with the profile."""
+    profile, prior = profile_of(elsewhere, name="board"), roofline(CORE)
+    path = profile.energy_path(TARGET)
+    rows = metered(elsewhere, "1", 1, 0.05)
+    made = refit_energy(profile, TARGET, prior)
+    assert made is not None
+    append_row(rows_path(elsewhere, TARGET), replace(rows[0], energy_meter="other"))
+    assert refit_energy(profile, TARGET, prior) is None
+    assert load_energy(path) == made
+    save_energy(replace(made, meter="of its maker"), path)
+    metered(elsewhere, "2", 2, None)
+    assert refit_energy(profile, TARGET, prior) is None
+    assert path.is_file()
