@@ -302,7 +302,9 @@ def _log_of(text: str) -> Callable[[Path], float]:
     def run(folder: Path) -> float:
         (folder / "log.csv").write_text(text, encoding="ascii")
         trace = read_trace(folder / "log.csv")
-        return trace.energy_j(float(trace.times_s[0]), float(trace.times_s[-1]))[0]
+        start_s, end_s = float(trace.times_s[0]), float(trace.times_s[-1])
+        joules, rows = trace.energy_j(start_s, end_s)
+        return _taken(CsvLog(), EnergyWindow(joules, end_s - start_s, rows))
 
     return run
 
@@ -341,5 +343,5 @@ CASES: tuple[Case, ...] = (
     Case("csv: unsorted", _log_of("time,watts\n0,2\n2,4\n1,4\n"), refusal="line 4: 1 is before the line above"),
     Case("csv: a time twice", _log_of("time,watts\n0,2\n1,4\n1,5\n"), refusal="line 4: 1 is the time of the line before"),
     Case("csv: some times with a zone", _log_of("time,watts\n2026-03-01T10:00:00Z,2\n2026-03-01T10:00:01,4\n"), refusal="time zone"),
-    Case("csv: negative", _log_of("time,watts\n0,2\n1,-4\n"), refusal="cannot be"),
+    Case("csv: negative", _log_of("time,watts\n0,2\n1,-4\n"), refusal="negative"),
 )  # fmt: skip

@@ -116,7 +116,7 @@ def impossible(window: EnergyWindow, most_w: float | None) -> str:
     if not (math.isfinite(window.joules) and math.isfinite(window.seconds) and window.seconds > 0):
         return f"{window.joules} J in {window.seconds} s is no reading"
     if window.joules < 0:
-        return f"{window.joules:.4g} J in {window.seconds:.3g} s is negative"
+        return f"{window.watts:.4g} W is negative: is the sensor connected the wrong way round?"
     if window.joules == 0:
         return f"the meter stood still for {window.seconds:.3g} s"
     if most_w is not None and window.watts > most_w:

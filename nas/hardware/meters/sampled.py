@@ -25,9 +25,15 @@ _STOP_S = 5.0  # a reading under way may take that long
 def integrate(times_s: NDArray[np.float64], watts: NDArray[np.float64], start_s: float, end_s: float) -> float:
     """Joules between two moments: the trapezoidal rule over readings, the first and the last of them held to the ends.
 
+    Less than nothing where one reading is, whatever the others add up to: such a window is refused (`impossible`), and not the meter.
+
     Args:
         times_s: (n,), rising; watts: (n,), n >= 1.
     """
+    beside = slice(max(0, int(np.searchsorted(times_s, start_s, side="right")) - 1), int(np.searchsorted(times_s, end_s)) + 1)
+    lowest = float(watts[beside].min())
+    if lowest < 0:
+        return lowest * (end_s - start_s)
     inside = times_s[(times_s > start_s) & (times_s < end_s)]
     at = np.concatenate([[start_s], inside, [end_s]])
     power = np.interp(at, times_s, watts)
@@ -97,8 +103,6 @@ class SampledMeter:
             seconds = end_s - self._start_s
             raise MeterError(f"{self.name}: {len(self._readings)} readings in {seconds:.3g} s are too few: it is slower than the window")
         times_s, watts = np.array(self._readings).T
-        if watts.min() < 0:
-            raise MeterError(f"{self.name}: {watts.min():.4g} W is negative: is the sensor connected the wrong way round?")
         return EnergyWindow(integrate(times_s, watts, self._start_s, end_s), end_s - self._start_s, len(watts))
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Trace:
 
     Attributes:
         times_s: (n,), rising; of any origin.
-        watts: (n,), none below 0.
+        watts: (n,), finite; a window with one below 0 does not count.
         where: the file, for messages.
     """
 
@@ -48,7 +48,7 @@ class Trace:
         return float(np.median(np.diff(self.times_s))) if len(self.times_s) > 1 else math.inf
 
     def energy_j(self, start_s: float, end_s: float) -> tuple[float, int]:
-        """Joules between two moments of the instrument's time, and the rows that lie between.
+        """Joules between two moments of the instrument's time (see `integrate`), and the rows that lie between.
 
         Raises:
             MeterError: the log does not reach so far, or has a hole there.
@@ -93,7 +93,7 @@ def read_trace(path: Path) -> Trace:
         zoned.add(has_zone)
         if len(zoned) > 1:
             raise MeterError(f"{path}: line {number}: some times have a time zone and others none: which is {time_text!r} in?")
-        if not (math.isfinite(power) and power >= 0 and math.isfinite(seconds)):
+        if not (math.isfinite(power) and math.isfinite(seconds)):
             raise MeterError(f"{path}: line {number}: {watts_text} W at {time_text} cannot be")
         if times and seconds <= times[-1]:
             what = "is the time of the line before, too: log fractions of a second" if seconds == times[-1] else _BACKWARDS

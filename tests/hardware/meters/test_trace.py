@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nas.errors import MeterError
+from nas.hardware.meters.base import EnergyWindow, impossible
 from nas.hardware.meters.trace import PATTERN, Trace, find_offset, read_trace
 
 PART_S = 0.5
@@ -74,6 +75,15 @@ def test_bad_rows_are_named(tmp_path: Path, text: str, word: str) -> None:
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(MeterError, match=word):
         read_trace(tmp_path / "log.csv")
+
+
+def test_a_row_below_nothing_costs_the_windows_that_hold_it(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("time,watts\n" + "".join(f"{number},{-0.5 if number == 4 else 2}\n" for number in range(10)))
+    trace = read_trace(tmp_path / "log.csv")
+    for start_s, end_s in ((3.5, 4.5), (2.0, 8.0), (4.0, 4.5)):
+        joules, _ = trace.energy_j(start_s, end_s)
+        assert impossible(EnergyWindow(joules, end_s - start_s, 5), None).startswith("-0.5 W is negative")
+    assert trace.energy_j(0.5, 2.5)[0] == trace.energy_j(5.5, 7.5)[0] == 4.0
 
 
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
