@@ -43,7 +43,8 @@ def make_finalists(
     trainings = total * (1 if config.prune is None else 2)
     made, number = [], 0
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
-        makers = {target: maker_of(prepared, context, folder, device, target) for target in {each.target for each in selection.finalists}}
+        targets = {each.target for each in selection.finalists}
+        makers = {target: maker_of(prepared, context, folder, on_event, device, target) for target in targets}
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
@@ -72,15 +73,20 @@ def make_finalists(
     return made
 
 
-def maker_of(prepared: Prepared, context: EvaluatorContext, folder: Path, device: Device, target: Target) -> FinalistMaker:
+def maker_of(
+    prepared: Prepared, context: EvaluatorContext, folder: Path, on_event: Listener, device: Device, target: Target
+) -> FinalistMaker:
     """Of finalists for one target of a device."""
     config = prepared.config
-    return FinalistMaker(context, config.recipe, folder, _on_host(target, config.measure), _teacher(config), int8_latency(device, target))
+    measure = _on_host(target, config.measure, on_event)
+    return FinalistMaker(context, config.recipe, folder, measure, _teacher(config), int8_latency(device, target))
 
 
-def _on_host(target: Target, protocol: MeasureProtocol) -> Callable[[Path], Metric] | None:
-    """Measures a model file where the target is this machine."""
-    return partial(measure_model, target=target, protocol=protocol) if target.device == HOST else None
+def _on_host(target: Target, protocol: MeasureProtocol, on_event: Listener) -> Callable[[Path], Metric] | None:
+    """Measures a model file where the target is this machine, and tells what is wrong with the measurement."""
+    if target.device != HOST:
+        return None
+    return partial(measure_model, target=target, protocol=protocol, on_note=lambda text: on_event(Event("warning", text)))
 
 
 def _make(

@@ -156,7 +156,7 @@ def _searched(
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
     made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-    maker = partial(maker_of, prepared, context, folder)
+    maker = partial(maker_of, prepared, context, folder, recorder.listen)
     try:
         made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, until)
     except StoppedError:  # all else is there to be looked at

@@ -158,6 +158,8 @@ class _Job:
             self.note(f"network {network} is left out: {reason}")
         else:
             row = self.save(network, blocks, anchor_name, measured)
+            if row.warning:
+                self.note(f"network {network}: {row.warning}")
         self.session.forget(job, model)
         return row
 
@@ -169,6 +171,8 @@ class _Job:
         try:
             found = self.session.measure_energy(name, model, self.target, self.metering.protocol, self.meter, self.metering.most_w)
             append_row(rows_path(folder, self.target), with_energy(row, found))
+            if found.warning:
+                self.note(f"network {row.network}: {found.warning}")
         except MeterError as exc:
             self.note(f"energy is not metered any more: {exc}")
             self.meter = None
@@ -265,14 +269,20 @@ def fit_energy_rows(
     return fit_energy([row.specs() for row in same], energy_j, labels_s(same), prior, scope, meter, source)
 
 
-def measure_model(path: Path, target: Target, protocol: MeasureProtocol) -> Metric:
+def measure_model(path: Path, target: Target, protocol: MeasureProtocol, on_note: Callable[[str], None] | None = None) -> Metric:
     """Latency of one model file on this machine with the target's runtime and threads, source "measured".
 
     The median over the raw medians of separated windows, low and high the extreme ones: no anchor stands between them, so a drift of the
     machine is in it.
+
+    Args:
+        on_note: told what is wrong with the measurement.
     """
     with pinned(target.threads), load_runtime(target.runtime).open(path, target.threads) as run:
-        windows_s = measure(run, protocol).labels_s()
+        measured = measure(run, protocol)
+    if measured.warning:
+        (on_note or _quiet)(f"latency of {path.name} on {target.key}: {measured.warning}")
+    windows_s = measured.labels_s()
     return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
 
 

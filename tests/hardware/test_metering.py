@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,30 @@ def test_a_meter_that_dies_costs_energies_only(board: Board, tmp_path: Path) -> 
     rows, notes = measured(tmp_path, board, 5, *[2.0, 5.0, 2.0, 5.0, 2.0] * 2, 2.0, 5.0, "unplugged")
     assert [row.energy_j is None for row in rows] == [False, False, True, True, True]
     assert any("not metered any more" in note and "unplugged" in note for note in notes)
+
+
+class Uneven(Board):
+    """Every other run takes twice as long."""
+
+    @contextmanager
+    def open(self, model: Path, threads: int) -> Iterator[Callable[[], None]]:
+        with super().open(model, threads) as run:
+            times = cycle((1, 2))
+
+            def uneven() -> None:
+                for _ in range(next(times)):
+                    run()
+
+            yield uneven
+
+
+def test_what_is_wrong_with_a_measurement_is_told(tmp_path: Path) -> None:
+    rows, notes = measured(tmp_path, Uneven(FakeClock()), 4, *[2.0, 4.0, 2.0, 6.0, 2.0] * 4)
+    for row in rows:
+        about = [note for note in notes if note.startswith(f"network {row.network}: ")]
+        assert about == [f"network {row.network}: {row.warning}", f"network {row.network}: {row.energy_warning}"]
+        assert "IQR is 67% of the median: the machine was busy" in row.warning
+        assert "energy varies by 28% from window to window" in row.energy_warning
 
 
 def test_a_network_whose_joules_cannot_be_has_none(board: Board, tmp_path: Path) -> None:
