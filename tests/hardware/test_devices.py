@@ -73,8 +73,17 @@ def test_every_figure_has_a_source_and_what_is_not_known_is_said(device: str) ->
         assert "assumption" in profile.power.source
         assert "watts" in unknown
         assert profile.power.spread > 1
+    if profile.default.threads not in profile.power.watts:
+        assert profile.power.spread > 1, "watts between two counts of busy cores are not measured ones"
     if device not in FITTED:
         assert profile.like is None or "single layer" in unknown
+
+
+def test_the_readme_says_how_wide_the_bands_of_transferred_boards_are() -> None:
+    profiles = [load_profile(device) for device in DEVICES]
+    widths = [profile.predictor(target).half_width for profile in profiles if profile.like for target in targets(profile)]
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"with bands of x/÷ {math.exp(min(widths)):.1f} to {math.exp(max(widths)):.1f}" in readme
 
 
 @pytest.mark.parametrize("device", DEVICES)
