@@ -3,7 +3,8 @@
 Whole FBNet networks of HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584), whose blocks the models were fitted on; and published end-to-end
 latencies of known networks at 224 x 224. No coefficient was fitted to those, but they were in view when two rules of
 `nas.hardware.additive` were settled: activations are a family of their own, and memory costs that nobody measured stay at chip facts at
-most. Without them EfficientNet-B0 is 1.3 to 1.7 times ncnn's.
+most. Without them EfficientNet-B0 is 1.3 to 1.7 times ncnn's. And the Pi 4's speed-up of four threads, with its range, is that of this very
+table (`nas.bench.blocks`): its rows for four threads test what those for one do, and their own band not at all.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ def run(data: Path, smoke: bool) -> Outcome:
     for threads, most in ((1, 0.30), (4, 0.40)):
         worst = max(abs(float(row["error"])) for row in rows if row.get("model") in PUBLISHED[:3] and row["threads"] == threads)
         what = f"largest error against ncnn, {threads} thread(s): MobileNetV2, MobileNetV3-Large, EfficientNet-B0"
+        what += "" if threads == 1 else "; the speed-up of the threads is this table's own median"
         marks.append(Mark(f"published-{threads}t", what, worst, most, "lower", MISSED))
-    covered = np.mean([bool(row["covered"]) for row in rows if "covered" in row])
-    marks.append(Mark("coverage", "share of published values inside the 90 % band", float(covered), 0.9, "higher", MISSED))
+    covered = np.mean([bool(row["covered"]) for row in rows if row.get("threads") == 1])
+    what = "share of values published for 1 thread inside the 90 % band; the band of 4 threads is made of this table's speed-ups"
+    marks.append(Mark("coverage", what, float(covered), 0.9, "higher", MISSED))
     return Outcome(rows, marks)
 
 

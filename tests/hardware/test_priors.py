@@ -16,7 +16,7 @@ from nas.resources import data_root
 from nas.space import load_space, reference_blocks
 
 # Published by ncnn (Tencent/ncnn, benchmark/README) for one thread, and the range over ncnn and XNNPACK for four; seconds.
-# No coefficient was fitted to them.
+# No coefficient was fitted to them, but the speed-up of four threads is that of ncnn's table.
 PUBLISHED = {
     "mobilenet_v2": (93.5e-3, (46e-3, 62e-3)),
     "mobilenet_v3_large": (72.8e-3, (40e-3, 47.5e-3)),
