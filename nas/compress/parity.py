@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nas.errors import TargetError
-from nas.hardware.runtimes.onnxruntime import open_session
-from nas.hardware.runtimes.openvino import shared_core
+from nas.hardware.runtimes.onnxruntime import open_session, run_session
+from nas.hardware.runtimes.openvino import openvino_errors, shared_core
 
 __all__ = ["TOLERANCE", "Check", "Reference", "check_onnx", "check_openvino"]
 
@@ -91,31 +91,38 @@ def check_onnx(path: Path, reference: Reference, precision: str = "fp32", tolera
         tolerance: of a logit; infinite where files are compared that may differ, as an int8 file may from fp32.
 
     Raises:
-        TargetError: a logit differs by more, or is not finite.
+        ModelFileError: it cannot be opened.
+        TargetError: a run failed; a logit differs by more, or is not finite.
     """
     import onnxruntime
 
     session = open_session(path, threads)
     runtime = f"onnxruntime {onnxruntime.__version__}"
-    return _compare(path, runtime, precision, reference, tolerance, lambda pixels: session.run(["logits"], {"images": pixels})[0])
+    return _compare(path, runtime, precision, reference, tolerance, lambda pixels: run_session(session, path, {"images": pixels})[0])
 
 
 def check_openvino(path: Path, reference: Reference, precision: str = "fp32", tolerance: float = TOLERANCE) -> Check:
     """Compares OpenVINO on the CPU, floating-point arithmetic pinned to f32, with torch. A fixed batch of the file is opened for it.
 
     Raises:
-        TargetError: as `check_onnx`.
+        TargetError: OpenVINO cannot open it, or as `check_onnx`.
     """
     import openvino
 
     core = shared_core()
-    model = core.read_model(path)
-    shape = model.inputs[0].partial_shape
-    shape[0] = -1
-    model.reshape(shape)
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with openvino_errors(path, "cannot open it"):
+        model = core.read_model(path)
+        shape = model.inputs[0].partial_shape
+        shape[0] = -1
+        model.reshape(shape)
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     runtime = f"openvino {openvino.__version__.split('-')[0]}"
-    return _compare(path, runtime, precision, reference, tolerance, lambda pixels: compiled(pixels)[0])
+
+    def infer(pixels: NDArray[np.float32]) -> Any:
+        with openvino_errors(path, "failed while running it"):
+            return compiled(pixels)[0]
+
+    return _compare(path, runtime, precision, reference, tolerance, infer)
 
 
 def _compare(

@@ -125,7 +125,7 @@ def quantize_openvino(source: Path, path: Path, images: Sequence[Images]) -> Non
     Raises:
         InputError: no images, or of another shape than the file takes.
         MissingExtraError: `nncf` is not installed.
-        TargetError: NNCF cannot quantise it.
+        TargetError: OpenVINO cannot read it, or NNCF not quantise it.
     """
     try:
         with warnings.catch_warnings():
@@ -135,9 +135,10 @@ def quantize_openvino(source: Path, path: Path, images: Sequence[Images]) -> Non
         raise MissingExtraError(exc.name or "nncf", "nncf") from exc
     import openvino
 
-    from nas.hardware.runtimes.openvino import shared_core
+    from nas.hardware.runtimes.openvino import openvino_errors, shared_core
 
-    model = shared_core().read_model(source)
+    with openvino_errors(source, "cannot read it"):
+        model = shared_core().read_model(source)
     shape = [size.get_length() if size.is_static else "batch" for size in model.inputs[0].partial_shape]
     one = isinstance(shape[0], int)
     split = [image[None] for batch in images for image in batch] if one else list(images)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nas.compress.quantize import quantize, quantize_openvino, random_images
-from nas.errors import InputError, MissingExtraError, ModelFileError
+from nas.errors import InputError, MissingExtraError, ModelFileError, TargetError
 from nas.hardware.export import export_openvino
 from nas.hardware.runtimes.openvino import OpenVino
 from tests.hardware.models import onnx, write_model
@@ -65,3 +65,11 @@ def test_nncf_that_is_absent_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(MissingExtraError, match=r"hwnas\[nncf\]"):
         quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))
+
+
+def test_a_file_that_openvino_cannot_read_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    (tmp_path / "bad.xml").write_text("no model")
+    with pytest.raises(TargetError, match=r"bad\.xml: OpenVINO cannot read it: "):
+        quantize_openvino(tmp_path / "bad.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))
+    assert not (tmp_path / "int8.xml").exists()

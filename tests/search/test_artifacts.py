@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from nas.compress.parity import Check
 from nas.config import TrainRecipe
 from nas.errors import InputError, StoppedError, TargetError
 from nas.files import whole_folder
+from nas.hardware.runtimes.openvino import shared_core
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
@@ -151,6 +153,35 @@ def test_a_file_that_differs_from_torch_is_refused_by_name(
     monkeypatch.setattr("nas.search.artifacts.check_openvino", off)
     with pytest.raises(TargetError, match=r"model\.xml: the exported file differs from torch by 0\.01"):
         write(tmp_path / "x", network, digits)
+
+
+class Uncompilable:
+    """OpenVINO that reads everything and compiles all but one file."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._core, self._read = name, shared_core(), ""
+
+    def read_model(self, path: Path) -> Any:
+        self._read = path.name
+        return self._core.read_model(path)
+
+    def compile_model(self, *given: object) -> Any:
+        if self._read == self._name:
+            raise RuntimeError("Exception from src/core.cpp:1:\nno kernel for Convolution")
+        return self._core.compile_model(*given)
+
+
+def test_a_file_that_openvino_refuses_is_named_and_takes_no_other_with_it(
+    network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "OpenVINO cannot open it: no kernel for Convolution"
+    monkeypatch.setattr("nas.compress.parity.shared_core", lambda: Uncompilable("model.int8.onnx"))
+    made = write(tmp_path / "int8", network, digits)
+    assert made.int8 == f"left out: model.int8.onnx: {words}"
+    assert (tmp_path / "int8" / "model.xml").is_file()
+    monkeypatch.setattr("nas.compress.parity.shared_core", lambda: Uncompilable("model.xml"))
+    with pytest.raises(TargetError, match=rf"model\.xml: {words}"):
+        write(tmp_path / "fp32", network, digits)
 
 
 def test_an_int8_file_that_is_broken_is_left_out(

@@ -15,7 +15,7 @@ import numpy as np
 from nas.errors import InputError, ModelFileError, TargetError
 from nas.hardware.runtimes.base import Inspection, check_threads, count_ops, input_shape
 
-__all__ = ["OnnxRuntime", "open_session", "providers", "read_metadata"]
+__all__ = ["OnnxRuntime", "open_session", "providers", "read_metadata", "run_session"]
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
 _CPU = "CPUExecutionProvider"
@@ -55,7 +55,7 @@ class OnnxRuntime:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._session(model, threads, options)
-            _run(session, model, _feed(session, model))
+            run_session(session, model, _feed(session, model))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         nodes = [each["args"] for each in events if each.get("cat") == "Node" and "op_name" in each.get("args", {})]
         ops = Counter(str(node["op_name"]) for node in nodes)
@@ -73,7 +73,7 @@ class OnnxRuntime:
         """See `Runtime.open`. The input is random with a fixed seed."""
         session = self._session(model, threads)
         feed = _feed(session, model)
-        yield lambda: _run(session, model, feed)
+        yield lambda: run_session(session, model, feed)
 
     def _provider(self) -> str:
         if not self._part:
@@ -99,9 +99,14 @@ def _feed(session: Any, model: Path) -> dict[str, Any]:
     return feed
 
 
-def _run(session: Any, model: Path, feed: Mapping[str, Any]) -> None:
+def run_session(session: Any, model: Path, feed: Mapping[str, Any]) -> Any:
+    """The outputs of a run, in their order.
+
+    Raises:
+        TargetError: it failed.
+    """
     try:
-        session.run(None, feed)
+        return session.run(None, feed)
     except Exception as exc:
         raise TargetError(f"{model}: ONNX Runtime failed while running it: {_first_line(exc)}") from exc
 

@@ -17,7 +17,7 @@ import numpy as np
 from nas.errors import InputError, ModelFileError, TargetError
 from nas.hardware.runtimes.base import Inspection, check_threads, count_ops, input_shape
 
-__all__ = ["OpenVino", "shared_core"]
+__all__ = ["OpenVino", "openvino_errors", "shared_core"]
 
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8"}
 _HEAVY = {"Convolution", "FullyConnected", "MatMul", "Deconvolution", "GroupConvolution"}
@@ -120,6 +120,22 @@ def shared_core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+@contextmanager
+def openvino_errors(model: Path, failed: str) -> Iterator[None]:
+    """What OpenVINO raises as an error that names the model.
+
+    Args:
+        failed: what it did not do, e.g. "cannot read it".
+
+    Raises:
+        TargetError: it failed.
+    """
+    try:
+        yield
+    except RuntimeError as exc:
+        raise TargetError(f"{model}: OpenVINO {failed}: {_first_line(exc)}") from exc
 
 
 def _tensor(values: Any) -> Any:
