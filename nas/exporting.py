@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from nas.compress.int8 import calibration_pixels, pixels_of
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.compress.int8 import MOST_DROP, calibration_pixels, pixels_of, validation_of
 from nas.compress.parity import Check, Reference, check_openvino
 from nas.compress.quantize import quantize_openvino
 from nas.cost import count
-from nas.errors import InputError, MissingExtraError
+from nas.errors import InputError, MissingExtraError, TargetError
 from nas.events import Event, Listener
 from nas.files import whole_folder, write_atomic
 from nas.finishing import make_finalist
 from nas.hardware.export import Deployed, export_openvino
+from nas.hardware.profile import load_profile
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network
 from nas.models.weights import load_weights
@@ -25,7 +30,7 @@ from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.recording import refuse_other_images
 from nas.report.front import CandidateRecord
 from nas.report.study import load_config
-from nas.search.artifacts import FILES, Artifacts
+from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, digest_of
 from nas.search.card import check_row
 from nas.search.shipped import OF_SMALL_FILE, Figures, refuse_other_model, shipped_card
 from nas.space import load_space
@@ -41,6 +46,8 @@ NEEDED = ("onnx", "weights", *ALWAYS)
 ONNX_KINDS = {"fp32": ("onnx", "onnx_dynamic"), "int8": ("onnx_int8",)}
 MODELS = ("onnx", "onnx_dynamic", "onnx_int8", "openvino")
 INT8_IR = ("model.int8.xml", "model.int8.bin")
+MADE_FROM = ("openvino", "openvino_weights", "onnx_int8", "weights")
+"""Files that OpenVINO's int8 file is made from and compared with."""
 CHECK = "check.json"
 """How OpenVINO's int8 file was made, and how it does."""
 OF_TARGET = frozenset({"latency_s", "latency_measured_s", "energy_j", "size_bytes", "peak_memory_bytes"})
@@ -63,9 +70,10 @@ def export(
         what was written.
 
     Raises:
-        InputError: `out` cannot be written to or has files of another model, or the candidate has no int8 file: says why.
+        InputError: `out` cannot be written to or has files of another model, a file was changed since it was tested, or the candidate has
+            no int8 file: says why.
         StudyError: a file is to be made, and the images are not those that the study began with.
-        TargetError: a file differs from torch.
+        TargetError: a file differs from torch, or loses too much in int8.
     """
     with whole_folder(out) as temporary:  # refuses before anything is made
         source = folder / "models" / record.id
@@ -74,9 +82,10 @@ def export(
         if not record.artifacts or not _is_whole(source, form, precision):
             make_finalist(folder, record.candidate, on_event, stop)
         if precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
-            why = json.loads(described.read_text(encoding="utf-8")).get("int8", "made by an earlier version")
+            why = _told(source).get("int8", "made by an earlier version")
             raise InputError(f"{record.id} has no int8 file: {why}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
+        _refuse_changed(source, (*(kinds or MADE_FROM), *ALWAYS))
         for kind in (*kinds, *ALWAYS):
             shutil.copy2(source / FILES[kind], temporary)
         refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate that was made only now
@@ -85,7 +94,7 @@ def export(
             check, how = _int8_openvino(folder, record, source, temporary, on_event)
             text = json.dumps({"schema": 1, "how": how, **check.to_dict()}, indent=1)
             write_atomic(temporary / CHECK, text + "\n")
-        _write_card(temporary, out, _figures(record.candidate, source, form, precision, check))
+        _write_card(temporary, out, _figures(folder, record.candidate, form, precision, check))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
 
@@ -97,8 +106,29 @@ def _is_whole(source: Path, form: str, precision: str) -> bool:
         return False
     if precision == "fp32" or (source / FILES["onnx_int8"]).is_file():
         return True
-    told = json.loads((source / FILES["architecture"]).read_text(encoding="utf-8"))
-    return FILES["onnx_int8"] not in told.get("files", {})  # else it was made, and is gone
+    return FILES["onnx_int8"] not in _told(source).get("files", {})  # else it was made, and is gone
+
+
+def _refuse_changed(source: Path, kinds: Sequence[str]) -> None:
+    """The card is of the files that were tested: no other ones go out, and nothing is made from them.
+
+    Raises:
+        InputError: a file is not the one that architecture.json has the checksum of; names it.
+    """
+    tested = _told(source).get("files", {})
+    for path in (source / FILES[kind] for kind in kinds):
+        if path.name in tested and digest_of(path) != tested[path.name]:
+            raise InputError(f"{path}: was changed since it was tested: delete it, and nas export makes it again")
+
+
+def _told(source: Path) -> dict[str, Any]:
+    """What a finalist's folder says of its files."""
+    path = source / FILES["architecture"]
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise InputError(f"{path}: was changed since it was written ({exc}): delete it, and nas export makes it again") from exc
+    return told
 
 
 def _write_card(written: Path, out: Path, figures: Figures) -> None:
@@ -117,14 +147,14 @@ def _write_card(written: Path, out: Path, figures: Figures) -> None:
     write_atomic(card, shipped_card(card.read_text(encoding="utf-8"), files, figures, rows, how))
 
 
-def _figures(candidate: Candidate, source: Path, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:
+def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:
     """Of the file of that form and precision on the candidate's device, where those on the card are of another.
 
     Args:
-        source: folder of the finalist.
+        folder: of the study.
         check: of a file that was made for this.
     """
-    own = candidate.target
+    source, own = folder / "models" / candidate.id, candidate.target
     target = replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)
     file = check.file if check else FILES[{"onnx": "onnx" if precision == "fp32" else "onnx_int8"}.get(form, form)]
     title, dropped, metrics = f"Of {file} on {target.key}.", set(OF_SMALL_FILE), dict[str, Metric]()
@@ -134,7 +164,7 @@ def _figures(candidate: Candidate, source: Path, form: str, precision: Literal["
         dropped.add("accuracy_search")
     if (target.runtime, precision) != (own.runtime, own.precision):
         dropped |= OF_TARGET
-        metrics, unknown = _on(target, source)
+        metrics, unknown = _on(target, folder, source)
         title += unknown
         small = candidate.metrics.get("latency_int8_s")
         if small is not None and small.source == "measured" and (form, precision) == ("onnx", "int8"):
@@ -155,12 +185,13 @@ def _on_all_images(source: Path, precision: Literal["fp32", "int8"], runtime: st
     return None if made is None else made.of(precision, runtime)
 
 
-def _on(target: Target, source: Path) -> tuple[dict[str, Metric], str]:
+def _on(target: Target, folder: Path, source: Path) -> tuple[dict[str, Metric], str]:
     """Figures of the network on a target that it was not searched for, and what is not known of it, as an addition to a sentence."""
     blocks = read_architecture(source / FILES["architecture"]).blocks
     try:
-        network = NamedNetwork.of_blocks(target.device, blocks)
-        found = predict_network(network, target.device, target.runtime, target.precision, target.threads).metrics
+        named = {load_profile(name).name: name for name in load_config(folder)[0].devices}  # the study may have been given a profile's path
+        network, device = NamedNetwork.of_blocks(target.device, blocks), named.get(target.device, target.device)
+        found = predict_network(network, device, target.runtime, target.precision, target.threads).metrics
         unknown = ""
     except InputError as exc:
         found, unknown = count(blocks, target.precision).metrics(), f" Latency and energy are not known: {exc}."
@@ -168,18 +199,58 @@ def _on(target: Target, source: Path) -> tuple[dict[str, Metric], str]:
 
 
 def _int8_openvino(folder: Path, record: CandidateRecord, source: Path, out: Path, on_event: Listener) -> tuple[Check, str]:
-    """OpenVINO's int8 file and how it does on the test images: by NNCF where it is installed, else what the int8 ONNX file says."""
+    """OpenVINO's int8 file, how it does on the test images, and how it was made. Search-validation decides, against OpenVINO's fp32 file.
+
+    Raises:
+        TargetError: it loses too much.
+    """
     data, network = _network(folder, record, source)
-    path = out / INT8_IR[0]
-    try:
-        quantize_openvino(source / FILES["openvino"], path, calibration_pixels(data))
-        how = "NNCF post-training quantisation"
-    except MissingExtraError:
-        export_openvino(source / FILES["onnx_int8"], path)
-        how = "converted from the int8 ONNX file (NNCF is not installed)"
+    path, images = out / INT8_IR[0], validation_of(data)
+
+    def accuracy(file: Path) -> float:
+        return check_openvino(file, images, tolerance=float("inf")).accuracy
+
+    whole = accuracy(source / FILES["openvino"])
+    lost, how = _smaller_loss(source, path, calibration_pixels(data), lambda file: whole - accuracy(file))
+    if lost > MOST_INT8_DROP:
+        raise TargetError(f"{path.name}: the int8 file loses {_points(lost)}, more than {100 * MOST_INT8_DROP:.0f}: use fp32 ({how})")
     on_event(Event("info", f"int8 for OpenVINO: {how}"))
     reference = Reference.of(Deployed(network, data.mean, data.std), lambda: pixels_of(data.test))
     return check_openvino(path, reference, "int8", float("inf")), how
+
+
+def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]], lost: Callable[[Path], float]) -> tuple[float, str]:
+    """Writes `path` by NNCF where it is installed; else, or where NNCF loses more, from the int8 ONNX file, which was trained with rounding
+    where that helps.
+
+    Args:
+        images: to calibrate with.
+        lost: accuracy that a file loses.
+
+    Returns:
+        what it loses, and how it was made.
+    """
+    try:
+        quantize_openvino(source / FILES["openvino"], path, images)
+    except MissingExtraError:
+        export_openvino(source / FILES["onnx_int8"], path)
+        loss = lost(path)
+        return loss, f"converted from the int8 ONNX file (NNCF is not installed), {_points(loss)} lost"
+    first = lost(path)
+    if first <= MOST_DROP:
+        return first, f"NNCF post-training quantisation, {_points(first)} lost"
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        export_openvino(source / FILES["onnx_int8"], Path(scratch) / path.name)
+        second = lost(Path(scratch) / path.name)
+        if second >= first:
+            return first, f"NNCF post-training quantisation, {_points(first)} lost; {_points(second)} by the int8 ONNX file"
+        for name in INT8_IR:
+            (Path(scratch) / name).replace(path.with_name(name))
+    return second, f"converted from the int8 ONNX file, {_points(second)} lost; {_points(first)} by NNCF"
+
+
+def _points(lost: float) -> str:
+    return f"{100 * lost:.2f} points of search-validation"
 
 
 def _network(folder: Path, record: CandidateRecord, source: Path) -> tuple[ImageData, Network]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -16,13 +19,15 @@ import yaml
 from nas.compress.parity import Check
 from nas.config import TrainRecipe, check_config
 from nas.cost import count
-from nas.errors import InputError, StudyError
+from nas.errors import InputError, StudyError, TargetError
 from nas.exporting import export
 from nas.finishing import make_finalist
+from nas.hardware.export import export_openvino
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.prediction import NamedNetwork, predict_network
 from nas.report.front import CandidateRecord
+from nas.resources import data_root
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts
 from nas.search.card import card
 from nas.target import Target
@@ -39,6 +44,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs") / "digits"
 
 
+def begin(study: Path, fingerprint: str | None = None, devices: Sequence[str] = ("raspberrypi4",)) -> None:
+    """The study's config.json, with the images that it began with."""
+    (study.parent / "tiny.yaml").write_text(yaml.safe_dump(space_data()), encoding="utf-8")
+    told = {"study": study.name, "devices": list(devices), "space": str(study.parent / "tiny.yaml"), "data": "digits"}
+    data = load_data("digits", 8, 0)
+    images = {**data.to_dict(), "fingerprint": fingerprint or data.fingerprint}
+    facts = {"schema": 1, "config": json.loads(check_config(told).model_dump_json()), "data": images}
+    (study / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def record(study: Path) -> CandidateRecord:
     """An fp32 finalist for ONNX Runtime."""
@@ -50,6 +65,7 @@ def record(study: Path) -> CandidateRecord:
     target = Target("raspberrypi4", "onnxruntime", "1", "fp32", 1)
     home = study / "models" / target.candidate_id(arch.arch_id)
     home.mkdir(parents=True)
+    begin(study)
     made = ArtifactMaker(data, RECIPE, 0).write(home, network, arch, "a note", None, lambda progress: None, lambda: False)
     latency = Metric(0.002, "s", "predicted", low=0.001, high=0.003)
     accuracies = {name: accuracy_metric(each.correct, each.images, "trained") for name, each in (
@@ -126,16 +142,6 @@ def test_a_folder_has_one_model_and_its_card_all_of_its_files(study: Path, recor
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def begin(study: Path, fingerprint: str | None = None) -> None:
-    """The study's config.json, with the images that it began with."""
-    (study.parent / "tiny.yaml").write_text(yaml.safe_dump(space_data()), encoding="utf-8")
-    told = {"study": study.name, "devices": ["raspberrypi4"], "space": str(study.parent / "tiny.yaml"), "data": "digits"}
-    data = load_data("digits", 8, 0)
-    images = {**data.to_dict(), "fingerprint": fingerprint or data.fingerprint}
-    facts = {"schema": 1, "config": json.loads(check_config(told).model_dump_json()), "data": images}
-    (study / "config.json").write_text(json.dumps(facts), encoding="utf-8")
-
-
 def test_nothing_is_made_with_images_that_the_study_does_not_know(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
     begin(study, fingerprint="0123456789ab")
     words = "the images of digits are not those that study digits began with: as many images of each class as before, but other ones"
@@ -192,3 +198,96 @@ def test_what_is_gone_is_made_again_and_no_fault_of_the_folder(
     assert made == [record.id] * 2
     assert (tmp_path / "openvino" / "model.xml").read_bytes() == whole["model.xml"]
     assert (tmp_path / "int8" / "model.int8.onnx").read_bytes() == whole["model.int8.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "name"),
+    [
+        ("onnx", "fp32", "model.onnx"), ("onnx", "fp32", "labels.txt"), ("onnx", "int8", "model.int8.onnx"),
+        ("openvino", "fp32", "model.bin"), ("openvino", "int8", "model.int8.onnx"), ("openvino", "int8", "weights.safetensors"),
+    ],
+)  # fmt: skip
+def test_a_file_that_was_changed_since_it_was_tested_does_not_go_out(
+    form: Literal["onnx", "openvino"], precision: Literal["fp32", "int8"], name: str, study: Path, record: CandidateRecord, tmp_path: Path
+) -> None:
+    path = study / "models" / record.id / name
+    content = path.read_bytes()
+    path.write_bytes(content + b"\n")
+    try:
+        with pytest.raises(InputError, match=rf"{name}: was changed since it was tested: delete it, and nas export makes it again"):
+            shipped(study, record, form, precision, tmp_path / "out")
+        if name not in ("model.onnx", "labels.txt"):  # what is not read may be as it likes
+            shipped(study, record, "onnx", "fp32", tmp_path / "other")
+    finally:
+        path.write_bytes(content)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_description_that_is_broken_is_named(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    path = study / "models" / record.id / "architecture.json"
+    content = path.read_text(encoding="utf-8")
+    path.write_text(content[:-9], encoding="utf-8")
+    try:
+        with pytest.raises(InputError, match=r"architecture\.json: was changed since it was written .*: delete it"):
+            shipped(study, record, "onnx", "fp32", tmp_path / "out")
+        path.write_text(json.dumps({"int8": json.loads(content)["int8"]}), encoding="utf-8")  # as earlier versions wrote it, without sums
+        shipped(study, record, "onnx", "fp32", tmp_path / "out")
+    finally:
+        path.write_text(content, encoding="utf-8")
+    assert (tmp_path / "out" / "model.onnx").is_file()
+
+
+def broken(source: Path, path: Path, *given: object) -> None:
+    """OpenVINO's form of the network with its classes in another order."""
+    proto = onnx.load(source.with_name("model.onnx"))
+    last = next(init for node in reversed(proto.graph.node) for init in proto.graph.initializer if init.name in node.input[1:])
+    values = onnx.numpy_helper.to_array(last)
+    axis = values.shape.index(10)
+    last.CopyFrom(onnx.numpy_helper.from_array(np.roll(values, 1, axis), last.name))
+    onnx.save(proto, path.with_suffix(".onnx"))
+    export_openvino(path.with_suffix(".onnx"), path)
+    path.with_suffix(".onnx").unlink()
+
+
+def test_an_int8_file_for_openvino_is_the_one_that_loses_less(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(study)
+    monkeypatch.setattr("nas.exporting.quantize_openvino", broken)
+    told, _ = shipped(study, record, "openvino", "int8", tmp_path / "converted")
+    made = Artifacts.read(study / "models" / record.id)
+    assert made is not None
+    checked = json.loads((tmp_path / "converted" / "check.json").read_text(encoding="utf-8"))
+    assert checked["correct"] == made.of("int8", "openvino").correct
+    assert re.fullmatch(
+        r"converted from the int8 ONNX file, -?\d\.\d\d points of search-validation lost; \d\d\.\d\d points of .* by NNCF", checked["how"]
+    )
+    assert f"- int8 for OpenVINO: {checked['how']}\n" in told
+    assert sorted(path.name for path in (tmp_path / "converted").glob("model*")) == ["model.int8.bin", "model.int8.xml"]
+    monkeypatch.setattr("nas.exporting.export_openvino", broken)
+    with pytest.raises(TargetError, match=r"^model\.int8\.xml: the int8 file loses \d\d\.\d\d points .*, more than 20: use fp32"):
+        shipped(study, record, "openvino", "int8", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    monkeypatch.setattr(
+        "nas.exporting.quantize_openvino", lambda source, path, images: export_openvino(source.with_name("model.onnx"), path)
+    )
+    shipped(study, record, "openvino", "int8", tmp_path / "nncf")  # nothing else is made where NNCF loses little
+    how = json.loads((tmp_path / "nncf" / "check.json").read_text(encoding="utf-8"))["how"]
+    assert how == "NNCF post-training quantisation, 0.00 points of search-validation lost"
+
+
+def test_figures_are_of_the_profile_that_the_study_was_given(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    """A board with a profile of its own is known by its path alone."""
+    board = tmp_path / "boards" / "myboard"
+    shutil.copytree(data_root("hw_profiles") / "raspberrypi4", board)
+    told = yaml.safe_load((board / "profile.yaml").read_text(encoding="utf-8"))
+    (board / "profile.yaml").write_text(yaml.safe_dump({**told, "name": "myboard", "aliases": []}), encoding="utf-8")
+    begin(study, devices=["pixel3", str(board)])
+    target = replace(record.candidate.target, device="myboard", precision="int8")
+    home = study / "models" / target.candidate_id(record.candidate.arch.arch_id)
+    shutil.copytree(study / "models" / record.id, home)
+    shown = replace(record, candidate=replace(record.candidate, target=target))
+    _, figures = shipped(study, shown, "onnx", "fp32", tmp_path / "out")
+    blocks = make_space().decode(record.candidate.arch)
+    predicted = predict_network(NamedNetwork.of_blocks("it", blocks), str(board), "onnxruntime", "fp32", 1).metrics
+    assert float(figures["latency_s"]) == pytest.approx(predicted["latency_s"].value, rel=1e-5)

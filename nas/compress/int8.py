@@ -25,7 +25,7 @@ from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
 from nas.training.teacher import NetworkTeacher
 
-__all__ = ["Int8", "Int8Maker", "calibration_pixels", "pixels_of"]
+__all__ = ["MOST_DROP", "Int8", "Int8Maker", "calibration_pixels", "pixels_of", "validation_of"]
 
 MOST_DROP = 0.01
 """Of accuracy on search-validation, by quantising after training: beyond it the network is trained with rounding."""
@@ -48,6 +48,13 @@ def calibration_pixels(data: ImageData) -> list[NDArray[np.float32]]:
     chs = data.in_chs
     batches = tensors(images, (0.0,) * chs, (1.0,) * chs, BATCH_SIZE)
     return [np.ascontiguousarray(pixels.numpy()) for pixels, _ in batches]
+
+
+def validation_of(data: ImageData) -> Reference:
+    """Search-validation, for accuracies of files: there is nothing to compare logits with."""
+    batches = list(pixels_of(data.search_validation))
+    unknown = tuple(np.zeros((len(labels), data.num_classes), np.float32) for _, labels in batches)
+    return Reference(lambda: batches, unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,4 @@ class Int8Maker:
 
     def _accuracy(self, path: Path) -> float:
         """Of a file on search-validation."""
-        batches = list(pixels_of(self.data.search_validation))
-        unknown = tuple(np.zeros((len(labels), self.data.num_classes), np.float32) for _, labels in batches)
-        return check_onnx(path, Reference(lambda: batches, unknown), tolerance=float("inf"), threads=self.threads).accuracy
+        return check_onnx(path, validation_of(self.data), tolerance=float("inf"), threads=self.threads).accuracy

@@ -23,7 +23,7 @@ from nas.search.evaluators import threads_each
 from nas.training.data import ImageData
 from nas.training.loop import TrainProgress
 
-__all__ = ["FILES", "ArtifactMaker", "Artifacts", "copy_artifacts"]
+__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "digest_of"]
 
 FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -67,7 +67,7 @@ class Artifacts:
         """Of a folder that was written earlier; None where a file is absent or not as it was."""
         try:
             told = json.loads((folder / FILES["architecture"]).read_text(encoding="utf-8"))
-            if any(_digest(folder / name) != each for name, each in told["files"].items()):
+            if any(digest_of(folder / name) != each for name, each in told["files"].items()):
                 return None
             checks = [{key: value for key, value in check.items() if key != "accuracy"} for check in told["checks"]]
             return cls(tuple(Check(**check) for check in checks), told["int8"])
@@ -177,7 +177,7 @@ def _described(
         "int8": made.int8,
         "tolerance": TOLERANCE,
         "checks": [check.to_dict() for check in made.checks],
-        "files": {name: _digest(folder / name) for name in names if name != FILES["architecture"]},
+        "files": {name: digest_of(folder / name) for name in names if name != FILES["architecture"]},
     }
 
 
@@ -186,5 +186,6 @@ def _named(check: Check, path: Path) -> Check:
     return replace(check, file=path.name)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """As architecture.json has it of each file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

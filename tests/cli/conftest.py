@@ -40,5 +40,5 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_front(folder / front.study, replace(front, candidates=tuple(candidates)), first=number == 0)
         for each in front.finalists:
             for path in _files(each.id).values():
-                write_atomic(folder / front.study / path, f"{Path(path).name} of {each.id}")
+                write_atomic(folder / front.study / path, "{}" if path.endswith(".json") else f"{Path(path).name} of {each.id}")
     return folder
