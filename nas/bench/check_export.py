@@ -2,9 +2,10 @@
 
     python check_export.py FOLDER IMAGES
 
-FOLDER is what `nas export` or a study's models/<id>/ holds; IMAGES a folder or .zip whose test images are in [test/]<class>/. Every
-model is run on every image, one by one. Prints one JSON object: the accuracy of each file, whether it is what architecture.json and
-card.md say, and whether checksums hold; exit code 1 where something does not, 2 where FOLDER or IMAGES cannot be used.
+FOLDER is what `nas export` or a study's models/<id>/ holds; IMAGES a folder or .zip whose test images are in [test/]<class>/, or in
+val/<class>/ where there is no test/. Every model is run on every image, one by one. Prints one JSON object: the accuracy of each file,
+whether it is what architecture.json, check.json and card.md say, and whether checksums hold; exit code 1 where something does not, or
+nothing could be compared, 2 where FOLDER or IMAGES cannot be used.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SETS = (("test", "testing"), ("val", "valid", "validation"))
+"""Folders of test images: those of the second are it where there is none of the first."""
 
 
 class UnusableError(Exception):
@@ -32,15 +35,22 @@ def pictures(place: Path) -> Iterator[tuple[str, bytes]]:
     """(class, content) of every test image."""
     if place.suffix == ".zip":
         with zipfile.ZipFile(place) as archive:
-            found = [(Path(name), name) for name in sorted(archive.namelist()) if name.lower().endswith(PICTURES)]
-            tests = [pair for pair in found if "test" in pair[0].parts[:-2]] or found
-            for path, name in tests:
-                yield path.parent.name, archive.read(name)
+            for name, path in tests(archive.namelist()):
+                yield name, archive.read(path)
         return
-    root = place / "test" if (place / "test").is_dir() else place
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in PICTURES:
-            yield path.parent.name, path.read_bytes()
+    for name, path in tests(path.relative_to(place).as_posix() for path in place.rglob("*")):
+        yield name, (place / path).read_bytes()
+
+
+def tests(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """(class, path) of test images among paths, sorted: of a folder in SETS or, where there is none, of all."""
+    found = [(PurePosixPath(path).parts, path) for path in sorted(paths) if path.lower().endswith(PICTURES)]
+    found = [(parts, path) for parts, path in found if not any(part.startswith(".") or part == "__MACOSX" for part in parts)]
+    for names in SETS:
+        depths = [next((depth for depth, part in enumerate(parts[:-2]) if part.lower() in names), None) for parts, _ in found]
+        if inside := [(parts[depth + 1], path) for (parts, path), depth in zip(found, depths, strict=True) if depth is not None]:
+            return inside
+    return [(PurePosixPath(path).parent.name, path) for _, path in found]
 
 
 def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any, Any]:
@@ -56,6 +66,8 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
         if name not in labels:
             raise UnusableError(f"{place}: test images lie in a folder for each class of labels.txt ({', '.join(labels)}), got {name!r}")
         with Image.open(io.BytesIO(content)) as picture:
+            if min(picture.size) >= 4 * size:
+                picture.draft(picture.mode, (2 * size, 2 * size))  # large JPEGs are decoded smaller, as for training
             whole = eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
         side = min(whole.size)
         left, top = (whole.width - side) / 2, (whole.height - side) / 2
@@ -64,7 +76,7 @@ def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any,
         arrays.append(np.asarray(whole, np.float32).reshape(size, size, channels).transpose(2, 0, 1) / np.float32(255))
         numbers.append(labels.index(name))
     if not numbers:
-        raise UnusableError(f"{place}: holds no images in [test/]<class>/")
+        raise UnusableError(f"{place}: holds no images in [test/]<class>/ or val/<class>/")
     return np.stack(arrays), np.array(numbers)
 
 
@@ -102,16 +114,22 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
     found["problems"] += [f"{name}: its checksum is not that of architecture.json" for name in wrong]
     if labels != told["classes"]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
+    checks, compared = list(told["checks"]), 0
+    if (folder / "check.json").is_file():  # of a file that was made for an export
+        checks.append(json.loads((folder / "check.json").read_text(encoding="utf-8")))
     for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")]):
         run = opened(path)
         answers = np.array([int(run(one[None]).argmax()) for one in pixels])
         accuracy = found["accuracy"][path.name] = float((answers == numbers).mean())
-        whole = [each for each in told["checks"] if each["file"] == path.name and each["images"] == len(numbers)]
+        whole = [each for each in checks if each["file"] == path.name and each["images"] == len(numbers)]
         for each in whole[:1]:
+            compared += 1
             found["largest_difference"] = max(found["largest_difference"], abs(each["accuracy"] - accuracy))
             on_card = [float(value) for value in re.findall(rf"^\| {re.escape(path.name)} \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M)]
             if f"{accuracy:.6g}" not in [f"{value:.6g}" for value in on_card]:
                 found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {on_card} on the card")
+    if not compared:
+        found["problems"].append(f"IMAGES holds {len(numbers)} images, no check was on as many: nothing was compared")
     return found
 
 

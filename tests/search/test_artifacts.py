@@ -24,15 +24,18 @@ from nas.compress.parity import Check
 from nas.config import TrainRecipe
 from nas.errors import InputError, StoppedError, TargetError
 from nas.files import whole_folder
+from nas.hardware.export import export_openvino
 from nas.hardware.runtimes.openvino import shared_core
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
-from nas.search.card import card
+from nas.search.card import card, check_row
 from nas.target import Target
 from nas.training.data import ImageData
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
+from nas.training.images import SUFFIXES
+from nas.training.pixels import read_picture
 from tests.spaces import make_space
 
 RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
@@ -103,6 +106,58 @@ def test_what_the_script_cannot_use_it_names(shipped: Path, tmp_path: Path) -> N
         done = subprocess.run([sys.executable, "-I", script.__file__, *map(str, arguments)], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
         assert words in done.stderr
+
+
+def test_the_script_reads_pictures_as_training_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        pixels = rng.integers(0, 256, (480, 640, 3), np.uint8)
+        for place in (tmp_path / "photos" / "test" / "cat", tmp_path / "grey" / "train" / "cat", tmp_path / "grey" / "val" / "cat"):
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels if place.parts[-3] == "photos" else pixels[..., 0]).save(place / f"{number}.jpg")
+    (tmp_path / "photos" / "test" / "cat" / ".hidden.jpg").touch()
+    Image.fromarray(pixels).save(tmp_path / "photos" / "test" / "cat" / "last.WEBP", lossless=True)
+    for name, channels, paths in (("photos", 3, "test/cat/[!.]*"), ("grey", 1, "val/cat/*")):
+        found, labels = script.load(tmp_path / name, ["cat"], 32, channels)
+        files = sorted((tmp_path / name).glob(paths))
+        wanted = [read_picture(file, 32)[0][..., :channels].transpose(2, 0, 1) / np.float32(255) for file in files]
+        np.testing.assert_array_equal(found, np.stack(wanted))
+        assert len(labels) == len(files)
+    assert sorted(script.PICTURES) == sorted(SUFFIXES)
+
+
+def test_the_script_takes_sets_where_training_does(tmp_path: Path) -> None:
+    paths = ["x/train/cat/1.png", "x/Val/cat/deep/2.png", "x/Val/dog/3.gif", "__MACOSX/x/Val/cat/._2.png", "x/Val/notes.txt"]
+    assert script.tests(paths) == [("cat", "x/Val/cat/deep/2.png"), ("dog", "x/Val/dog/3.gif")]
+    assert script.tests([*paths, "x/test/dog/4.tiff"]) == [("dog", "x/test/dog/4.tiff")]
+    assert script.tests(["dog/1.png", "cat/2.png"]) == [("cat", "cat/2.png"), ("dog", "dog/1.png")]
+
+
+def test_where_nothing_can_be_compared_the_script_says_so(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
+    images = save_test_images(tmp_path / "images", digits)
+    for path in sorted(images.rglob("*.png"))[::2]:
+        path.unlink()
+    done = subprocess.run([sys.executable, "-I", script.__file__, str(shipped), str(images)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["problems"] == ["IMAGES holds 180 images, no check was on as many: nothing was compared"]
+
+
+def test_the_script_knows_what_was_made_for_an_export(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
+    images = save_test_images(tmp_path / "images", digits)
+    (tmp_path / "out").mkdir()
+    for name in ("architecture.json", "card.md", "labels.txt"):
+        shutil.copy2(shipped / name, tmp_path / "out")
+    export_openvino(shipped / "model.int8.onnx", tmp_path / "out" / "model.int8.xml")
+    made = Artifacts.read(shipped)
+    assert made is not None
+    told = dataclasses.replace(made.of("int8", "openvino"), file="model.int8.xml")
+    for correct, problems in ((told.correct, 0), (told.correct - 36, 1)):
+        check = dataclasses.replace(told, correct=correct)
+        (tmp_path / "out" / "check.json").write_text(json.dumps({"schema": 1, "how": "a word", **check.to_dict()}))
+        (tmp_path / "out" / "card.md").write_text(f"{(shipped / 'card.md').read_text()}{check_row(check)}\n")
+        found = script.check(tmp_path / "out", images)
+        assert len(found["problems"]) == problems, found
+        assert found["largest_difference"] == pytest.approx(0.1 * problems)
 
 
 def test_the_script_uses_nothing_of_ours() -> None:
