@@ -168,3 +168,13 @@ def test_what_is_left_out_leaves_no_file_and_is_not_made_again(home: Path, monke
     _, texts = search(wanted, home / "runs", resume=True)
     assert any("is left out" in text for text in texts)
     assert not any(text.startswith(f"{whole.id} pruned: epoch") for text in texts)
+
+
+def test_what_an_earlier_run_shipped_stays_though_it_is_left_out_now(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = config(home, study="shipped")
+    result, _ = search(wanted, home / "runs")
+    _, pruned = both(result)
+    monkeypatch.setattr("nas.pruning.why_left_out", lambda *given: "it does too little")
+    again, _ = search(wanted, home / "runs", resume=True)
+    assert [each.pruned for each in again.fronts[0].finalists] == [False]
+    assert all((result.folder / path).is_file() for path in pruned.artifacts.values())

@@ -16,6 +16,7 @@ from nas.errors import ModelFileError, TrainingError
 from nas.metrics import Candidate
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
+from nas.search.artifacts import FILES
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.finalists import TRAINING, Finalist, validated
 from nas.search.scoring import BaseScorer
@@ -103,8 +104,9 @@ class Pruner:
         return Pruned(replace(candidate, metrics=metrics), note, smaller)
 
     def forget(self, candidate: Candidate) -> None:
-        """Deletes what is left of the training of a network that is not wanted."""
-        shutil.rmtree(self.folder / "models" / candidate.id, ignore_errors=True)
+        """Deletes what is left of the training of a network that is not wanted. Files that an earlier run shipped stay."""
+        home = self.folder / "models" / candidate.id
+        shutil.rmtree(home / TRAINING if (home / FILES["card"]).is_file() else home, ignore_errors=True)
 
     def judged(self, finalist: Finalist) -> Finalist:
         """With accuracy_validation, which finalists of earlier versions do not have."""
