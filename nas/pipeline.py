@@ -151,7 +151,7 @@ def _searched(
     searched = _search(prepared, context, studies, store, recorder.listen, stop, deadline)
     prepared = replace(prepared, devices=tuple(each.device for each in searched))
     studies = [each.study for each in searched]
-    done = [on_every_target(each.device, each.study, each.done, context, recorder.listen, stop, deadline) for each in searched]
+    done = on_every_target(searched, context, recorder.listen, stop, deadline)
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
     until = started + budget_s - RESERVE_S if budget_s else None
@@ -229,10 +229,8 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
             on_event(Event("warning", f"nothing was evaluated for {device.target.device} yet: it has no front"))
     prepared, studies, done = _only(prepared, studies, done, [bool(evaluated) for evaluated in done])
     pairs = zip(prepared.devices, studies, done, strict=True)
-    done = [
-        on_every_target(device, study, scored_anew(prepared, device, study, evaluated), None, on_event, lambda: False)
-        for device, study, evaluated in pairs
-    ]
+    searched = [Searched(device, study, scored_anew(prepared, device, study, evaluated)) for device, study, evaluated in pairs]
+    done = on_every_target(searched, None, on_event, lambda: False)
     seconds, cost = storage.spent(first), storage.cost(first)
     recorder = Recorder(folder, prepared, on_event)
     prepared, studies, done, lacking = _served(prepared, studies, done, on_event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from nas.hardware.runtimes.loading import load_runtime
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.preparation import Device, Prepared
+from nas.rounds import Searched
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
@@ -95,26 +96,34 @@ class DropModel:
 
 
 def on_every_target(
-    device: Device, study: storage.Study, done: Sequence[storage.Evaluated], context: EvaluatorContext | None,
-    on_event: Listener, stop: Callable[[], bool], deadline_s: float | None = None,
-) -> list[storage.Evaluated]:  # fmt: skip
-    """What was evaluated on a device's first target, and the same architectures on its others.
+    searched: Sequence[Searched], context: EvaluatorContext | None, on_event: Listener, stop: Callable[[], bool],
+    deadline_s: float | None = None,
+) -> list[list[storage.Evaluated]]:  # fmt: skip
+    """What was evaluated on the first target of each device, and the same architectures on its others.
+
+    What int8 costs is the network's on all of them: no network is quantised for two devices, and one model answers for the others.
 
     Args:
-        context: with the supernet; None where nothing may be quantised any more: what the study knows is used.
+        context: with the supernet; None where nothing may be quantised any more: what the studies know is used.
         deadline_s: on the clock of `time.monotonic`; after it no more networks are quantised than a model needs.
 
     Raises:
-        StoppedError: `stop` said so; what was quantised is kept with the study.
+        StoppedError: `stop` said so; what was quantised is kept with the studies.
     """
-    others = device.scorer.others
-    found = [*done, *(_placed(each, scorer) for each in done for scorer in others if scorer.target.precision != "int8")]
-    small = [scorer for scorer in others if scorer.target.precision == "int8"]
-    if not small:
-        return found
-    drops: dict[str, float] = dict(study.user_attrs.get(storage.INT8_DROPS, {}))
+    small = [each for each in searched if any(scorer.target.precision == "int8" for scorer in each.device.scorer.others)]
+    drops: dict[str, float] = {}
+    for each in small:  # a study of an earlier version has its own: the first one counts
+        drops = {**each.study.user_attrs.get(storage.INT8_DROPS, {}), **drops}
     if context is not None and context.weights is not None:
-        _quantise(context, done, drops, study, on_event, stop, deadline_s)
+        for each in small:
+            _quantise(context, each.done, drops, each.study, on_event, stop, deadline_s)
+    model = _drop_model(small, drops, on_event) if small else None
+    return [[*each.done, *_elsewhere(each, model, drops)] for each in searched]
+
+
+def _drop_model(searched: Sequence[Searched], drops: Mapping[str, float], on_event: Listener) -> DropModel | None:
+    """Of networks that were quantised, whatever device they were evaluated for; None, and told, where they are too few."""
+    done = {each.candidate.arch.arch_id: each for device in searched for each in device.done}.values()
     known = [each.candidate for each in done if each.candidate.arch.arch_id in drops]
     try:
         model = DropModel.fit(
@@ -122,11 +131,19 @@ def on_every_target(
             np.array([drops[each.arch.arch_id] for each in known]),
         )
     except InputError as exc:
-        on_event(Event("warning", f"int8 is left out on {device.target.device}: {exc}"))
-        return found
+        on_event(Event("warning", f"int8 is left out on {', '.join(each.device.target.device for each in searched)}: {exc}"))
+        return None
     text = f"int8 costs {100 * model.mean:.2f} ± {100 * model.std:.2f} points on search-validation ({model.networks} networks quantised)"
     on_event(Event("info", text))
-    return [*found, *(_twin(each, scorer, model, drops) for each in done for scorer in small)]
+    return model
+
+
+def _elsewhere(searched: Searched, model: DropModel | None, drops: Mapping[str, float]) -> Iterator[storage.Evaluated]:
+    """What was evaluated for a device, on its other targets: in int8 where there is a model of what that costs."""
+    others = searched.device.scorer.others
+    yield from (_placed(each, scorer) for each in searched.done for scorer in others if scorer.target.precision != "int8")
+    if model is not None:
+        yield from (_twin(each, scorer, model, drops) for each in searched.done for scorer in others if scorer.target.precision == "int8")
 
 
 def _placed(each: storage.Evaluated, scorer: BaseScorer) -> storage.Evaluated:
@@ -155,12 +172,14 @@ def _quantise(
     context: EvaluatorContext, done: Sequence[storage.Evaluated], drops: dict[str, float], study: storage.Study, on_event: Listener,
     stop: Callable[[], bool], deadline_s: float | None,
 ) -> None:  # fmt: skip
-    """Quantises networks of the search, spread over their latencies, until there are enough; none twice."""
+    """Quantises networks of a device's search, spread over their latencies, until there are enough; none of those in `drops`."""
     ordered = sorted({each.candidate.arch: each.candidate for each in done}.values(), key=lambda each: each.metrics["latency_s"].value)
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(QUANTISED, len(ordered))).astype(int))
-    chosen = [ordered[place] for place in places if ordered[place].arch.arch_id not in drops]
-    if not chosen or len(drops) >= len(places):
+    places = _spread(len(ordered), QUANTISED)
+    lacking = len(places) - sum(each.arch.arch_id in drops for each in ordered)
+    if lacking <= 0:
         return
+    unknown = [ordered[place] for place in places if ordered[place].arch.arch_id not in drops]
+    chosen = [unknown[place] for place in _spread(len(unknown), lacking)]
     on_event(Event("phase", f"Quantising {len(chosen)} networks to learn what int8 costs", fields={"phase": "int8"}))
     evaluator = SupernetEvaluator(context)
     with tempfile.TemporaryDirectory(prefix="nas-int8-") as folder:
@@ -185,6 +204,11 @@ def _quantise(
             drops[candidate.arch.arch_id] = made.fp32 - made.after_training
             study.set_user_attr(storage.INT8_DROPS, drops)
             on_event(Event("progress", f"quantised {number + 1} of {len(chosen)}", share=(number + 1) / len(chosen)))
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Places in a list of `count`, evenly from its first to its last: as many as there are, or `most`."""
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist()))
 
 
 def tell_foreign(prepared: Prepared, on_event: Listener) -> None:

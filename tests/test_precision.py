@@ -37,10 +37,10 @@ from tests.spaces import make_space, rich_space, space_data
 RECIPE = TrainRecipe(epochs=0, finetune_epochs=0, batch_size=64, flip=False, augment=False)
 
 
-def device(folder: Path, factor: float | None) -> Path:
-    """A Raspberry Pi 4 with int8 latencies that are `factor` times those of fp32; None for none."""
-    home = folder / "raspberrypi4"
-    shutil.copytree(data_root("hw_profiles") / "raspberrypi4", home)
+def device(folder: Path, factor: float | None, name: str = "raspberrypi4") -> Path:
+    """A device with int8 latencies that are `factor` times those of fp32; None for none."""
+    home = folder / name
+    shutil.copytree(data_root("hw_profiles") / name, home)
     profile = load_profile(str(home))
     if factor is not None:
         known = profile.predictor(profile.target())
@@ -143,6 +143,39 @@ def test_a_search_that_came_to_no_quantised_network_is_derived_in_fp32(
     assert any(event.text.startswith("int8 is left out on raspberrypi4: ") for event in events)
     assert {each.candidate.target.precision for each in again.fronts[0].candidates} == {"fp32"}
     assert len(again.fronts[0].candidates) == len(result.fronts[0].candidates) / 2
+
+
+def test_no_network_is_quantised_for_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    class Counting(Int8Maker):
+        """Says of each network that it loses more than the one before."""
+
+        def make(self, network: Network, source: Path, path: Path, said: Mapping[str, str], *rest: object) -> Int8:
+            made.append(network.blocks)
+            found = super().make(network, source, path, said)
+            return replace(found, after_training=found.fp32 - 0.001 * len(made))
+
+    monkeypatch.setattr("nas.precision.Int8Maker", Counting)
+    wanted = config(tmp_path, 0.5, finalists=1)
+    wanted = wanted.model_copy(update={"devices": (*wanted.devices, str(device(tmp_path, 0.6, "pixel3")))})
+    events: list[Event] = []
+    result = run(wanted, tmp_path / "runs", events.append, lambda: False)
+    assert len(made) == len(set(made)) >= 5
+    assert sum(event.text.startswith("int8 costs ") for event in events) == 1
+    for fronts in (result.fronts, rebuild(wanted, tmp_path / "runs", lambda event: None).fronts):
+        found = [
+            {each.candidate.arch: each.candidate.metrics["accuracy_search"] for each in front.candidates if is_int8(each)}
+            for front in fronts
+        ]
+        both = set(found[0]) & set(found[1])
+        assert len(both) >= 5
+        assert all(found[0][arch] == found[1][arch] for arch in both)
+    assert [front.to_dict()["candidates"] for front in fronts] == [front.to_dict()["candidates"] for front in result.fronts]
+
+
+def is_int8(each: CandidateRecord) -> bool:
+    return each.candidate.target.precision == "int8"
 
 
 @pytest.mark.parametrize(

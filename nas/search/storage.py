@@ -77,7 +77,7 @@ SCHEMA = 1
 TOLD = "told"
 """Attribute of a study: with how many candidates it began that were evaluated for another device."""
 INT8_DROPS = "int8_drops"
-"""Attribute of a study: accuracy that int8 costs, measured, by arch_id."""
+"""Attribute of a study: accuracy that int8 costs, measured for its device or one before it, by arch_id."""
 LEASE = "lease"
 """Attribute of a trial: to whom it is lent, until when, which attempt it is."""
 
