@@ -15,7 +15,7 @@ from nas.config import MeasureProtocol
 from nas.errors import DataError, InputError, ModelFileError
 from nas.hardware.chip import told_facts
 from nas.hardware.measure import measure
-from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session
+from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session, run_session
 from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
 from nas.training.images import SUFFIXES
@@ -43,7 +43,8 @@ class Classifier:
     """An ONNX file that hwnas exported: it says itself what its pixels and classes are.
 
     Raises:
-        ModelFileError: it cannot be opened, does not say what is needed, or says more or fewer classes than it has logits.
+        ModelFileError: it cannot be opened, does not say what is needed, says more or fewer classes than it has logits, or takes no
+            float32.
         InputError: more threads than this machine has cores.
     """
 
@@ -69,6 +70,8 @@ class Classifier:
         if outputs != len(self.classes):
             told = f"it gives {outputs} logits and names {len(self.classes)} of them"
             raise ModelFileError(f"{path}: {told}, so its answers have no meaning: export it again")
+        if entry.type != "tensor(float)":
+            raise ModelFileError(f"{path}: takes {entry.type}, and nas run gives it float32 pixels: export it again")
         self._input = entry.name
         self.is_as_exported = is_as_exported(path)
 
@@ -78,9 +81,9 @@ class Classifier:
         Raises:
             DataError: it cannot be read.
             InputError: Pillow is not installed.
+            TargetError: the run failed.
         """
-        pixels = self.pixels(image)
-        (logits,) = self._session.run(None, {self._input: pixels})[0]
+        (logits,) = run_session(self._session, self.path, {self._input: self.pixels(image)})[0]
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:top]
@@ -122,6 +125,7 @@ def classify(classifier: Classifier, images: Sequence[Path], top: int = 5) -> tu
         DataError: none of them can.
         InputError: Pillow is not installed.
         ModelFileError: the model takes no pictures.
+        TargetError: a run failed.
     """
     answers, skipped = [], []
     for image in images:

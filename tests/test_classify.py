@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from nas.classify import Classifier, find_images, find_model
-from nas.errors import DataError, DisturbedError, InputError, ModelFileError
+from nas.errors import DataError, DisturbedError, InputError, ModelFileError, TargetError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
 from nas.models.network import Network, recalibrate
 from nas.training.images import ImageFile
@@ -175,6 +175,30 @@ def test_classes_that_are_not_the_logits_are_refused_when_it_is_opened(classes: 
     ended = nas("run", tmp_path / "edited.onnx", tmp_path)
     assert ended.code == 2
     assert f"gives 3 logits and names {len(classes)} of them" in ended.err
+
+
+def test_a_file_that_was_converted_to_fp16_is_refused_when_it_is_opened(model: Path, pictures: Path, nas: Nas, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    for node in proto.graph.node:
+        node.input[:] = ["whole" if name == "images" else name for name in node.input]
+    proto.graph.node.insert(0, onnx.helper.make_node("Cast", ["images"], ["whole"], to=onnx.TensorProto.FLOAT))
+    onnx.save(proto, tmp_path / "half.onnx")
+    ended = nas("run", tmp_path / "half.onnx", pictures / "a.png")
+    assert ended.code == 2
+    assert "half.onnx: takes tensor(float16), and nas run gives it float32 pixels: export it again" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_run_that_fails_names_the_model(model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def run(self, *given: object) -> None:
+            raise RuntimeError("out of memory\nat node 3")
+
+    classifier = Classifier(model)
+    monkeypatch.setattr(classifier, "_session", Failing())
+    with pytest.raises(TargetError, match=r"model\.onnx: ONNX Runtime failed while running it: out of memory$"):
+        classifier.answer(pictures / "a.png")
 
 
 def test_pictures_of_a_folder_that_cannot_be_read_are_listed(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ def _registered(client: MlflowClient, name: str, record: FrontRecord) -> None:
     text = (
         f"Finalists of the search `{record.study}` for `{record.device}` on `{record.data}`: "
         "image classifiers, pixels / 255 in, logits out.\n\n"
-        f"    mlflow.pyfunc.load_model('models:/{name}@knee').predict(images)  # float32 (n, channels, height, width)\n"
+        f"    mlflow.pyfunc.load_model('models:/{name}@knee').predict(images)  # float32 (n, channels, height, width)\n\n"
+        "A version that takes one image at a time, as those in int8 do, says so: n is 1 then.\n"
     )
     try:
         found = client.create_registered_model(name, tags, text)
@@ -219,9 +220,17 @@ def _new_version(
             client.log_model_artifacts(logged.model_id, str(home))
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, 0)])
         logged = client.finalize_logged_model(logged.model_id, "READY")
-    text = "\n\n".join(filter(None, (each.title, each.note)))
+    text = "\n\n".join(filter(None, (each.title, each.note, _batch_words(folder / _shipped(each)))))
     # By its place, not by "models:/<id>", which mlflow looks up in the process's default store.
     return client.create_model_version(name, logged.artifact_location, run.info.run_id, tags, description=text, model_id=logged.model_id)
+
+
+def _batch_words(path: Path) -> str:
+    """What to say of a file that does not take any number of images."""
+    from nas.hardware.onnx_file import load_proto
+
+    size = load_proto(path).graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    return "" if not size else "Takes one image at a time." if size == 1 else f"Takes {size} images at a time."
 
 
 def _logged(client: MlflowClient, run: Run, digest: str) -> LoggedModel | None:

@@ -84,6 +84,32 @@ def test_what_a_model_consists_of(runs: Path, tmp_path: Path, monkeypatch: pytes
     assert fetched.candidate in read_front(runs / "digits-1").finalists
 
 
+def test_a_model_of_one_image_says_so(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", local_store(runs))
+    folder = write_study(runs, [replace(example_front(1, 0), study="small")])
+    front = read_front(folder)
+    (each,) = front.finalists
+    path = folder / each.artifacts["onnx"]
+    proto = onnx.load(path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    write_atomic(path.with_name("model.int8.onnx"), proto.SerializeToString())
+    target = replace(each.candidate.target, precision="int8")
+    candidate = replace(each.candidate, target=target)
+    artifacts = {"onnx_int8": str(Path(each.artifacts["onnx"]).with_name("model.int8.onnx"))}
+    write_front(folder, replace(front, candidates=(replace(each, candidate=candidate, artifacts=artifacts),)))
+    assert StudyMirror(folder, Connection(runs)).send().models == 1
+    name = "small-raspberrypi4"
+    assert "as those in int8 do, says so: n is 1 then" in store(runs).get_registered_model(name).description
+    version = store(runs).get_model_version_by_alias(name, "knee")
+    assert version.description.endswith("Takes one image at a time.")
+    pixels = digits().test.images[:7].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    model = mlflow.pyfunc.load_model(f"models:/{name}@knee")
+    assert [model.predict(one[None])["logits"].shape for one in pixels] == [(1, 10)] * 7
+    known = {each.description for each in store(runs).search_model_versions(f"name='{NAME}'")}
+    assert not any("at a time" in text for text in known)
+
+
 def test_the_same_file_is_registered_once_and_a_new_one_gets_the_alias(runs: Path) -> None:
     folder = write_study(runs, [replace(example_front(4, 0), study="versions")])
     client, name = store(runs), "versions-raspberrypi4"
