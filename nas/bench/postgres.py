@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas.errors import InputError
@@ -16,6 +17,8 @@ from nas.errors import InputError
 __all__ = ["Postgres", "postgres"]
 
 PASSWORD = "not-a-secret"  # noqa: S105
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives connections (ip_local_port_range)."""
 
 
 class Postgres:
@@ -31,9 +34,7 @@ class Postgres:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self._folder = programs, folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         # The server refuses to be root.
         self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
         if os.getuid() == 0:
@@ -60,7 +61,22 @@ class Postgres:
         command = [*self._as_user, str(self._programs / program), *arguments]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", timeout=60, check=False)  # noqa: S603
         if done.returncode:
-            raise InputError(f"PostgreSQL's {program} ended with code {done.returncode}: {' '.join(command)} says why")
+            raise InputError(f"PostgreSQL's {program} ended with code {done.returncode}: {' '.join(command)}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        log = self._folder / "log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        return lines[-1] if lines else "it says why"
+
+
+def _free_port() -> int:
+    """One that no connection is given meanwhile: the server that comes back wants the port that it had."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as free, suppress(OSError):
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            free.bind(("127.0.0.1", port))
+            return port
+    raise InputError(f"no port between {PORTS[0]} and {PORTS[-1]} is free on 127.0.0.1: of 100 that were tried all are taken")
 
 
 @contextmanager
