@@ -21,6 +21,9 @@ from nas.target import Target
 
 __all__ = ["ArchitectureFile", "NamedNetwork", "Prediction", "network_of", "predict_network", "read_architecture"]
 
+SCHEMA = 1
+"""Of architecture.json."""
+
 
 @dataclass(frozen=True, slots=True)
 class NamedNetwork:
@@ -208,6 +211,8 @@ def read_architecture(path: Path) -> ArchitectureFile:
         raise ModelFileError(f"{path}: cannot be read as JSON: {exc}") from exc
     if not isinstance(data, dict):
         raise ModelFileError(f'{path}: an architecture is {{"space": NAME, "genes": {{...}}}}, got {type(data).__name__}')
+    if data.get("schema", SCHEMA) != SCHEMA:
+        raise ModelFileError(f"{path}: has schema {data['schema']!r}, this version reads {SCHEMA}: upgrade hwnas")
     blocks = _blocks(str(path), json.dumps(data["blocks"])) if "blocks" in data else None
     told = data.get("architecture") if blocks else data
     if blocks and told is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,10 @@ def test_public_names_are_sorted_and_exist() -> None:
     assert nas.__all__ == sorted(nas.__all__)
     assert len(set(nas.__all__)) == len(nas.__all__)
     assert not [name for name in nas.__all__ if not hasattr(nas, name)]
+
+
+def test_the_base_install_has_what_reads_pictures() -> None:
+    """`nas run` classifies with it."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert any(each.startswith("pillow") for each in project["dependencies"])
+    assert not any(each.startswith(("torch", "mlflow", "scikit-learn", "ray", "fastapi")) for each in project["dependencies"])

@@ -14,7 +14,7 @@ import pytest
 from nas.errors import InputError, MissingExtraError, ModelFileError, UnknownNameError
 from nas.metrics import Metric
 from nas.prediction import ArchitectureFile, NamedNetwork, network_of, predict_network, read_architecture
-from nas.space import load_space
+from nas.space import load_space, reference_blocks
 
 onnx = pytest.importorskip("onnx")
 helper = onnx.helper
@@ -84,6 +84,16 @@ def test_architectures_and_references(tmp_path: Path) -> None:
     found = predict_network(network_of("mobilenet_v2"), "raspberrypi4", None, None, None)
     assert found.metrics["macs"].value == pytest.approx(300.8e6, rel=1e-3)
     assert found.blocks[0][0] == "stem"
+
+
+def test_an_architecture_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    blocks = [block.to_dict() for block in reference_blocks("mobilenet_v2")]
+    path = tmp_path / "architecture.json"
+    path.write_text(json.dumps({"schema": 1, "blocks": blocks}))
+    assert len(read_architecture(path).blocks) == len(blocks)
+    path.write_text(json.dumps({"schema": 2, "blocks": blocks}))
+    with pytest.raises(ModelFileError, match="has schema 2, this version reads 1: upgrade hwnas"):
+        read_architecture(path)
 
 
 def test_blocks_are_those_of_the_genes_and_widths_beside_them(tmp_path: Path) -> None:

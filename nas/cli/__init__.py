@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from nas.errors import MissingExtraError, NasError
@@ -30,22 +31,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
-    except NasError as exc:
-        if debug:
-            raise
-        _say(str(exc))
-        sys.exit(exc.exit_code)
-    except ModuleNotFoundError as exc:
-        if debug or (exc.name or "nas").split(".")[0] == "nas":
-            raise
-        missing = MissingExtraError(str(exc.name), "search")
-        _say(str(missing))
-        sys.exit(missing.exit_code)
     except Exception as exc:
+        code, message = _told(exc)
         if debug:
-            raise
-        _say(f"internal error: {type(exc).__name__}: {exc}\nrun it again with --debug and report what it prints")
-        sys.exit(5)
+            traceback.print_exc()
+        else:
+            _say(message)
+        sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """Exit code and message."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "nas").split(".")[0] != "nas":
+        error = MissingExtraError(str(error.name), "search")
+    if isinstance(error, NasError):
+        return error.exit_code, str(error)
+    return 5, f"internal error: {type(error).__name__}: {error}\nrun it again with --debug and report what it prints"
 
 
 def _say(message: str) -> None:

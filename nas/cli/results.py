@@ -88,6 +88,7 @@ MaxLatency = Annotated[str | None, typer.Option(metavar="LATENCY", help="e.g. 20
 MaxEnergy = Annotated[str | None, typer.Option(metavar="ENERGY", help="e.g. 40mJ", show_default=False)]
 MaxParams = Annotated[str | None, typer.Option(metavar="COUNT", help="e.g. 3M", show_default=False)]
 MaxSize = Annotated[str | None, typer.Option(metavar="BYTES", help="e.g. 4MiB", show_default=False)]
+MaxMemory = Annotated[str | None, typer.Option(metavar="BYTES", help="At its peak, e.g. 64MiB", show_default=False)]
 MinAccuracy = Annotated[str | None, typer.Option(metavar="SHARE", help="e.g. 0.9 or 90%", show_default=False)]
 Knee = Annotated[bool, typer.Option("--knee", help="The knee.")]
 Fastest = Annotated[bool, typer.Option("--fastest", help="The fastest.")]
@@ -103,6 +104,7 @@ def pick(
     max_energy: MaxEnergy = None,
     max_params: MaxParams = None,
     max_size: MaxSize = None,
+    max_memory: MaxMemory = None,
     min_accuracy: MinAccuracy = None,
     knee: Knee = False,
     fastest: Fastest = False,
@@ -123,7 +125,7 @@ def pick(
 
     bounds = {
         "--max-latency": max_latency, "--max-energy": max_energy, "--max-params": max_params, "--max-size": max_size,
-        "--min-accuracy": min_accuracy,
+        "--max-memory": max_memory, "--min-accuracy": min_accuracy,
     }  # fmt: skip
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, bounds, knee or fastest or most_accurate)

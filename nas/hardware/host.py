@@ -12,7 +12,7 @@ import psutil
 
 from nas.hardware.chip import is_arm, told_facts
 from nas.hardware.newcomer import assumed_power
-from nas.hardware.profile import HOST, DeviceProfile, parse_profile
+from nas.hardware.profile import HOST, HOST_ALIASES, DeviceProfile, parse_profile
 
 __all__ = ["detect_host"]
 
@@ -60,7 +60,7 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
         "schema": 1,
         "name": HOST,
         "title": f"This machine ({model}, {cores} cores)",
-        "aliases": ["localhost", "this"],
+        "aliases": list(HOST_ALIASES),
         "chip": {
             "clock_hz": chip.get("clock_hz") or _clock(),
             "memory_bytes": {"value": psutil.virtual_memory().total, "source": "psutil"},

@@ -39,6 +39,7 @@ NAME = r"^[a-z0-9][a-z0-9._-]*$"
 """Of a device, which names a folder, and of a runtime, which names files."""
 
 HOST = "host"
+HOST_ALIASES = ("localhost", "this")
 _PATTERN = "*/profile.yaml"
 
 
@@ -254,8 +255,13 @@ def load_profile(name: str) -> DeviceProfile:
         path = find("hw_profiles", _PATTERN, name, "device")
     except UnknownNameError:
         known = listing("hw_profiles", _PATTERN)
-        aliases = {alias: path for path in known.values() for alias in _aliases(path)}
+        aliases: dict[str, Path] = {}
+        for profile in known.values():  # the user's own come first, with their aliases
+            for alias in _aliases(profile):
+                aliases.setdefault(alias, profile)
         if name.lower() not in aliases:
+            if name.lower() in HOST_ALIASES:
+                return load_profile(HOST)
             raise UnknownNameError("device", name, [*known, HOST], hint="(a path to a profile works too)", aliases=aliases) from None
         path = aliases[name.lower()]
     return _read(path)

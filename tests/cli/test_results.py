@@ -273,6 +273,8 @@ def test_the_export_that_is_advised_is_of_the_picked_candidate(nas: Nas, runs: P
 
 def test_what_misses_a_second_bound_is_said_to_be_within_the_first(nas: Nas, runs: Path) -> None:
     assert nas("pick", "digits-1", "--runs", runs, "--min-accuracy", "98%").code == 0
+    unknown = nas("pick", "digits-1", "--runs", runs, "--max-memory", "1GiB")
+    assert (unknown.code, "--max-memory bounds a figure that study digits-1 does not have" in unknown.err) == (2, True)
     refused = nas("pick", "digits-1", "--runs", runs, "--min-accuracy", "98%", "--max-latency", "2.2ms", "--max-size", "4MiB")
     assert refused.code == 3
     words = "no member of the front within --max-latency 2.2ms and --max-size 4MiB meets --min-accuracy 98%: the nearest has 90.50"

@@ -82,11 +82,12 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_the_user_s_own_profiles_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: dict[str, Any]) -> None:
     folder = tmp_path / "hw_profiles" / "myboard"
     folder.mkdir(parents=True)
-    (folder / "profile.yaml").write_text(yaml.safe_dump({**raw, "name": "myboard", "aliases": ["mine"], "predictors": []}))
+    (folder / "profile.yaml").write_text(yaml.safe_dump({**raw, "name": "myboard", "aliases": ["mine", "rpi4"], "predictors": []}))
     (tmp_path / "hw_profiles" / "broken").mkdir()
     (tmp_path / "hw_profiles" / "broken" / "profile.yaml").write_text("aliases: {")
     monkeypatch.chdir(tmp_path)
     profile = load_profile("mine")
+    assert load_profile("rpi4").name == "myboard"  # an alias of raspberrypi4 too
     assert "myboard" in profile_names()
     # Nothing measured: a roofline, and it says so.
     predictor = profile.predictor(profile.target(threads=4))

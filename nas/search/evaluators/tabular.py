@@ -21,6 +21,9 @@ __all__ = ["TabularEvaluator", "read_table"]
 
 FORMATS = ".csv, .json, .parquet"
 GENE = "gene_"
+SCHEMA = 1
+"""Of candidates.parquet, in its attributes as pandas keeps them."""
+ATTRIBUTES = b"PANDAS_ATTRS"
 
 
 class TabularEvaluator:
@@ -93,7 +96,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             case ".parquet":
                 import pyarrow.parquet
 
-                rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+                table = pyarrow.parquet.read_table(path)
+                told = json.loads((table.schema.metadata or {}).get(ATTRIBUTES, b"{}"))
+                if isinstance(schema := told.get("schema", SCHEMA), int) and schema > SCHEMA:
+                    raise InputError(f"{path}: has schema {schema}, this version reads {SCHEMA}: upgrade hwnas")
+                rows: list[dict[str, Any]] = table.to_pylist()
                 return rows
     except InputError:
         raise

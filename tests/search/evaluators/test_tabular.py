@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from nas.architecture import Architecture
@@ -80,6 +81,11 @@ def test_the_candidates_of_a_study_are_such_a_table(scorer_of: Callable[..., Sco
     assert {arch: (metric.value, metric.std, seconds) for arch, (metric, seconds) in table.items()} == {
         arch: (accuracy(arch), 0.01, 2.5) for arch in ARCHS
     }
+    newer = pandas.read_parquet(path)
+    newer.attrs["schema"] = 2
+    newer.to_parquet(path)
+    with pytest.raises(InputError, match="has schema 2, this version reads 1: upgrade hwnas"):
+        read_table(path, SPACE)
 
 
 def test_pruned_networks_and_int8_twins_of_a_study_are_passed_over(scorer_of: Callable[..., Scorer], tmp_path: Path) -> None:
