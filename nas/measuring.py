@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from nas.hardware.metering import Metering, meter_identity
 from nas.hardware.newcomer import own_profile, write_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import save_predictor
-from nas.hardware.profile import DeviceProfile, load_profile, profile_names
+from nas.hardware.profile import NAME, DeviceProfile, load_profile, profile_names
 from nas.hardware.roofline import roofline
 from nas.hardware.rows import read_rows, rows_path
 from nas.hardware.session import Session, open_transport
@@ -118,7 +119,8 @@ def target_to_measure(profile: DeviceProfile, runtime: str | None, precision: st
     """
     runtime = profile.default.runtime if runtime is None else runtime
     known = {*plugins.names("runtimes"), *profile.runtimes}
-    if runtime not in known and runtime.split("-", 1)[0] not in known:
+    # It names files and a key of the profile.
+    if not re.fullmatch(NAME, runtime) or not known & {runtime, runtime.split("-", 1)[0]}:
         raise UnknownNameError("runtime", runtime, known)
     threads = profile.default.threads if threads is None else threads
     if not 1 <= threads <= profile.cores:

@@ -53,7 +53,7 @@ def measure(
     from nas.hardware.metering import Metering
     from nas.hardware.newcomer import own_profile
     from nas.hardware.rows import newest_rows, read_rows, rows_path
-    from nas.measuring import choose_networks, measure_networks, reach, target_to_measure
+    from nas.measuring import HOST, choose_networks, measure_networks, reach, target_to_measure
     from nas.space import load_space
 
     started = time.monotonic()
@@ -67,7 +67,7 @@ def measure(
         display(Event("phase", f"Measuring {n} networks of {space} on {target.key}, {address}"))
         fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad, metering)
         profile = own_profile(profile)
-        if target.runtime not in profile.runtimes:
+        if profile.name != HOST and target.runtime not in profile.runtimes:  # host learns its runtimes from what was measured
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
     rows = rows_path(profile.folder, target)
     version = newest_rows(read_rows(rows, target, lambda _: None))[0].runtime_version  # the profile may say another, or none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,8 @@ import psutil
 
 from nas.hardware.chip import is_arm, told_facts
 from nas.hardware.newcomer import assumed_power
-from nas.hardware.profile import HOST, HOST_ALIASES, DeviceProfile, parse_profile
+from nas.hardware.profile import HOST, HOST_ALIASES, NAME, DeviceProfile, parse_profile
+from nas.target import PRECISIONS
 
 __all__ = ["detect_host"]
 
@@ -40,12 +42,23 @@ def _runtimes() -> dict[str, str]:
     return found
 
 
+def _measured(folder: Path) -> dict[str, list[str]]:
+    """Runtimes that were measured here and their precisions, by the names of the files (`nas.hardware.rows.rows_path`)."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("measurements/*-*-*t.csv")):
+        name, precision, _ = path.stem.rsplit("-", 2)
+        if re.fullmatch(NAME, name) and precision in PRECISIONS and precision not in found.setdefault(name, []):
+            found[name].append(precision)
+    return found
+
+
 def detect_host(root: Path | None = None) -> DeviceProfile:
     """The profile of this machine.
 
     Its measurements and predictors live in `root`/host/<fingerprint>: those of another machine, core count or version of a runtime are
-    never taken for this one's. Its runtimes are those that are installed; int8 is offered once it has been measured. The speed of its
-    memory is assumed: every command detects the host, and a measured one would take a while and differ each time.
+    never taken for this one's. Its runtimes are those that are installed, and others that have been measured (plug-ins, "openvino-gpu");
+    int8 is offered once it has been measured. The speed of its memory is assumed: every command detects the host, and a measured one
+    would take a while and differ each time.
 
     Args:
         root: ./hw_profiles by default.
@@ -56,6 +69,8 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
     # Clocks move with load and are left out: the fingerprint must not.
     installed = "|".join(f"{name} {version}" for name, version in versions.items())
     fingerprint = hashlib.sha256(f"{model}|{cores}|{chip['simd']['value']}|{installed}".encode()).hexdigest()[:8]
+    folder = (Path.cwd() / "hw_profiles" if root is None else root) / HOST / fingerprint
+    others = {name: precisions for name, precisions in _measured(folder).items() if name not in versions}
     data: dict[str, Any] = {
         "schema": 1,
         "name": HOST,
@@ -67,7 +82,10 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
             **chip,
             "memory_bytes_per_s": {"value": 8e9 if arm else 40e9, "kind": "modelled", "source": _ASSUMED_MEMORY},
         },
-        "runtimes": {name: {"version": version, "precisions": ["fp32"]} for name, version in versions.items()},
+        "runtimes": {
+            **{name: {"version": version, "precisions": ["fp32"]} for name, version in versions.items()},
+            **{name: {"version": "unknown", "precisions": precisions} for name, precisions in others.items()},
+        },
         "default": {"runtime": "onnxruntime", "precision": "fp32", "threads": 1},
         "power": assumed_power(cores, arm),
         "unknown": [
@@ -77,5 +95,4 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
             "governor, temperature and other tenants of the machine while it measures",
         ],
     }
-    folder = (Path.cwd() / "hw_profiles" if root is None else root) / HOST / fingerprint
     return parse_profile(data, folder, "this machine")

@@ -86,6 +86,16 @@ def test_a_new_device_is_asked_what_it_is_and_measured(
     assert "pip install openvino" in err
 
 
+def test_a_runtime_that_the_machine_was_not_known_to_have_can_be_used_once_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino")
+    code, out, err = run(capsys, "--device", "host", "--runtime", "openvino-cpu", *TINY, "--json")
+    assert code == 0, err
+    assert "profile.yaml" not in err
+    profile = load_profile("host")
+    assert str(profile.predictor_path(profile.target("openvino-cpu"))) == json.loads(out)["predictor"]
+    assert profile.predictor(profile.target("openvino-cpu")).measurements == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -100,6 +110,7 @@ def test_a_new_device_is_asked_what_it_is_and_measured(
         (("--device", "host", "--precision", "fp16", *TINY), 2, "not fp16"),
         (("--device", "host", "--runtime", "tflite", *TINY), 2, "unknown runtime 'tflite'"),
         (("--device", "host", "--runtime", "openvin", *TINY), 2, "did you mean openvino"),
+        (("--device", "host", "--runtime", "openvino-GPU", *TINY), 2, "unknown runtime 'openvino-GPU'"),
         (("--device", "host", "--threads", "0"), 2, "threads must be 1 to"),
         (("--device", "raspberrypi4", "--via", "ssh://pi:0"), 2, "an ssh address is"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas.hardware.host import detect_host
-from nas.hardware.profile import load_profile
+from nas.hardware.profile import RuntimeEntry, load_profile
 
 
 def test_the_host_is_detected(tmp_path: Path) -> None:
@@ -26,3 +26,26 @@ def test_the_host_is_found_by_the_names_that_it_says(name: str, tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     assert load_profile(name).name == "host"
     assert name.lower() in load_profile("host").aliases
+
+
+def test_runtimes_that_were_measured_here_are_its_own(tmp_path: Path) -> None:
+    """Those of plug-ins and of other parts of the hardware: nothing but their measurements tells of them."""
+    before = detect_host(tmp_path)
+    assert "openvino-gpu" not in before.runtimes
+    measurements = before.folder / "measurements"
+    measurements.mkdir(parents=True)
+    names = (
+        "openvino-gpu-fp32-1t",
+        "openvino-gpu-fp32-2t",
+        "openvino-gpu-int8-1t",
+        "onnxruntime-int8-1t",
+        "Mine-fp32-1t",
+        "mine-fp7-1t",
+        "copy of it",
+    )
+    for name in names:
+        (measurements / f"{name}.csv").touch()
+    host = detect_host(tmp_path)
+    assert host.folder == before.folder
+    assert host.runtimes == {**before.runtimes, "openvino-gpu": RuntimeEntry(version="unknown", precisions=("fp32", "int8"))}
+    assert host.target("openvino-gpu").runtime == "openvino-gpu"
