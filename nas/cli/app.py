@@ -82,13 +82,19 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         raise StoppedError("not confirmed: nothing was done") from None
     except typer.TyperException as exc:
-        if not arguments:
+        if _is_help(exc):
             typer.echo(exc.format_message(), err=True)
             return 2
         raise InputError(_advice(exc, arguments)) from exc
     if code == 128 + signal.SIGINT:  # typer's own reading of Ctrl-C
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+def _is_help(exc: typer.TyperException) -> bool:
+    """Whether typer only shows what there is: `nas`, or a group of commands, was called without a command."""
+    context = getattr(exc, "ctx", None)
+    return context is not None and exc.format_message() == context.get_help()
 
 
 def _advice(exc: typer.TyperException, arguments: Sequence[str]) -> str:

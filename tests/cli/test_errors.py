@@ -330,6 +330,13 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...], nas: N
     assert "..." not in ended.out.split("Commands:")[-1]  # nothing is cut short
 
 
+@pytest.mark.parametrize("group", [(), ("predictor",)], ids=" ".join)
+def test_a_group_without_a_command_shows_what_there_is(group: tuple[str, ...], nas: Nas) -> None:
+    ended = nas(*group)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == nas(*group, "--help").out
+
+
 def test_options_and_configuration_have_the_same_defaults() -> None:
     search = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
     defaults = {name: field.default for name, field in SearchConfig.model_fields.items()}
