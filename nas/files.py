@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["is_locked", "locked", "remove_stale", "whole_folder", "write_atomic", "write_atomic_with"]
+__all__ = ["check_writable", "is_locked", "locked", "remove_stale", "whole_folder", "write_atomic", "write_atomic_with"]
 
 LOOKS = 3
 LOOK_S = 0.02
@@ -111,6 +112,22 @@ def remove_stale(folder: Path) -> None:
                 shutil.rmtree(left)
             else:
                 left.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Creates the folder of a file that is written much later, and tries it: a refusal after hours of work would lose them.
+
+    Raises:
+        InputError: the folder cannot be written to, or `path` is a folder itself.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as exc:
+        raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

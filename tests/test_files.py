@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from nas.errors import InputError
-from nas.files import is_locked, locked, remove_stale, whole_folder, write_atomic, write_atomic_with
+from nas.files import check_writable, is_locked, locked, remove_stale, whole_folder, write_atomic, write_atomic_with
+
+
+def test_a_place_is_tried_before_anything_is_written_there(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "found.json")
+    assert not list((tmp_path / "new").iterdir())
+    write_atomic(tmp_path / "new" / "found.json", "old")
+    check_writable(tmp_path / "new" / "found.json")
+    assert (tmp_path / "new" / "found.json").read_text() == "old"
+    for path in (tmp_path / "new", tmp_path / "new" / "found.json" / "under it.json"):
+        with pytest.raises(InputError, match=f"cannot write {re.escape(str(path))}: "):
+            check_writable(path)
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

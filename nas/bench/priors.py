@@ -16,6 +16,7 @@ import numpy as np
 
 from nas.bench.fbnet import read_fbnet
 from nas.bench.outcome import Mark, Outcome
+from nas.errors import DataError
 from nas.hardware.profile import load_profile
 from nas.space import reference_blocks
 
@@ -72,6 +73,8 @@ def _networks(path: Path, device: str, column: str, first: int | None) -> tuple[
 
 
 def _published(path: Path) -> list[dict[str, float | str | bool]]:
+    if not path.is_file():
+        raise DataError(f"{path} is absent: give the folder of the public tables with --data")
     with path.open(newline="", encoding="utf-8") as file:
         known = [
             row

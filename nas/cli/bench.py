@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,7 @@ def bench(
     Example: nas bench priors --data ../shared/data
     """
     from nas.bench.outcome import save
+    from nas.files import check_writable
 
     if name == "report":
         _report(as_json)
@@ -58,9 +60,11 @@ def bench(
         raise InputError(f"--host is for {', '.join(HOST_NAMES)}: {name} measures nothing")
     if pieces is not None and name not in PIECE_NAMES:
         raise InputError(f"--pieces is for {', '.join(PIECE_NAMES)}: {name} is made in one run")
+    if write and name != "priors":
+        raise InputError(f"--write is for priors: {name} makes no files of the project")
+    if out is not None:
+        check_writable(out)
     if write:
-        if name != "priors":
-            raise InputError(f"--write is for priors: {name} makes no files of the project")
         from nas.bench.blocks import write_priors
 
         for path in write_priors(data, PROFILES):
@@ -69,7 +73,9 @@ def bench(
     more = (host,) if name in HOST_NAMES else (pieces,) if name in PIECE_NAMES else ()
     outcome = module.run(data, smoke, *more)
     if out is not None:
-        save(out, name, f"nas bench {name}{' --smoke' if smoke else ''}{' --host' if host else ''}", outcome)
+        elsewhere = f" --data {shlex.quote(str(data))}" if data != DATA else ""
+        given = "".join(f" {option}" for option, is_on in (("--smoke", smoke), ("--host", host), ("--write", write)) if is_on)
+        save(out, name, f"nas bench {name}{elsewhere}{given}", outcome)
     if as_json:
         emit({"schema": 1, "bench": name, "marks": [{"id": m.id, "value": m.value, "mark": m.mark, "met": m.met} for m in outcome.marks]})
         return
