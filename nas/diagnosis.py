@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nas.errors import NasError
+
 __all__ = ["Check", "checks"]
 
 EXTRAS = {"search": ("torch", "optuna", "mlflow", "scikit-learn", "onnx", "openvino")}
@@ -37,7 +39,7 @@ def checks(runs: Path) -> list[Check]:
     Args:
         runs: folder of all studies, there or not yet.
     """
-    return [_python(), _machine(runs), _runtime(), *_libraries(), _storage(runs), _governor(), *_meters()]
+    return [_python(), _machine(runs), *_runtimes(), *_libraries(), _storage(runs), _tracking(runs), _governor(), *_meters()]
 
 
 def _python() -> Check:
@@ -58,12 +60,22 @@ def _machine(runs: Path) -> Check:
     return Check("machine", True, text)
 
 
-def _runtime() -> Check:
-    try:
-        from nas.hardware.runtimes.onnxruntime import providers
-    except ImportError as exc:
-        return Check("onnxruntime", False, f"cannot be imported: {exc}")
-    return Check("onnxruntime", True, f"{version('onnxruntime')}, providers {', '.join(providers())}")
+def _runtimes() -> list[Check]:
+    """Every runtime, those of plug-ins too."""
+    from nas.hardware.runtimes.loading import load_runtime, runtime_names
+    from nas.hardware.runtimes.onnxruntime import providers
+
+    found = []
+    for name in runtime_names():
+        try:
+            runtime = load_runtime(name)
+            text = f"{runtime.version()}, {' and '.join(runtime.precisions())}"
+            text += f", providers {', '.join(providers())}" if name == "onnxruntime" else ""
+        except (ImportError, NasError) as exc:
+            found.append(Check(name, False, str(exc)))
+        else:
+            found.append(Check(name, True, text))
+    return found
 
 
 def _libraries() -> list[Check]:
@@ -87,6 +99,14 @@ def _storage(runs: Path) -> Check:
     if not (place.is_dir() and os.access(place, os.W_OK)):
         return Check("storage", False, f"{place} cannot be written to: use --runs with another folder")
     return Check("storage", True, f"SQLite {sqlite3.sqlite_version}, {runs.absolute()} can be written to")
+
+
+def _tracking(runs: Path) -> Check:
+    """What its version tells: MLflow takes seconds to import, and its home is not there without the extra."""
+    try:
+        return Check("tracking", True, f"MLflow {version('mlflow')}, local store in {(runs / 'mlflow').absolute()}")
+    except PackageNotFoundError:
+        return Check("tracking", False, 'mlflow missing: pip install "hwnas[search]"')
 
 
 def _there(runs: Path) -> Path:

@@ -130,7 +130,7 @@ def predict(
 
 
 def doctor(runs: RunsOption, as_json: JsonOption = False) -> None:
-    """What works here: runtimes, extras, energy meters.
+    """What works here: runtimes, extras, tracking, meters.
 
     Example: nas doctor
     """
