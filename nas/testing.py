@@ -22,8 +22,16 @@ from nas.target import PRECISIONS
 
 if TYPE_CHECKING:  # a device that tests a runtime has no torch
     from nas.search.evaluators import Evaluator
+    from nas.search.sampler import SamplerContext
+    from nas.search.scoring import Scorer
+    from nas.search.storage import BaseSampler, Study, Trial
 
-__all__ = ["EnergyMeterContract", "EvaluatorContract", "RuntimeContract", "TransportContract"]
+    MakeSampler = Callable[[SamplerContext], BaseSampler]
+
+__all__ = ["EnergyMeterContract", "EvaluatorContract", "RuntimeContract", "SamplerContract", "TransportContract"]
+
+ASKED = 20
+"""Trials that a sampler is asked for: more than its first ones, which many draw at random."""
 
 
 class RuntimeContract:
@@ -224,6 +232,80 @@ class EvaluatorContract:
         with pytest.raises(NasError):
             evaluator.evaluate([Architecture("of_nobody", archs[0].genes)])
         assert len(evaluator.evaluate(archs[:1])) == 1
+
+
+class SamplerContract:
+    """What every sampler keeps, asked as a search asks it: through `UniqueSampler`, where latency is known. Override `make`."""
+
+    @pytest.fixture
+    def make(self) -> MakeSampler:
+        """What is registered: makes the sampler under test for a context."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def scorer(self) -> Scorer:
+        """The space and its costs: a small one on a board by default."""
+        from nas.hardware.profile import load_profile
+        from nas.search.scoring import Scorer
+        from nas.space import load_space
+
+        profile = load_profile("raspberrypi4")
+        target = profile.target()
+        return Scorer(load_space("mobilenet_tiny"), target, profile.predictor(target), None)
+
+    def test_asks_for_architectures_of_the_space_and_for_none_twice(self, make: MakeSampler, scorer: Scorer) -> None:
+        study = _study(make, scorer)
+        asked = [_asked_and_told(study, scorer) for _ in range(ASKED)]
+        assert len(set(asked)) == ASKED
+
+    def test_one_seed_asks_for_the_same_again(self, make: MakeSampler, scorer: Scorer) -> None:
+        first, again = ([_asked_and_told(study, scorer) for _ in range(ASKED)] for study in (_study(make, scorer), _study(make, scorer)))
+        assert first == again
+
+    def test_goes_on_beside_trials_under_way_and_after_failures(self, make: MakeSampler, scorer: Scorer) -> None:
+        from nas.search.storage import fail
+
+        study = _study(make, scorer)
+        asked = []
+        for number in range(ASKED):
+            trial, arch = _asked(study, scorer)
+            asked.append(arch)
+            if number % 4 == 1:
+                fail(study, trial, "made up for a test")
+            elif number % 4 > 1:  # the others stay under way
+                _tell(study, scorer, trial, arch)
+        assert len(set(asked)) == ASKED
+
+
+def _study(make: MakeSampler, scorer: Scorer) -> Study:
+    """In memory, with a sampler of its own."""
+    from nas.metrics import OBJECTIVES
+    from nas.search.sampler import SamplerContext, UniqueSampler
+    from nas.search.scored_domain import ScoredDomain
+    from nas.search.storage import new_study
+
+    domain = ScoredDomain(scorer, (OBJECTIVES["accuracy"], OBJECTIVES["latency"]), ())
+    base = make(SamplerContext(scorer.space, domain, ASKED, seed=3))
+    return new_study(("maximize", "minimize"), UniqueSampler(base, scorer.space, lambda _: True, (), seed=3))
+
+
+def _asked(study: Study, scorer: Scorer) -> tuple[Trial, Architecture]:
+    """A new trial and its architecture; an error where it is of another space."""
+    from nas.search.sampler import distributions
+
+    trial = study.ask(distributions(scorer.space))
+    return trial, scorer.space.canonical(trial.params)
+
+
+def _tell(study: Study, scorer: Scorer, trial: Trial, arch: Architecture) -> None:
+    """Deep networks are good and dear."""
+    study.tell(trial, [1 - 1 / len(arch.genes), scorer.metrics(arch)["latency_s"].value])
+
+
+def _asked_and_told(study: Study, scorer: Scorer) -> Architecture:
+    trial, arch = _asked(study, scorer)
+    _tell(study, scorer, trial, arch)
+    return arch
 
 
 class TransportContract:

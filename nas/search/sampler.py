@@ -61,7 +61,8 @@ def peer(name: str, seed: int, population: int = 50) -> BaseSampler:
 
 @dataclass(frozen=True)
 class SamplerContext:
-    """What a sampler is made for. A plug-in (entry points `nas.samplers`) is called with one and gives an `optuna.samplers.BaseSampler`.
+    """What a sampler is made for. A plug-in is called with one and gives an `optuna.samplers.BaseSampler`. It is an entry point of the
+    group `nas.samplers`; `nas.testing.SamplerContract` tests it.
 
     Attributes:
         domain: the space with what is known of its architectures.
