@@ -105,6 +105,9 @@ def prepare(
     away = [profile.name for profile in profiles if profile.name != HOST]
     if config.verify and away and config.via is None:
         raise InputError(f"--verify measures during the search: how is {away[0]} reached? --via ssh://user@host")
+    if config.verify and measure:
+        for name in config.devices:  # an address that is none, or not this device's, is refused now: nothing is connected
+            reach(name, config.via, lambda _: None)
     _check_evaluator(config)
     _check_writable(cache, runs)
     _check_going_on(stop)

@@ -174,3 +174,5 @@ def test_a_candidate_beyond_the_bound_leaves_the_front_and_comes_back(prepared: 
 def test_a_device_that_cannot_be_measured_from_here_is_refused(home: Path) -> None:
     with pytest.raises(InputError, match=r"--verify.*raspberrypi4"):
         prepare(config(devices=("host", "raspberrypi4")), home / "runs", lambda event: None, lambda: False)
+    with pytest.raises(InputError, match=r"host is this machine: give the device at ssh://pi a name of its own"):
+        prepare(config(via="ssh://pi"), home / "runs", lambda event: None, lambda: False)

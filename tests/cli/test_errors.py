@@ -91,6 +91,8 @@ def assert_clear(ended: Ended, code: int, *words: str) -> None:
         (("predict", "nosuch.onnx", "-d", "pi4"), ("nosuch.onnx", "no such file")),
         (("predict", "mobilenet_v2", "-d", "pixel3", "--threads", "2"), ("1 thread", "got 2")),
         ((*SEARCH, "--verify"), ("how is raspberrypi4 reached", "--via")),
+        ((*SEARCH, "--verify", "--via", "pi@board"), ("transport", "'pi@board'")),
+        (("search", "-d", "host", "--verify", "--via", "ssh://me@server"), ("host is this machine", "a name of its own")),
         ((*SEARCH, "--via", "ssh://pi"), ("via", "verify", "'ssh://pi'")),
         (("devices", "show", "pi44"), ("'pi44'", "did you mean pi4")),
         (("spaces", "show", "fbnets"), ("'fbnets'", "did you mean fbnet")),
