@@ -87,7 +87,8 @@ def own_profile(profile: DeviceProfile) -> DeviceProfile:
 
 
 def copy_shipped(profile: DeviceProfile, folder: Path) -> None:
-    """Copies a profile's files to the folder of `own_profile`, once: from then on the copy is the profile.
+    """Copies a profile's files to the folder of `own_profile`, once: from then on the copy is the profile. profile.yaml comes last: without
+    it a copy that was cut off is none, and is made again.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -95,6 +96,7 @@ def copy_shipped(profile: DeviceProfile, folder: Path) -> None:
     if folder == profile.folder or (folder / "profile.yaml").exists():
         return
     try:
-        shutil.copytree(profile.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(profile.folder, folder, ignore=shutil.ignore_patterns("profile.yaml"), dirs_exist_ok=True)
+        write_atomic(folder / "profile.yaml", (profile.folder / "profile.yaml").read_bytes())
     except (OSError, shutil.Error) as exc:
         raise InputError(f"cannot copy the profile of {profile.name} to {folder}: {exc}") from exc

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nas.errors import InputError
 from nas.hardware.chip import chip_facts, told_facts
 from nas.hardware.newcomer import copy_shipped, own_profile, write_profile
 from nas.hardware.profile import load_profile
@@ -100,3 +104,26 @@ def test_measurements_go_to_a_folder_of_the_users(tmp_path: Path, monkeypatch: p
     assert load_profile("raspberrypi4").folder.resolve() == own.folder
     assert own.predictor(own.target()) == shipped.predictor(shipped.target())
     assert own_profile(load_profile("raspberrypi4")).folder == load_profile("raspberrypi4").folder
+
+
+def test_half_a_copy_of_a_shipped_profile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped, copy = load_profile("raspberrypi4"), shutil.copyfile
+    own = own_profile(shipped)
+
+    def until_full(source: os.PathLike[str], to: str, **options: bool) -> None:
+        if to.endswith(".json"):
+            Path(to).write_text("{")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), to)
+        copy(source, to, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", until_full)
+        with pytest.raises(InputError, match="cannot copy the profile of raspberrypi4"):
+            copy_shipped(shipped, own.folder)
+    assert not (own.folder / "profile.yaml").exists()
+    assert load_profile("raspberrypi4").folder == shipped.folder
+    copy_shipped(shipped, own.folder)
+    copied = load_profile("raspberrypi4")
+    assert copied.folder.resolve() == own.folder
+    assert copied.predictor(copied.target()) == shipped.predictor(shipped.target())
