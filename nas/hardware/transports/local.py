@@ -41,7 +41,9 @@ class LocalTransport:
             self._link.close()
         home = self._home = self._home or _new_home(self._key)
         lock = home.parent / "lock"
-        self._link = Link([sys.executable, "-m", "nas.hardware.runner", "--home", str(home), "--lock", str(lock)], dict(os.environ))
+        # -P: without the current folder, whose files are not to be taken for modules.
+        argv = [sys.executable, "-P", "-m", "nas.hardware.runner", "--home", str(home), "--lock", str(lock)]
+        self._link = Link(argv, dict(os.environ))
         answer = self._link.receive("hello", _HELLO_S)
         if not answer.get("ok"):
             self.close()

@@ -43,6 +43,17 @@ def test_a_runner_that_is_killed_is_started_again(tmp_path: Path) -> None:
     assert "the runner" in notes[0]
 
 
+def test_no_file_of_the_current_folder_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("nas.py", "random.py", "queue.py"):
+        (tmp_path / name).write_text("raise SystemExit(7)\n")
+    transport = LocalTransport()
+    try:
+        assert transport.connect()["ok"]
+    finally:
+        transport.close()
+
+
 def test_one_measuring_at_a_time_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NAS_CACHE", str(tmp_path))
     first, second, same = LocalTransport(key="one"), LocalTransport(key="two"), LocalTransport(key="one")
