@@ -31,6 +31,13 @@ def test_one_that_works_says_how_it_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert "modelled" in last.text
 
 
+def test_a_plug_in_that_does_not_load_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_known", lambda: {"bad": "no_such_module:X"})
+    bad = _meters()[0]
+    assert (bad.name, bad.ok) == ("energy: bad", False)
+    assert "No module named 'no_such_module'" in bad.text
+
+
 def test_the_folder_of_the_studies_is_looked_at(tmp_path: Path) -> None:
     assert _storage(tmp_path / "not" / "yet").ok
     (tmp_path / "file").touch()

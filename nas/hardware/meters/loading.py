@@ -6,13 +6,14 @@ This file also runs on the device, without the rest of the package: Python 3.9 a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from types import MappingProxyType
 from typing import Any, cast
 
-from nas.errors import InputError, MeterError, UnknownNameError
+from nas.errors import InputError, MeterError, NasError, UnknownNameError
 from nas.hardware.meters.base import EnergyMeter
 
 __all__ = ["AUTO", "MeterStatus", "load_meter", "meter_names", "meter_status", "open_meter"]
@@ -68,24 +69,50 @@ def load_meter(spec: str) -> EnergyMeter:
     Raises:
         UnknownNameError: no such meter.
         InputError: an argument that it does not take.
+        MeterError: a plug-in that does not load.
     """
     name, _, argument = spec.partition(":")
     known = _known()
     if name not in known:
         raise UnknownNameError("energy meter", name, known)
     module, _, attribute = known[name].partition(":")
+    with _of_plugin(f"energy meter {name} does not load"):
+        made = getattr(importlib.import_module(module), attribute)
+        try:
+            return cast("EnergyMeter", made(argument))
+        except MeterError as exc:
+            raise InputError(str(exc)) from exc
+
+
+@contextmanager
+def _of_plugin(what: str) -> Iterator[None]:
+    """Tells whatever a plug-in raises as a MeterError: its errors have no common class, and other meters may serve."""
     try:
-        return cast("EnergyMeter", getattr(importlib.import_module(module), attribute)(argument))
-    except MeterError as exc:
-        raise InputError(str(exc)) from exc
+        yield
+    except NasError:
+        raise
+    except Exception as exc:
+        raise MeterError(f"{what}: {type(exc).__name__}: {exc}") from exc
+
+
+def _self_test(meter: EnergyMeter) -> None:
+    with _of_plugin("its self-test fails"):
+        meter.self_test()
 
 
 def meter_status(spec: str) -> MeterStatus:
-    """Whether a meter works here, and why not."""
-    meter = load_meter(spec)
+    """Whether a meter works here, and why not. One that does not load has no scope.
+
+    Raises:
+        UnknownNameError, InputError: as `load_meter`.
+    """
+    try:
+        meter = load_meter(spec)
+    except MeterError as exc:
+        return MeterStatus(spec, "", False, str(exc), False)
     why = ""
     try:
-        meter.self_test()
+        _self_test(meter)
     except MeterError as exc:
         why = str(exc)
     finally:
@@ -102,11 +129,15 @@ def open_meter(spec: str) -> EnergyMeter:
     """
     reasons = []
     for name in meter_names() if spec == AUTO else [spec]:
-        meter = load_meter(name)
+        try:
+            meter = load_meter(name)
+        except MeterError as exc:
+            reasons.append(f"{name}: {exc}")
+            continue
         if spec == AUTO and not meter.is_automatic:
             continue
         try:
-            meter.self_test()
+            _self_test(meter)
             return meter
         except MeterError as exc:
             meter.close()
