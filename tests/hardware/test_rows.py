@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,16 @@ def test_only_the_version_that_was_measured_last_counts() -> None:
     new = [dataclasses.replace(row, runtime_version="2", date="2026-02-01T00:00:00+00:00") for row in new]
     assert newest_rows([new[0], old, new[1]]) == new
     assert newest_rows([]) == []
+
+
+def test_a_file_system_without_locks_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(handle: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert read_rows(write(tmp_path / "rows.csv", 1)) == rows(1)
 
 
 def test_a_network_has_one_row(tmp_path: Path) -> None:
