@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict
@@ -54,8 +55,8 @@ def hello() -> dict[str, Any]:
             runtime = load_runtime(name)
             runtimes[name] = {"version": runtime.version(), "precisions": list(runtime.precisions())}
     return {
-        "id": "hello", "ok": True, "protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__,
-        "machine": platform.machine(), "pid": os.getpid(), "runtimes": runtimes,
+        "id": "hello", "ok": True, "protocol": PROTOCOL, "python": platform.python_version(), "executable": sys.executable,
+        "numpy": np.__version__, "machine": platform.machine(), "pid": os.getpid(), "runtimes": runtimes,
     }  # fmt: skip
 
 

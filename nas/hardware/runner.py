@@ -1,4 +1,4 @@
-"""The program that measures on a device: a line of JSON in, a line of JSON out, until the input ends.
+"""The program that measures on a device: a line of JSON in, a line of JSON out, until the input ends or nobody asks for 15 minutes.
 
     python3 runner.pyz --home DIR [--lock FILE]
 
@@ -11,12 +11,14 @@ This file also runs on the device, without the rest of the package: Python 3.9 (
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +28,8 @@ __all__ = ["main"]
 OLDEST_PYTHON = (3, 9)
 _TAKE_OVER_S = 20.0
 _STALE_S = 7 * 86400.0
+_IDLE_S = 900.0
+_WHY = 300
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,16 +66,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _missing() -> dict[str, str]:
-    """What must be installed first; empty where all is there."""
+    """What must be installed or mended first; empty where all is there."""
     if sys.version_info < OLDEST_PYTHON:
         return {"kind": "python", "message": f"Python {sys.version.split()[0]} is too old: {'.'.join(map(str, OLDEST_PYTHON))} or newer"}
-    try:
-        import numpy  # noqa: F401
-    except ImportError:
-        return {"kind": "missing", "message": "numpy"}
+    reason = _absent("numpy")
+    if reason:
+        return reason
     from nas.hardware.jobs import hello
 
-    return {} if hello()["runtimes"] else {"kind": "missing", "message": "onnxruntime"}
+    if hello()["runtimes"]:
+        return {}
+    return _absent("onnxruntime") or {"kind": "target", "message": "onnxruntime is there and does not work: install it anew"}
+
+
+def _absent(library: str) -> dict[str, str]:
+    """Why a library cannot be used: it is missing, or a part of the system that it needs is; empty where it can."""
+    try:
+        importlib.import_module(library)
+    except (ImportError, AttributeError, OSError) as exc:
+        if isinstance(exc, ModuleNotFoundError) and exc.name == library:
+            return {"kind": "missing", "message": library}
+        why = " ".join(str(exc.__cause__ or exc).split())[:_WHY]  # numpy's own words are a page, with the cause behind them
+        return {"kind": "target", "message": f"{library} is there and does not load: {why}"}
+    return {}
 
 
 def _serve(home: Path, out: IO[str]) -> None:
@@ -79,7 +96,7 @@ def _serve(home: Path, out: IO[str]) -> None:
 
     jobs = Jobs(home)
     _say(out, hello())
-    for line in sys.stdin:
+    for line in _lines():
         if not line.strip():
             continue
         try:
@@ -92,6 +109,27 @@ def _serve(home: Path, out: IO[str]) -> None:
             break
         _say(out, jobs.answer(job))
     jobs.close()
+
+
+def _lines() -> Iterator[str]:
+    """Lines of standard input until it ends, or nobody asks for long: that a client has vanished a network may not tell for hours."""
+    alarm = getattr(signal, "setitimer", None)  # not on Windows
+    if alarm is not None:
+        signal.signal(signal.SIGALRM, _give_up)
+    with suppress(TimeoutError):
+        while True:
+            if alarm is not None:
+                alarm(signal.ITIMER_REAL, _IDLE_S)
+            line = sys.stdin.readline()
+            if alarm is not None:
+                alarm(signal.ITIMER_REAL, 0)
+            if not line:
+                return
+            yield line
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError
 
 
 def _say(out: IO[str], answer: dict[str, Any]) -> None:

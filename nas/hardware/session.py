@@ -123,7 +123,8 @@ class Session:
             known = plugins.names("runtimes")
             if base not in known:
                 raise UnknownNameError("runtime", runtime, {*known, *runtimes})
-            raise TargetError(f"{self._transport.address} has {', '.join(runtimes)}, not {base}: run there: python3 -m pip install {base}")
+            install = f"{self.hello.get('executable', 'python3')} -m pip install {base}"
+            raise TargetError(f"{self._transport.address} has {', '.join(runtimes)}, not {base}: run there: {install}")
         # A part of the hardware has precisions of its own: "onnxruntime-xnnpack".
         told = runtimes.get(runtime) or self._ask({"id": f"runtime {runtime}", "op": "runtime", "runtime": runtime})
         if precision not in told["precisions"]:

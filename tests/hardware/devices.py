@@ -76,7 +76,7 @@ class FakeTransport:
         self.connections += 1
         self._jobs = Jobs(self.home, lambda name: self.board, self.machine, self.meter)
         fake = {"version": self.board.release, "precisions": ["fp32"]}
-        return {"id": "hello", "ok": True, "protocol": PROTOCOL, "runtimes": {"fake": fake}}
+        return {"id": "hello", "ok": True, "protocol": PROTOCOL, "executable": "/home/pi/.hwnas/bin/python", "runtimes": {"fake": fake}}
 
     def put(self, path: Path, name: str) -> None:
         shutil.copyfile(path, self.home / "models" / name)

@@ -1,6 +1,6 @@
 """This machine: the runner is another process of the same Python, so that its memory, threads and crashes are its own.
 
-Its folder and its lock are where a runner over ssh has them: whoever measures on this machine, and by whatever way, does so alone.
+Its folder and its lock are where a runner over ssh has them: whoever measures under this account, and by whatever way, does so alone.
 """
 
 from __future__ import annotations

@@ -43,7 +43,13 @@ class SshAddress:
     port: int | None = None
 
     def __str__(self) -> str:
-        return f"ssh://{self.destination}" + (f":{self.port}" if self.port else "")
+        user, at, host = self.destination.rpartition("@")
+        return f"ssh://{user}{at}" + (f"[{host}]" if ":" in host else host) + (f":{self.port}" if self.port else "")
+
+    @property
+    def typed(self) -> str:
+        """What follows ssh, or ssh-copy-id, on a command line."""
+        return f"-p {self.port} {self.destination}" if self.port else self.destination
 
 
 def parse_address(text: str) -> SshAddress:
@@ -61,9 +67,9 @@ def parse_address(text: str) -> SshAddress:
     # urlsplit drops an empty query or fragment: "ssh://pi#" holds none of them, and is no address either.
     if parts.scheme != "ssh" or known is None or parts.path not in ("", "/") or set(text) & set("?#") or port == 0:
         raise InputError(f"an ssh address is ssh://user@host:port, got {text!r}")
-    # hostname is in lower case; names of ~/.ssh/config need not be.
+    # hostname is in lower case but for the zone of an IPv6 address; names of ~/.ssh/config need not be.
     user, _, rest = parts.netloc.rpartition("@")
-    start = rest.lower().index(parts.hostname or "")
+    start = rest.lower().index((parts.hostname or "").lower())
     host = rest[start : start + len(parts.hostname or "")]
     return SshAddress(f"{user}@{host}" if user else host, port)
 
@@ -190,10 +196,13 @@ class SshTransport:
         # GNU tar says the latter where part of a block still fitted.
         if re.search(r"no space left|quota exceeded|wrote only", errors, re.IGNORECASE):
             raise TargetError(f"{self.address}: no space left on the device: free some below ~/{_FOLDER} and run the same command again")
-        raise TargetError(f"{self.address}: cannot copy files there: {_last(errors) or f'exit status {done.returncode}'}")
+        raise TargetError(f"{self.address}: cannot copy files there: {_last(errors, f'exit status {done.returncode}')}")
 
     def _run(self, argv: Sequence[str], given: bytes, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(list(argv), input=given, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603
+        # In a session of its own: Ctrl-C ends this process in order, and not ssh beside it.
+        return subprocess.run(  # noqa: S603
+            list(argv), input=given, capture_output=True, timeout=timeout_s, check=False, start_new_session=True
+        )
 
     def _unreachable(self, errors: str) -> TargetError:
         """What ssh's own words mean for the user; a link that may come back is a LinkLostError.
@@ -202,14 +211,14 @@ class SshTransport:
         """
         last = _last(errors)
         for pattern, hint, passes in (
-            (r"Permission denied", f"it refuses the key: ssh-copy-id {self._to.destination}, or name the key in ~/.ssh/config", True),
-            (r"Host key verification failed|host key .*changed", f"its host key is not known: run ssh {self._to.destination} once", False),
+            (r"Permission denied", f"it refuses the key: ssh-copy-id {self._to.typed}, or name the key in ~/.ssh/config", True),
+            (r"Host key verification failed|host key .*changed", f"its host key is not known: run ssh {self._to.typed} once", False),
             (r"Could not resolve hostname", "there is no host of that name: check the address and ~/.ssh/config", True),
             (r"Bad configuration|no such identity|Bad owner or permissions", "check ~/.ssh/config", False),
         ):
             if re.search(pattern, errors, re.IGNORECASE):
                 return (LinkLostError if passes and self._reached else TargetError)(f"{self.address}: {hint} ({last})")
-        return LinkLostError(f"{self.address}: cannot be reached: is it on, and does ssh {self._to.destination} work? ({last})")
+        return LinkLostError(f"{self.address}: cannot be reached: is it on, and does ssh {self._to.typed} work? ({last})")
 
     def _refused(self, answer: Mapping[str, Any]) -> TargetError:
         kind, message = answer.get("kind"), answer.get("message")
@@ -217,10 +226,11 @@ class SshTransport:
             return TargetError(f"{self.address} has no {message}: run there: {_INSTALL}")
         if kind == "python":
             return TargetError(f"{self.address}: {message}: install Python 3.9 or newer there: sudo apt install python3-venv; {_INSTALL}")
-        return TargetError(f"{self.address}: {message}")
+        wait = ": wait until it is done, or end that process there" if kind == "busy" else ""
+        return TargetError(f"{self.address}: {message}{wait}")
 
 
-def _last(text: str) -> str:
-    """The last line that says something."""
+def _last(text: str, silent: str = "it said nothing") -> str:
+    """The last line that says something, or `silent`."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else silent

@@ -66,6 +66,19 @@ def test_the_bundle_speaks_lines_of_json_and_nothing_else(tmp_path: Path) -> Non
     assert [answer["ok"] for answer in answers] == [True, True, False, True]
 
 
+def test_the_runner_ends_where_nobody_asks_any_more(tmp_path: Path) -> None:
+    code = f"from nas.hardware import runner; runner._IDLE_S = 0.1; raise SystemExit(runner.main(['--home', {str(tmp_path)!r}]))"
+    runner = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with runner:
+        assert runner.stdin is not None
+        assert runner.stdout is not None
+        assert json.loads(runner.stdout.readline())["ok"]
+        try:
+            assert runner.wait(60) == 0  # its input is open still
+        finally:
+            runner.kill()
+
+
 def test_a_tar_holds_its_files() -> None:
     with tarfile.open(fileobj=io.BytesIO(tar({"a.txt": b"abc"}))) as archive:
         (member,) = archive.getmembers()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -117,7 +120,7 @@ def test_a_second_measuring_is_kept_off_the_device(sshd: Sshd) -> None:
     first, second, same = device(sshd), device(sshd, key="second"), device(sshd)
     try:
         first.connect()
-        with pytest.raises(TargetError, match="another measuring runs"):
+        with pytest.raises(TargetError, match=r"another measuring runs.*wait until it is done, or end that process there"):
             second.connect()
         # The same measuring after a crash here takes over.
         same.connect()
@@ -185,6 +188,43 @@ def test_a_machine_without_ssh_is_told_what_to_install(monkeypatch: pytest.Monke
         SshTransport("ssh://board", "test").connect()
 
 
+@pytest.fixture
+def ssh_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Puts a script first on the path as ssh; gives the folder that it runs in."""
+
+    def make(script: str) -> Path:
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        (tools / "ssh").write_text(f"#!{sys.executable}\n{script}\n")
+        (tools / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
+
+
+def test_ctrl_c_reaches_no_ssh_that_copies(ssh_that: Callable[[str], Path]) -> None:
+    folder = ssh_that("import os, pathlib\npathlib.Path('group').write_text(str(os.getpgrp()))\nraise SystemExit(3)")
+    with pytest.raises(TargetError, match="cannot copy files there: exit status 3"):
+        SshTransport("ssh://board", "test").connect()
+    assert int((folder / "group").read_text()) != os.getpgrp()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Permission denied (publickey).", "ssh-copy-id -p 2222 pi@board, or name the key"),
+        ("Host key verification failed.", "run ssh -p 2222 pi@board once"),
+        ("Connection refused", "does ssh -p 2222 pi@board work"),
+    ],
+)
+def test_commands_to_try_name_the_port(ssh_that: Callable[[str], Path], said: str, words: str) -> None:
+    ssh_that(f"import sys\nprint({said!r}, file=sys.stderr)\nraise SystemExit(255)")
+    with pytest.raises((TargetError, LinkLostError), match=re.escape(words)):
+        SshTransport("ssh://pi@board:2222", "test").connect()
+
+
 def test_an_unreachable_host_is_named(sshd: Sshd) -> None:
     sshd.stop()
     with pytest.raises(LinkLostError, match="cannot be reached: is it on"):
@@ -205,6 +245,16 @@ def test_a_device_without_onnxruntime_is_told_what_to_install(sshd: Sshd) -> Non
         device(sshd).connect()
     (sshd.folder / "site" / "numpy").unlink()
     with pytest.raises(TargetError, match="has no numpy: run there"):
+        device(sshd).connect()
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "numpy"])
+def test_a_library_that_does_not_load_is_not_called_missing(sshd: Sshd, library: str) -> None:
+    (sshd.folder / "site" / library).unlink()
+    (sshd.folder / "site" / library).mkdir()
+    broken = 'raise ImportError("a page\\nof words") from ImportError("libopenblas.so.0: no such file")\n'
+    (sshd.folder / "site" / library / "__init__.py").write_text(broken)
+    with pytest.raises(TargetError, match=rf"ssh://board: {library} is there and does not load: libopenblas\.so\.0: no such file$"):
         device(sshd).connect()
 
 
@@ -250,6 +300,8 @@ def test_a_full_disk_on_the_device_is_named(sshd: Sshd, tmp_path: Path) -> None:
         ("ssh://my_pi", "my_pi", None),
         ("ssh://Pi@pi", "Pi@pi", None),
         ("ssh://pi@Pi:7", "pi@Pi", 7),
+        ("ssh://[fe80::1%enP8p1s0]", "fe80::1%enP8p1s0", None),
+        ("ssh://pi@[fe80::1%enP8p1s0]:22", "pi@fe80::1%enP8p1s0", 22),
     ],
 )
 def test_addresses(text: str, destination: str, port: int | None) -> None:
