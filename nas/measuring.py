@@ -9,6 +9,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,9 @@ def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: in
 def measure_networks(
     profile: DeviceProfile, address: str, target: Target, networks: Sequence[Blocks], protocol: MeasureProtocol, on_event: Listener,
     stop: Callable[[], bool], skip_bad: bool = False, metering: Metering | None = None,
-) -> LatencyPredictor:  # fmt: skip
+) -> tuple[LatencyPredictor, Target]:  # fmt: skip
     """Measures networks on a device, adds them to what was measured before, fits all of it anew and writes the target's predictor, and
-    its energy predictor where joules were measured.
+    its energy predictor where joules were measured. The predictor, and the target with the version of the runtime that it is of.
 
     Args:
         profile: of the device; rows and predictor go to the folder of `own_profile`.
@@ -178,29 +179,30 @@ def measure_networks(
     path = rows_path(own.folder, target)
     # Beside the rows, and on this side: on the device a runner of the same key is taken for what a crash left, and ended.
     with locked(path.with_name(f".{path.name}.measuring"), f"{target.key} is being measured by another process: wait until it is done"):
-        fitted = calibrate(
+        fitted, version = calibrate(
             own.folder, target, networks, _exporter(target.precision), protocol, profile.prior_to_fit(target), progress,
             open_transport(address, _key(own, target)), note, profile, skip_bad, metering,
         )  # fmt: skip
+        target = replace(target, runtime_version=version)
         save_predictor(fitted, own.predictor_path(target))
         refit_energy(own, target, profile.prior_to_fit(target), note)
-    return fitted
+    return fitted, target
 
 
 def refit_energy(
     profile: DeviceProfile, target: Target, prior: LatencyPredictor, on_note: Callable[[str], None] | None = None
 ) -> EnergyPredictor | None:
-    """Fits and writes the energy predictor of a target from its rows, those of the newest version; None where too few have joules.
+    """Fits and writes the energy predictor of a target from its rows; None where too few have joules.
 
-    Then a predictor that was made of older rows is removed: latency is of another version by now, and joules with it.
+    Then a predictor that was made of another version's rows is removed: latency is of this one by now, and joules with it.
 
     Args:
         profile: of the folder that the rows are in.
+        target: with the version of the runtime whose rows count.
         on_note: told how many joules are left out, and what is removed.
     """
     rows = read_rows(rows_path(profile.folder, target), target, lambda _: None)
-    versions = {row.date: row.runtime_version for row in rows}
-    version = versions[max(versions)]
+    version = target.runtime_version
     fitted = fit_energy_rows([row for row in rows if row.runtime_version == version], target, prior, on_note)
     path = profile.energy_path(target)
     if fitted is not None:

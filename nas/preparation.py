@@ -282,6 +282,6 @@ def _measure_host(
     profile, address = reach(HOST, None, lambda text: on_event(Event("info", text)))
     networks = choose_networks(space, profile, HOST_NETWORKS, config.seed)
     on_event(Event("phase", f"Measuring {len(networks)} networks on this machine, {target.key}", fields={"phase": "measure"}))
-    fitted = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
+    fitted, _ = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
     on_event(Event("info", f"latency model of this machine: {fitted.measurements} networks measured, {quality_text(fitted)}"))
     return fitted

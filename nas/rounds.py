@@ -139,7 +139,7 @@ def _measured(
     on_event(Event("phase", f"Measuring {len(picks)} networks near the front on {target.key}", fields={"phase": "verify"}))
     networks = [prepared.space.decode(candidate.arch) for candidate in picks]
     try:
-        predictor = measure_networks(device.profile, config.via or LOCAL, target, networks, config.measure, on_event, stop)
+        predictor, _ = measure_networks(device.profile, config.via or LOCAL, target, networks, config.measure, on_event, stop)
     except (TargetError, InputError) as exc:
         on_event(Event("warning", f"not measured, the search goes on with the predictor it has: {exc}"))
         return None

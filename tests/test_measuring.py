@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from nas import measuring
 from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event
 from nas.files import locked
 from nas.hardware.chip import is_arm
 from nas.hardware.energy_file import load_energy, save_energy
+from nas.hardware.host import detect_host
 from nas.hardware.measurement import Measurement
 from nas.hardware.profile import load_profile
 from nas.hardware.roofline import roofline
@@ -20,6 +22,8 @@ from nas.hardware.session import Measured
 from nas.measuring import LOCAL, choose_networks, measure_networks, quality_text, reach, refit_energy, target_to_measure
 from nas.resources import data_root
 from nas.space import load_space
+from tests.hardware.clocks import FakeClock
+from tests.hardware.devices import Board, FakeTransport
 from tests.hardware.test_calibrate import CORE, TARGET
 from tests.hardware.test_energy import profile_of
 from tests.hardware.test_fitting import networks as some_networks
@@ -122,7 +126,7 @@ def test_what_was_measured_before_a_stop_is_kept() -> None:
     kept = len(list((profile.folder / "measurements").rglob("*.npz")))
     assert 2 <= kept < 4
     events.clear()
-    fitted = measure_networks(profile, address, target, networks, QUICK, events.append, lambda: False)
+    fitted, _ = measure_networks(profile, address, target, networks, QUICK, events.append, lambda: False)
     assert fitted.measurements == 4
     assert events[0].text.startswith(f"{kept} of 4")
     assert "90 % band" in quality_text(fitted)
@@ -149,7 +153,7 @@ def test_joules_of_an_older_runtime_do_not_outlive_its_latencies(elsewhere: Path
     assert refit_energy(profile, TARGET, prior, notes.append) is not None
     assert (path.is_file(), notes) == (True, [])
     metered(elsewhere, "2", 2, None)
-    assert refit_energy(profile, TARGET, prior, notes.append) is None
+    assert refit_energy(profile, replace(TARGET, runtime_version="2"), prior, notes.append) is None
     assert not path.exists()
     (told,) = notes
     assert f"{path.name} is removed: with version 2 of the runtime 0 network(s) have joules by fake, board" in told
@@ -167,5 +171,20 @@ def test_joules_that_still_hold_stay(elsewhere: Path) -> None:
     assert load_energy(path) == made
     save_energy(replace(made, meter="of its maker"), path)
     metered(elsewhere, "2", 2, None)
-    assert refit_energy(profile, TARGET, prior) is None
+    assert refit_energy(profile, replace(TARGET, runtime_version="2"), prior) is None
     assert path.is_file()
+
+
+def test_what_is_fitted_and_told_is_of_the_version_that_was_measured(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of that with the newest date: a board may go back to an older runtime."""
+    pytest.importorskip("torch")
+    profile, board = profile_of(elsewhere, name="board").model_copy(update={"chip": detect_host().chip}), Board(FakeClock())
+    metered(elsewhere, "1", 1, 0.05)
+    metered(elsewhere, "2", 2, None)
+    monkeypatch.setattr(measuring, "open_transport", lambda address, key: FakeTransport(elsewhere / "there", board))
+    for board.release, has_energy in (("1", True), ("2", False)):
+        fitted, target = measure_networks(profile, LOCAL, TARGET, some_networks(5), QUICK, lambda event: None, none_stop)
+        assert target == replace(TARGET, runtime_version=board.release)
+        assert f"fake {board.release}" in fitted.source
+        assert profile.energy_path(TARGET).is_file() is has_energy
+    assert not board.opened

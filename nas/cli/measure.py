@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +51,7 @@ def measure(
     from nas.events import Event
     from nas.hardware.metering import Metering
     from nas.hardware.newcomer import own_profile
-    from nas.hardware.rows import newest_rows, read_rows, rows_path
+    from nas.hardware.rows import rows_path
     from nas.measuring import HOST, choose_networks, measure_networks, reach, target_to_measure
     from nas.space import load_space
 
@@ -65,13 +64,12 @@ def measure(
         if len(networks) < n:
             raise InputError(f"space {space!r} gave {len(networks)} different networks: -n must not be more, got {n}")
         display(Event("phase", f"Measuring {n} networks of {space} on {target.key}, {address}"))
-        fitted = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad, metering)
+        fitted, target = measure_networks(profile, address, target, networks, MeasureProtocol(), display, stop.is_set, skip_bad, metering)
         profile = own_profile(profile)
         if profile.name != HOST and target.runtime not in profile.runtimes:  # host learns its runtimes from what was measured
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
     rows = rows_path(profile.folder, target)
-    version = newest_rows(read_rows(rows, target, lambda _: None))[0].runtime_version  # the profile may say another, or none
-    _report(profile, replace(target, runtime_version=version), fitted, rows, time.monotonic() - started, as_json)
+    _report(profile, target, fitted, rows, time.monotonic() - started, as_json)
 
 
 def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, rows: Path, seconds: float, as_json: bool) -> None:

@@ -53,8 +53,9 @@ def calibrate(
     profile: DeviceProfile | None = None,
     skip_bad: bool = False,
     metering: Metering | None = None,
-) -> LatencyPredictor:
-    """Measures networks on a device, appends them to the profile's measurements, and fits the target's predictor to all of them.
+) -> tuple[LatencyPredictor, str]:
+    """Measures networks on a device, appends them to the profile's measurements, and fits the target's predictor to all of them that are of
+    the runtime's version there. The predictor, and that version.
 
     Args:
         folder: of the user's profile, see `own_profile`.
@@ -98,7 +99,7 @@ def calibrate(
             _measure(job, wanted, missing, known, _anchor(rows, wanted, prior), tell, folder)
     tell(len(wanted), len(wanted), "fit")
     rows = read_rows(path, target, _quiet if skip_bad else None)
-    return fit_rows([row for row in rows if row.runtime_version == version], target, prior)
+    return fit_rows([row for row in rows if row.runtime_version == version], target, prior), version
 
 
 def _is_metered(row: Row, metering: Metering | None) -> bool:

@@ -58,10 +58,11 @@ def test_a_calibration_learns_the_device(board: Board, tmp_path: Path) -> None:
     nets = networks(8)
     told: list[tuple[int, int, str]] = []
     transport = FakeTransport(tmp_path / "there", board)
-    predictor = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), lambda *event: told.append(event), transport)
+    predictor, version = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), lambda *event: told.append(event), transport)
     for net in networks(12)[8:]:
         assert predictor.predict(net).value == pytest.approx(10 * roofline(CORE).predict(net).value, rel=1e-3)
     rows = read_rows(rows_path(tmp_path, TARGET), TARGET)
+    assert version == rows[0].runtime_version == "1"
     assert [row.network for row in rows] == [network_hash(net) for net in nets]
     assert [row.specs() for row in rows] == nets
     assert {row.target for row in rows} == {TARGET.key}
@@ -229,7 +230,7 @@ def test_a_bad_earlier_row_stops_it_or_is_left_out(board: Board, tmp_path: Path)
         calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
     notes: list[str] = []
     transport = FakeTransport(tmp_path / "there", board)
-    fitted = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), None, transport, notes.append, skip_bad=True)
+    fitted, _ = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), None, transport, notes.append, skip_bad=True)
     assert fitted.measurements == 6
     assert len(notes) == 1
     assert "line 7 left out" in notes[0]
