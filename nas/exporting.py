@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.compress.int8 import MOST_DROP, calibration_pixels, pixels_of, validation_of
+from nas.compress.int8 import MOST_DROP, calibration_pixels, labels_alone, pixels_of
 from nas.compress.parity import Check, Reference, check_openvino
 from nas.compress.quantize import quantize_openvino
 from nas.cost import count
@@ -205,7 +205,7 @@ def _int8_openvino(folder: Path, record: CandidateRecord, source: Path, out: Pat
         TargetError: it loses too much.
     """
     data, network = _network(folder, record, source)
-    path, images = out / INT8_IR[0], validation_of(data)
+    path, images = out / INT8_IR[0], labels_alone(data.search_validation, data.num_classes)
 
     def accuracy(file: Path) -> float:
         return check_openvino(file, images, tolerance=float("inf")).accuracy

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["check_writable", "is_locked", "locked", "remove_stale", "whole_folder", "write_atomic", "write_atomic_with"]
+__all__ = ["check_writable", "is_locked", "locked", "remove_stale", "try_folder", "whole_folder", "write_atomic", "write_atomic_with"]
 
 LOOKS = 3
 LOOK_S = 0.02
@@ -121,13 +121,22 @@ def check_writable(path: Path) -> None:
         InputError: the folder cannot be written to, or `path` is a folder itself.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        try_folder(path.parent)
     except OSError as exc:
         raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+
+
+def try_folder(folder: Path) -> None:
+    """Creates a folder, and a file in it that is gone at once.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InputError, StoppedError, StudyError, UnknownNameError
 from nas.events import Event, Listener
+from nas.files import try_folder
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
 from nas.matching import find
@@ -257,9 +257,7 @@ def _check_files(config: SearchConfig, space: SearchSpace, data: ImageData, cach
 def _check_writable(cache: Path, runs: Path) -> None:
     """Before anything is read or measured."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache):
-            pass
+        try_folder(cache)
     except OSError as exc:
         raise InputError(f"{runs} cannot be written to ({exc.strerror or exc}): choose another folder with --runs") from exc
 

@@ -11,14 +11,12 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 import nas.bench.check_export as script
 from nas.bench.outcome import Mark
 from nas.bench.pieces import Row
 from nas.bench.workbench import Compressed, Workbench, mean, untold
-from nas.compress.int8 import Int8Maker, calibration_pixels, pixels_of
-from nas.compress.parity import Reference, check_onnx
+from nas.compress.int8 import Int8Maker, calibration_pixels, labels_alone
+from nas.compress.parity import check_onnx
 from nas.compress.qdq import export_fake_quant
 from nas.compress.quantize import quantize
 from nas.cost import count
@@ -57,9 +55,7 @@ def _int8_of(bench: Workbench, each: Compressed) -> Row:
 
 def _test_accuracy(path: Path, data: ImageData) -> float:
     """Of a file with an open batch, on the test images."""
-    batches = list(pixels_of(data.test))
-    unknown = tuple(np.zeros((len(labels), data.num_classes), np.float32) for _, labels in batches)
-    return check_onnx(path, Reference(lambda: batches, unknown), tolerance=float("inf")).accuracy
+    return check_onnx(path, labels_alone(data.test, data.num_classes), tolerance=float("inf")).accuracy
 
 
 def size(bench: Workbench, rows: list[Row]) -> list[Mark]:

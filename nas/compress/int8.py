@@ -25,7 +25,7 @@ from nas.training.finetune import fit
 from nas.training.loop import TrainProgress
 from nas.training.teacher import NetworkTeacher
 
-__all__ = ["MOST_DROP", "Int8", "Int8Maker", "calibration_pixels", "pixels_of", "validation_of"]
+__all__ = ["MOST_DROP", "Int8", "Int8Maker", "calibration_pixels", "labels_alone", "pixels_of"]
 
 MOST_DROP = 0.01
 """Of accuracy on search-validation, by quantising after training: beyond it the network is trained with rounding."""
@@ -50,10 +50,10 @@ def calibration_pixels(data: ImageData) -> list[NDArray[np.float32]]:
     return [np.ascontiguousarray(pixels.numpy()) for pixels, _ in batches]
 
 
-def validation_of(data: ImageData) -> Reference:
-    """Search-validation, for accuracies of files: there is nothing to compare logits with."""
-    batches = list(pixels_of(data.search_validation))
-    unknown = tuple(np.zeros((len(labels), data.num_classes), np.float32) for _, labels in batches)
+def labels_alone(images: ImageSet, num_classes: int) -> Reference:
+    """A set for accuracies of files: there are no logits to compare with."""
+    batches = list(pixels_of(images))
+    unknown = tuple(np.zeros((len(labels), num_classes), np.float32) for _, labels in batches)
     return Reference(lambda: batches, unknown)
 
 
@@ -159,4 +159,5 @@ class Int8Maker:
 
     def _accuracy(self, path: Path) -> float:
         """Of a file on search-validation."""
-        return check_onnx(path, validation_of(self.data), tolerance=float("inf"), threads=self.threads).accuracy
+        images = labels_alone(self.data.search_validation, self.data.num_classes)
+        return check_onnx(path, images, tolerance=float("inf"), threads=self.threads).accuracy

@@ -31,7 +31,7 @@ CHUNK = 256  # files to a task
 SMALL_FILE_BYTES = 16 * 2**10
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 ORIENTATION = 0x0112  # of EXIF
-UPRIGHT = {  # what each orientation but the first takes
+UPRIGHT = {  # what each orientation but the first takes; ImageOps.exif_transpose writes EXIF anew as well, which fails on odd tags
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
