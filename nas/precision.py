@@ -133,8 +133,9 @@ def _drop_model(searched: Sequence[Searched], drops: Mapping[str, float], on_eve
     except InputError as exc:
         on_event(Event("warning", f"int8 is left out on {', '.join(each.device.target.device for each in searched)}: {exc}"))
         return None
-    text = f"int8 costs {100 * model.mean:.2f} ± {100 * model.std:.2f} points on search-validation ({model.networks} networks quantised)"
-    on_event(Event("info", text))
+    text = f"int8 costs {100 * model.mean:.2f} ± {100 * model.std:.2f} points on search-validation ({model.networks} networks quantised"
+    few = model.networks < min(QUANTISED, len(done))
+    on_event(Event("warning" if few else "info", f"{text}{f', of {QUANTISED} that it should be' if few else ''})"))
     return model
 
 
@@ -220,7 +221,10 @@ def tell_foreign(prepared: Prepared, on_event: Listener) -> None:
             entry = device.profile.runtimes[runtime]
             found = list(foreign_operators(prepared.space.blocks, runtime, precision, entry.foreign))
             if device.target.device == HOST:
-                found += _inspected(prepared, runtime, precision)
+                try:
+                    found += _inspected(prepared, runtime, precision)
+                except NasError as exc:
+                    on_event(Event("warning", f"{runtime} could not be asked what it runs natively in {precision}: {exc}"))
             if found:
                 on_event(Event("warning", f"{device.target.device}: {runtime} does not run natively in {precision}: {', '.join(found)}"))
 

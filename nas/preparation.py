@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nas.architecture import Architecture
@@ -11,6 +12,7 @@ from nas.config import SearchConfig
 from nas.errors import InputError, StoppedError, StudyError, UnknownNameError
 from nas.events import Event, Listener
 from nas.files import try_folder
+from nas.hardware.newcomer import own_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
 from nas.matching import find
@@ -130,7 +132,8 @@ def prepare(
                 predictors[target] = _measure_host(target, space, config, on_event, stop)
         words += alike_words(profile, predictors)
         if config.precision == "both":
-            predictors, told = with_faster_int8(space, profile, predictors, config.seed)
+            known = partial(_known_int8, profile, space, config, on_event, stop, measure)
+            predictors, told = with_faster_int8(space, predictors, known, config.seed)
             words += told
         devices.append(scored(profile, scorer_of(space, profile, predictors), config, data.num_classes))
     config, told = _with_axis(config, devices)
@@ -271,6 +274,27 @@ def _knows(predictor: LatencyPredictor, space: SearchSpace) -> bool:
     """Whether enough was measured, and the extremes of the space are like it."""
     ends = (space.decode(space.smallest), space.decode(space.largest))
     return predictor.measurements >= HOST_NETWORKS and all(predictor.in_range(blocks) for blocks in ends)
+
+
+def _known_int8(
+    profile: DeviceProfile, space: SearchSpace, config: SearchConfig, on_event: Listener, stop: Callable[[], bool], measure: bool,
+    target: Target,
+) -> LatencyPredictor:  # fmt: skip
+    """Of a target in int8: this machine is measured where it was not, and may be.
+
+    Raises:
+        InputError: nothing is known of it.
+    """
+    if target.device != HOST:
+        return profile.predictor(target)
+    own = own_profile(profile)
+    known = own.predictor(target) if own.predictor_path(target).is_file() else None
+    if known is not None and (_knows(known, space) or not measure):
+        return known
+    if not measure:
+        options = f"--runtime {target.runtime} --precision int8 --threads {target.threads}"
+        raise InputError(f"nothing was measured in it: nas measure --device {HOST} {options}")
+    return _measure_host(target, space, config, on_event, stop)
 
 
 def _measure_host(

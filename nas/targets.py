@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,6 @@ from nas.errors import InputError
 from nas.events import Event
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
-from nas.measuring import HOST
 from nas.search.scoring import Scorer
 from nas.space import SearchSpace
 from nas.target import Target
@@ -36,22 +35,20 @@ def fp32_targets(profile: DeviceProfile, config: SearchConfig) -> list[Target]:
 
 
 def with_faster_int8(
-    space: SearchSpace, profile: DeviceProfile, predictors: Predictors, seed: int
+    space: SearchSpace, predictors: Predictors, known: Callable[[Target], LatencyPredictor], seed: int
 ) -> tuple[dict[Target, LatencyPredictor], tuple[Event, ...]]:
     """The targets, and after them in int8 those whose predictor for it, measured or published, says that it is faster; and a word on each.
 
     Args:
         predictors: of targets in fp32.
+        known: the predictor of a target in int8; raises InputError where there is none.
         seed: of the architectures that say so.
     """
     rows, found, words = space.sample_rows(POOL, seed), dict(predictors), []
     for target, fp32 in predictors.items():
         small = replace(target, precision="int8")
         try:
-            if target.device == HOST and not profile.predictor_path(small).is_file():
-                options = f"--runtime {small.runtime} --precision int8 --threads {small.threads}"
-                raise InputError(f"nothing was measured in it: nas measure --device {HOST} {options}")
-            int8 = profile.predictor(small)
+            int8 = known(small)
         except InputError as exc:
             words.append(Event("warning", f"int8 is left out on {small.key}: {exc}"))
             continue

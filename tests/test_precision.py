@@ -13,10 +13,12 @@ import pytest
 import torch
 import yaml
 
+import nas.bench.check_export as script
 from nas.compress.int8 import Int8, Int8Maker
 from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, InputError, ProfileError
 from nas.events import Event
+from nas.exporting import export
 from nas.hardware.native import foreign_operators
 from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import load_profile, parse_profile
@@ -29,8 +31,9 @@ from nas.report.front import CandidateRecord
 from nas.resources import data_root
 from nas.search import storage
 from nas.space import load_space
-from nas.training.data import ImageData
+from nas.training.data import ImageData, load_data
 from nas.training.evaluate import calibration_images
+from tests.pictures import save_test_images
 from tests.search.conftest import save_supernet
 from tests.spaces import make_space, rich_space, space_data
 
@@ -103,6 +106,20 @@ def test_finalists_in_int8_are_tested_in_int8(searched: tuple[Result, list[Event
         assert "| model.int8.onnx | int8 | onnxruntime" in text
         assert f"| 360 | {each.value('accuracy_test'):.6g} ±" in text.split("model.int8.onnx", 1)[1]
         assert each.artifacts["onnx_int8"].endswith("model.int8.onnx")
+
+
+def test_what_a_search_in_both_precisions_leaves_passes_the_independent_script(
+    searched: tuple[Result, list[Event], SearchConfig, Path], tmp_path: Path
+) -> None:
+    result, _, wanted, runs = searched
+    images = save_test_images(tmp_path / "images", load_data(wanted.data, 8, wanted.seed, runs / ".cache"))
+    for each in result.fronts[0].finalists:
+        export(result.folder, each, "onnx", "int8", tmp_path / each.id, lambda event: None, lambda: False)
+        for folder, files in ((result.folder / each.artifacts["card"]).parent, 4), (tmp_path / each.id, 1):
+            found = script.check(folder, images)
+            assert (found["problems"], found["unreadable"], found["largest_difference"]) == ([], [], 0.0)
+            assert len(found["accuracy"]) == files
+            assert found["accuracy"]["model.int8.onnx"] == each.value("accuracy_test")
 
 
 def test_networks_are_quantised_as_they_would_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,19 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
     assert len(again.asked) == 2
 
 
+def test_a_search_with_int8_measures_it_here_once(prepared: Prepared, home: Path) -> None:
+    target = replace(prepared.devices[0].target, precision="int8")
+    for phases in (1, 0):
+        events: list[Event] = []
+        both = prepare(config(precision="both", verify=False), home / "runs", events.append, lambda: False)
+        assert len([event for event in events if event.text == f"Measuring 6 networks on this machine, {target.key}"]) == phases
+        (word,) = (event.text for event in both.words if event.text.startswith("int8 "))
+        assert target.key in word
+        assert word.endswith("(measured)")
+    again = prepare(config(precision="both", verify=False), home / "runs", events.append, lambda: False, measure=False)
+    assert [word.text for word in again.words] == [word.text for word in both.words]
+
+
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_search_never_goes_on_with_another_predictor_in_one_study(prepared: Prepared, tmp_path: Path, verify: bool) -> None:
     url, executor, device = f"sqlite:///{tmp_path / 'study.db'}", Growing(prepared.space), prepared.devices[0]

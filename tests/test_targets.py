@@ -62,7 +62,7 @@ def test_runtimes_that_one_predictor_answers_for_are_told(profile: DeviceProfile
 
 def test_int8_joins_where_it_is_faster_and_energy_sees_all_targets(profile: DeviceProfile) -> None:
     targets = fp32_targets(profile, check_config({**BASE, "threads": (1, 4)}))
-    found, words = with_faster_int8(SPACE, profile, {target: profile.predictor(target) for target in targets}, 0)
+    found, words = with_faster_int8(SPACE, {target: profile.predictor(target) for target in targets}, profile.predictor, 0)
     assert [target.key for target in found] == [f"raspberrypi4/onnxruntime/{rest}" for rest in ("fp32/4", "fp32/1", "int8/1")]
     assert words[0].text.startswith("int8 is left out on raspberrypi4/onnxruntime/int8/4: ")
     assert words[0].text.endswith("nas measure --device raspberrypi4 --runtime onnxruntime --precision int8 --threads 4")

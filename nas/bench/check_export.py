@@ -3,9 +3,9 @@
     python check_export.py FOLDER IMAGES
 
 FOLDER is what `nas export` or a study's models/<id>/ holds; IMAGES a folder or .zip whose test images are in [test/]<class>/, or in
-val/<class>/ where there is no test/. Every model is run on every image, one by one. Prints one JSON object: the accuracy of each file,
-whether it is what architecture.json, check.json and card.md say, and whether checksums hold; exit code 1 where something does not, or
-nothing could be compared, 2 where FOLDER or IMAGES cannot be used.
+val/<class>/ where there is no test/. Every model is run on every image, one by one; pictures that cannot be read are named and left out,
+as in training. Prints one JSON object: the accuracy of each file, whether it is what architecture.json, check.json and card.md say, and
+whether checksums hold; exit code 1 where something does not, or a file could not be compared, 2 where FOLDER or IMAGES cannot be used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import re
+import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+BILINEAR = Image.Resampling.BILINEAR
+ORIENTATION = 0x0112  # of EXIF
+TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"), 2))
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SETS = (("test", "testing"), ("val", "valid", "validation"))
 """Folders of test images: those of the second are it where there is none of the first."""
@@ -31,15 +36,15 @@ class UnusableError(Exception):
     """What was given cannot be checked; says why."""
 
 
-def pictures(place: Path) -> Iterator[tuple[str, bytes]]:
-    """(class, content) of every test image."""
+def pictures(place: Path) -> Iterator[tuple[str, str, bytes]]:
+    """(class, path, content) of every test image."""
     if place.suffix == ".zip":
         with zipfile.ZipFile(place) as archive:
             for name, path in tests(archive.namelist()):
-                yield name, archive.read(path)
+                yield name, path, archive.read(path)
         return
     for name, path in tests(path.relative_to(place).as_posix() for path in place.rglob("*")):
-        yield name, (place / path).read_bytes()
+        yield name, path, (place / path).read_bytes()
 
 
 def tests(paths: Iterable[str]) -> list[tuple[str, str]]:
@@ -53,40 +58,68 @@ def tests(paths: Iterable[str]) -> list[tuple[str, str]]:
     return [(PurePosixPath(path).parent.name, path) for _, path in found]
 
 
-def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any, Any]:
-    """Pixels 0..1 (n, channels, size, size) and labels (n,).
+def load(place: Path, labels: list[str], size: int, channels: int) -> tuple[Any, Any, list[str]]:
+    """Pixels 0..1 (n, channels, size, size), labels (n,), and the paths of pictures that cannot be read.
 
     Raises:
         UnusableError: there are no images, or one is not in the folder of a class.
     """
-    from PIL import Image, ImageOps
-
-    arrays, numbers = [], []
-    for name, content in pictures(place):
+    arrays, numbers, unreadable = [], [], []
+    for name, path, content in pictures(place):
         if name not in labels:
             raise UnusableError(f"{place}: test images lie in a folder for each class of labels.txt ({', '.join(labels)}), got {name!r}")
-        with Image.open(io.BytesIO(content)) as picture:
-            if min(picture.size) >= 4 * size:
-                picture.draft(picture.mode, (2 * size, 2 * size))  # large JPEGs are decoded smaller, as for training
-            whole = eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
+        whole = decoded(content, size, "L" if channels == 1 else "RGB")
+        if whole is None:
+            unreadable.append(path)
+            continue
         side = min(whole.size)
         left, top = (whole.width - side) / 2, (whole.height - side) / 2
         if whole.size != (size, size):
-            whole = whole.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+            whole = whole.resize((size, size), BILINEAR, box=(left, top, left + side, top + side))
         arrays.append(np.asarray(whole, np.float32).reshape(size, size, channels).transpose(2, 0, 1) / np.float32(255))
         numbers.append(labels.index(name))
     if not numbers:
         raise UnusableError(f"{place}: holds no images in [test/]<class>/ or val/<class>/")
-    return np.stack(arrays), np.array(numbers)
+    return np.stack(arrays), np.array(numbers), unreadable
+
+
+def decoded(content: bytes, size: int, mode: str) -> Any:
+    """A picture upright and of 8 bits; None where it cannot be read, or has no range of its own, as floats have."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if min(picture.size) >= 4 * size:
+                picture.draft(picture.mode, (2 * size, 2 * size))  # large JPEGs are decoded smaller, as for training
+            if picture.mode == "F":
+                return None
+            picture.load()
+            return eight_bits(upright(picture)).convert(mode)
+    except Exception:  # decoders raise what they like: OSError, SyntaxError, struct.error, zlib.error
+        return None
+
+
+def upright(picture: Any) -> Any:
+    """Turned as EXIF says; as it is where that is broken."""
+    try:
+        turn = TURNS.get(picture.getexif().get(ORIENTATION))
+    except (KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return picture
+    return picture if turn is None else picture.transpose(Image.Transpose[turn])
 
 
 def eight_bits(picture: Any) -> Any:
-    """A picture of 16 bits scaled to 8, which Pillow would cut off; others as they are."""
-    from PIL import Image
+    """A picture of 16 bits scaled to 8, which Pillow would cut off; others as they are.
 
+    Raises:
+        ValueError: it has 32 bits.
+    """
+    if picture.mode == "P" and "transparency" in picture.info:
+        return picture.convert("RGBA")
     if not picture.mode.startswith("I"):
         return picture
-    return Image.fromarray(((np.asarray(picture).astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8))
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("32-bit pixels have no known range")
+    return Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
 
 
 def opened(path: Path) -> Callable[[Any], Any]:
@@ -107,30 +140,54 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
     told = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
     labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
     said = told["preprocessing"]
-    pixels, numbers = load(images, labels, said["size"], len(said["folded_mean"]))
+    pixels, numbers, unreadable = load(images, labels, said["size"], len(said["folded_mean"]))
     card = (folder / "card.md").read_text(encoding="utf-8")
     wrong = [name for name, digest in told["files"].items() if _changed(folder / name, digest)]
-    found: dict[str, Any] = {"images": len(numbers), "accuracy": {}, "largest_difference": 0.0, "problems": []}
+    found: dict[str, Any] = {"images": len(numbers), "accuracy": {}, "largest_difference": 0.0, "unreadable": unreadable, "problems": []}
     found["problems"] += [f"{name}: its checksum is not that of architecture.json" for name in wrong]
     if labels != told["classes"]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
-    checks, compared = list(told["checks"]), 0
+    checks, rows = list(told["checks"]), dict[str, set[float]]()
     if (folder / "check.json").is_file():  # of a file that was made for an export
         checks.append(json.loads((folder / "check.json").read_text(encoding="utf-8")))
+    for name, value in re.findall(rf"^\| (\S+) \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M):
+        rows.setdefault(name, set()).add(float(value))
     for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")]):
-        run = opened(path)
-        answers = np.array([int(run(one[None]).argmax()) for one in pixels])
+        answers = np.array([int(one.argmax()) for one in answers_of(path, pixels)])
         accuracy = found["accuracy"][path.name] = float((answers == numbers).mean())
-        whole = [each for each in checks if each["file"] == path.name and each["images"] == len(numbers)]
-        for each in whole[:1]:
-            compared += 1
-            found["largest_difference"] = max(found["largest_difference"], abs(each["accuracy"] - accuracy))
-            on_card = [float(value) for value in re.findall(rf"^\| {re.escape(path.name)} \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M)]
-            if f"{accuracy:.6g}" not in [f"{value:.6g}" for value in on_card]:
-                found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {on_card} on the card")
-    if not compared:
-        found["problems"].append(f"IMAGES holds {len(numbers)} images, no check was on as many: nothing was compared")
+        said_of = whole_check(path.name, checks, len(numbers))
+        if said_of is None:
+            found["problems"].append(f"{path.name}: no check was on {len(numbers)} images: it was not compared")
+            continue
+        found["largest_difference"] = max(found["largest_difference"], abs(said_of["accuracy"] - accuracy))
+        on_card = rows.get(said_of["file"], set())
+        if float(f"{accuracy:.6g}") not in on_card:
+            found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {sorted(on_card)} on the card")
+    for name, value in re.findall(r"^\| (accuracy_test\w*) \| ([0-9.]+) \|", card, re.M):
+        if not any(float(value) in values for values in rows.values()):
+            found["problems"].append(f"card.md: {name} {value} is that of no file on {len(numbers)} images")
     return found
+
+
+def whole_check(name: str, checks: list[dict[str, Any]], images: int) -> dict[str, Any] | None:
+    """What was said of a file on all images; of a file that was run on some of them, that of the file with an open batch."""
+    own = [each for each in checks if each["file"] == name]
+    alike = [each for each in checks if own and (each["runtime"], each["precision"]) == (own[0]["runtime"], own[0]["precision"])]
+    return next((each for each in [*own, *alike] if each["images"] == images), None)
+
+
+def answers_of(path: Path, pixels: Any) -> Iterator[Any]:
+    """Logits (1, classes) of one image after the other.
+
+    Raises:
+        UnusableError: its runtime refuses the file.
+    """
+    try:
+        run = opened(path)
+        for one in pixels:
+            yield run(one[None])
+    except Exception as exc:  # ONNX Runtime's errors have no base of their own
+        raise UnusableError(f"{path}: cannot be run: {str(exc).splitlines()[0]}") from exc
 
 
 def _changed(path: Path, digest: str) -> bool:
@@ -143,7 +200,7 @@ if __name__ == "__main__":
         sys.exit(2)
     try:
         result = check(Path(sys.argv[1]), Path(sys.argv[2]))
-    except (UnusableError, OSError) as exc:
+    except (UnusableError, OSError, ValueError, KeyError) as exc:
         sys.stderr.write(f"{exc}\n")
         sys.exit(2)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")

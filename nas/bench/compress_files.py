@@ -20,6 +20,7 @@ from nas.compress.parity import check_onnx
 from nas.compress.qdq import export_fake_quant
 from nas.compress.quantize import quantize
 from nas.cost import count
+from nas.errors import TargetError
 from nas.hardware.export import export_blocks
 from nas.search.artifacts import FILES, ArtifactMaker
 from nas.training.data import ImageData
@@ -101,11 +102,15 @@ def _card_of(bench: Workbench, each: Compressed) -> Row:
             "SELECT m.value FROM latest_metrics m JOIN tags t ON m.run_uuid = t.run_uuid "
             "WHERE m.key = 'accuracy_test' AND t.key = 'candidate_id' AND t.value = ?", (each.record.id,)
         ).fetchone()  # fmt: skip
+    if tracked is None:
+        raise TargetError(f"{each.record.id}: MLflow's store has no accuracy_test of it")
     row: Row = {"card of": each.record.id, "record": each.test, "MLflow": tracked[0]}
     off, images = abs(tracked[0] - each.test), Path(bench.context.data)
     if images.exists():
         command = [sys.executable, script.__file__, str(each.home), str(images)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+        if done.returncode:  # the card is compared by the script alone
+            raise TargetError(f"{each.record.id}: {script.__file__} says: {done.stdout or done.stderr}")
         told = json.loads(done.stdout)
         off = max(off, told["largest_difference"], abs(told["accuracy"]["model.onnx"] - each.test))
         row |= {f"script on {file}": value for file, value in told["accuracy"].items()}

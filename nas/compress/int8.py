@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nas.compress.fake_quant import FakeQuantNetwork
@@ -15,7 +16,8 @@ from nas.compress.parity import Reference, check_onnx
 from nas.compress.qdq import export_fake_quant
 from nas.compress.quantize import quantize
 from nas.config import TrainRecipe
-from nas.errors import NasError, StoppedError
+from nas.errors import NasError, StoppedError, TargetError
+from nas.hardware.export import Deployed
 from nas.models.network import Network
 from nas.training.answers import answers
 from nas.training.batches import Batch, tensors
@@ -31,14 +33,18 @@ MOST_DROP = 0.01
 """Of accuracy on search-validation, by quantising after training: beyond it the network is trained with rounding."""
 QAT_EPOCHS, QAT_LR = 2, 0.003
 """Of that training: short, at a rate that leaves trained weights where they are but for their rounding."""
+SAME_CLASS = 0.95
+"""Of the calibration images, at least, for a network trained with rounding and its file: what differs is values between two levels, but for
+the last bit of a float."""
 CALIBRATION_IMAGES, BATCH_SIZE = 512, 64
-TEST_BATCH_SIZE = 256
+TEST_BATCH_SIZE, TEST_BATCH_BYTES = 256, 2**24
+"""Images at once where a set goes through a file, and bytes of their pixels: large images come in smaller batches."""
 
 
 def pixels_of(images: ImageSet) -> Iterator[Batch]:
     """A set as pixels 0..1, in batches of (images, labels)."""
-    chs = images.images.shape[3]
-    return tensors(images, (0.0,) * chs, (1.0,) * chs, TEST_BATCH_SIZE)
+    _, height, width, chs = images.images.shape
+    return tensors(images, (0.0,) * chs, (1.0,) * chs, max(1, min(TEST_BATCH_SIZE, TEST_BATCH_BYTES // (4 * height * width * chs))))
 
 
 def calibration_pixels(data: ImageData) -> list[NDArray[np.float32]]:
@@ -52,9 +58,8 @@ def calibration_pixels(data: ImageData) -> list[NDArray[np.float32]]:
 
 def labels_alone(images: ImageSet, num_classes: int) -> Reference:
     """A set for accuracies of files: there are no logits to compare with."""
-    batches = list(pixels_of(images))
-    unknown = tuple(np.zeros((len(labels), num_classes), np.float32) for _, labels in batches)
-    return Reference(lambda: batches, unknown)
+    unknown = tuple(np.zeros((len(labels), num_classes), np.float32) for _, labels in pixels_of(images))
+    return Reference(lambda: pixels_of(images), unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class Int8Maker:
         try:
             fake = self.train(network, budget_s, on_progress, stop)
             export_fake_quant(fake, self.data.mean, self.data.std, trained, said)
+            alike = self._alike(fake, trained)
             aware = self._accuracy(trained)
             if aware > after:
                 trained.replace(path)
@@ -135,7 +141,10 @@ class Int8Maker:
             trained.unlink(missing_ok=True)
         after_words = f"{100 * (fp32 - aware):.2f} points lost"
         if aware > after:
-            words = f"trained with rounding ({QAT_EPOCHS} epochs), {after_words} on search-validation; {lost} without"
+            words = (
+                f"trained with rounding ({QAT_EPOCHS} epochs), {after_words} on search-validation; {lost} without; the file says what that "
+                f"network says of {alike:.1%} of the calibration images"
+            )
         else:
             words += f"; training with rounding did not help ({after_words})"
         return Int8(fp32, after, aware, words)
@@ -156,6 +165,19 @@ class Int8Maker:
             budget_s=budget_s, on_progress=on_progress, stop=stop,
         )  # fmt: skip
         return fake
+
+    def _alike(self, fake: FakeQuantNetwork, path: Path) -> float:
+        """Share of the calibration images with the same class by the network and by its file.
+
+        Raises:
+            TargetError: it is too small: the file is another network.
+        """
+        batches = [(torch.from_numpy(pixels), torch.zeros(len(pixels), dtype=torch.int64)) for pixels in calibration_pixels(self.data)]
+        reference = Reference.of(Deployed(fake, self.data.mean, self.data.std), lambda: batches)
+        alike = check_onnx(path, reference, "int8", tolerance=float("inf"), threads=self.threads).agreement
+        if alike < SAME_CLASS:
+            raise TargetError(f"{path}: the same class as in torch for {alike:.1%} of the calibration images, less than {SAME_CLASS:.0%}")
+        return alike
 
     def _accuracy(self, path: Path) -> float:
         """Of a file on search-validation."""
