@@ -27,6 +27,7 @@ _PHASES: Mapping[str, str] = {
     "record": "other",
 }  # fmt: skip
 SCOPE = "this machine: processor, memory, GPUs"
+_MODELLED = "modelled"
 _METHODS: Mapping[str, str] = {
     "intel_rapl": "processor by its energy counter",
     "cpu_load": "no counter may be read: watts of the processor's class times its load",
@@ -122,23 +123,34 @@ class Footprint:
             self._tracker = None
 
     def record(self, earlier: Mapping[str, float | str]) -> dict[str, float | str]:
-        """For the record of a study: every kWh with its scope, source and method.
+        """For the record of a study: every kWh with its scope, source and method. Where a run could not be counted the source says so; what
+        the others cost is kept.
 
         Args:
             earlier: the record of former runs of the study, which is added; empty where this is the first.
         """
         total = {name: spent + _earlier(earlier, name) for name, spent in self.spent().items()}
         found: dict[str, float | str] = {f"cost_{name}_s": spent.seconds for name, spent in total.items()}
-        if self._why or self._grid is None:
-            return {**found, "cost_source": f"unknown: {self._why}"}
         whole = sum(total.values(), Spent())
+        missed = self._why or ("" if earlier.get("cost_source", _MODELLED) == _MODELLED else "earlier runs were not all counted")
+        if missed and not whole.kwh:
+            return {**found, "cost_source": f"unknown: {missed}"}
         found |= {f"cost_{name}_kwh": spent.kwh for name, spent in total.items()}
         found |= {f"cost_{name}_co2e_kg": spent.co2e_kg for name, spent in total.items()}
         return {
-            **found, "cost_kwh": whole.kwh, "cost_co2e_kg": whole.co2e_kg, "cost_scope": SCOPE, "cost_source": "modelled",
+            **found, "cost_kwh": whole.kwh, "cost_co2e_kg": whole.co2e_kg, **self._obtained(earlier),
+            "cost_source": f"{_MODELLED}, at least this much: {missed}" if missed else _MODELLED,
+        }  # fmt: skip
+
+    def _obtained(self, earlier: Mapping[str, float | str]) -> dict[str, float | str]:
+        """Scope, method and grid: as earlier runs had them where this one could not be counted."""
+        if self._grid is None or (self._why and "cost_method" in earlier):
+            return {name: earlier[name] for name in ("cost_scope", "cost_method", "cost_grid") if name in earlier}
+        return {
+            "cost_scope": SCOPE,
             "cost_method": f"CodeCarbon {metadata.version('codecarbon')}, {_METHODS.get(self._mode, self._mode or 'unknown mode')}",
             "cost_grid": f"{self._grid.name} {self._grid.year}, {1e3 * self._grid.kg_per_kwh:.3g} g CO2e/kWh, {self._grid.source}",
-        }  # fmt: skip
+        }
 
     def _task(self) -> str:
         return f"{self._purpose} {self._number}"

@@ -77,9 +77,31 @@ def test_a_tracker_that_fails_costs_kwh_only(fails_at: str) -> None:
     footprint = Footprint(GRID, opened)
     phases(footprint, "supernet", "search")
     found = footprint.record({})
-    assert found["cost_source"] == "unknown: CodeCarbon failed: RuntimeError: no psutil"
-    assert "cost_kwh" not in found
+    failed = "CodeCarbon failed: RuntimeError: no psutil"
     assert "cost_training_s" in found
+    if fails_at == "other":  # at once
+        assert found["cost_source"] == f"unknown: {failed}"
+        assert "cost_kwh" not in found
+    else:
+        assert found["cost_source"] == f"modelled, at least this much: {failed}"
+        assert found["cost_kwh"] == 0.001
+
+
+def test_a_run_that_nobody_counted_takes_nothing_from_the_others() -> None:
+    counted, uncounted = Footprint(GRID, FakeTracker), Footprint(None)
+    first = counted.record({})
+    second = uncounted.record(first)
+    assert {name: value for name, value in second.items() if not name.endswith(("_s", "_source"))} == {
+        name: value for name, value in first.items() if not name.endswith(("_s", "_source"))
+    }
+    assert second["cost_source"] == "modelled, at least this much: no carbon data are installed"
+    third = Footprint(GRID, FakeTracker).record(second)
+    assert third["cost_kwh"] == pytest.approx(2 * float(first["cost_kwh"]))
+    assert third["cost_source"] == "modelled, at least this much: earlier runs were not all counted"
+    # Where the first run is the one that nobody counted, the total is not that of all runs either.
+    late = Footprint(GRID, FakeTracker).record(Footprint(None).record({}))
+    assert late["cost_source"] == third["cost_source"]
+    assert late["cost_kwh"] == first["cost_kwh"]
 
 
 def test_the_tracker_is_ended_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
