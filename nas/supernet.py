@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.config import TrainRecipe
+from nas.errors import StoppedError
 from nas.events import Event, Listener
 from nas.report.course import Status
 from nas.report.runs import Point, StudyRun
@@ -99,10 +100,13 @@ def _tracked(request: Request, job: SupernetJob, on_event: Listener) -> Iterator
         if event.kind == "epoch":
             epochs.add(event.fields)
 
-    status: Status = "KILLED"
+    status: Status = "FAILED"
     try:
         yield listen
         status = "FINISHED"
+    except (StoppedError, KeyboardInterrupt):
+        status = "KILLED"
+        raise
     finally:
         error = epochs.finish(status)
         if error is not None:

@@ -15,9 +15,10 @@ from mlflow import MlflowClient
 
 from nas.cli.train import make_recipe
 from nas.config import default_recipe
-from nas.errors import InputError
+from nas.errors import InputError, StoppedError
 from nas.models.weights import load_weights
 from nas.report.tracking import local_store
+from nas.supernet import Request, train
 from tests.command import Nas
 from tests.spaces import space_data
 
@@ -80,6 +81,20 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(space: Path, tmp_path: Path) 
     assert "the training is saved\nthe same command goes on" in err
     assert "MLflow does not have all of this training" in err
     assert 1 <= len(list((tmp_path / "r").rglob("step-*.safetensors"))) <= 2
+
+
+def test_mlflow_tells_a_training_that_failed_from_one_that_was_stopped(nas: Nas, space: Path, tmp_path: Path) -> None:
+    runs, recipe = tmp_path / "r", default_recipe("digits")
+    diverged = nas("train-supernet", "--space", space, "--runs", runs, "--recipe", "lr=1e30", "--recipe", "grad_clip=1e30")
+    assert diverged.code == 5
+    assert "at learning rate 1e+30: try a smaller one" in diverged.err
+    with pytest.raises(StoppedError):
+        train(Request(str(space), "digits", recipe, 0, runs), lambda event: None, lambda: True)
+    client = MlflowClient(local_store(runs))
+    experiment = client.get_experiment_by_name("tiny on digits")
+    assert experiment is not None
+    ended = {run.data.params["recipe.lr"]: run.info.status for run in client.search_runs([experiment.experiment_id])}
+    assert ended == {"1e+30": "FAILED", str(recipe.lr): "KILLED"}
 
 
 def test_a_recipe_takes_what_is_given() -> None:
