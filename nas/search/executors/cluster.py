@@ -48,18 +48,22 @@ class RayPool:
         import ray
 
         self._ray, self._name = ray, name
-        self._is_ours = not ray.is_initialized()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what Ray will do in its next version
-            self._connect(address)
-            self._remote: Any = ray.remote(num_cpus=cpus, max_retries=0)(_evaluate_remotely)
-            self._weights = None if context.weights is None else ray.put(context.weights.read_bytes())
-        self._context = replace(context, threads=cpus)
-        self._check_workers(context)
-        resources: Any = ray.cluster_resources  # untyped in Ray's stubs
-        room = int(resources().get("CPU", 0)) // cpus
-        self.capacity = max(1, room if workers is None else min(workers, room))
         self._running: dict[Future[Evaluation], Any] = {}
+        self._is_ours = not ray.is_initialized()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what Ray will do in its next version
+                self._connect(address)
+                self._remote: Any = ray.remote(num_cpus=cpus, max_retries=0)(_evaluate_remotely)
+                self._weights = None if context.weights is None else ray.put(context.weights.read_bytes())
+            self._context = replace(context, threads=cpus)
+            self._check_workers(context)
+            resources: Any = ray.cluster_resources  # untyped in Ray's stubs
+            room = int(resources().get("CPU", 0)) // cpus
+            self.capacity = max(1, room if workers is None else min(workers, room))
+        except BaseException:
+            self.close()  # nobody else has it yet
+            raise
 
     def _connect(self, address: str) -> None:
         ray = self._ray
@@ -185,8 +189,8 @@ def _what_a_worker_has(data: str | None) -> tuple[dict[str, str], bool]:
 
 
 def _evaluate_remotely(name: str, context: EvaluatorContext, weights: bytes | None, arch: Architecture) -> Evaluation:
-    """On a worker: the weights lie in a file of its machine, named by their hash."""
-    if weights is not None and context.weights is not None and not context.weights.is_file():
+    """On a worker: the weights lie in a file of its machine, named by their hash. One at the driver's path may have been trained there."""
+    if weights is not None:
         folder = Path(tempfile.gettempdir()) / f"hwnas-{os.getuid()}"
         place = folder / f"{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
         if not place.is_file():

@@ -75,9 +75,20 @@ def test_weights_reach_machines_that_do_not_have_them(context: EvaluatorContext,
     assert found.metrics == InProcess("supernet", context).submit(context.space.smallest).result().metrics
 
 
+def test_weights_of_a_workers_own_are_not_taken_for_the_searchs(context: EvaluatorContext, tmp_path: Path) -> None:
+    from nas.search.executors.cluster import _evaluate_remotely
+
+    assert context.weights is not None
+    there = replace(context, weights=tmp_path / "weights.safetensors")
+    (tmp_path / "weights.safetensors").write_text("of the same recipe, trained there")
+    found = _evaluate_remotely("supernet", there, context.weights.read_bytes(), context.space.smallest)
+    assert found.metrics == InProcess("supernet", context).submit(context.space.smallest).result().metrics
+
+
 def test_images_that_workers_do_not_have_are_said_before_the_search(cluster: Any, context: EvaluatorContext, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"has no .*absent\.zip: put the images on a path that all machines share"):
         open_executor("supernet", replace(context, data=str(tmp_path / "absent.zip")), 1, ray=cluster.address)
+    assert not ray.is_initialized()  # what it began to reach the cluster was ended
 
 
 @pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("ray://head", "an address is HOST:PORT")])
