@@ -9,7 +9,7 @@ from typing import Literal
 
 from nas.errors import UnknownNameError
 
-__all__ = ["Kind", "data_root", "find", "listing"]
+__all__ = ["Kind", "data_root", "find", "given_path", "listing"]
 
 Kind = Literal["search_spaces", "hw_profiles"]
 
@@ -41,6 +41,14 @@ def listing(kind: Kind, pattern: str) -> dict[str, Path]:
     return found
 
 
+def given_path(pattern: str, name: str) -> Path | None:
+    """The file that `name` leads to as a path: its own, or one in its folder where the pattern names a file in a folder. None for none."""
+    given = Path(name)
+    if given.is_dir() and "/" in pattern and (given / pattern.rsplit("/", 1)[1]).is_file():
+        return given / pattern.rsplit("/", 1)[1]
+    return given if given.suffix in (".yaml", ".yml") and given.is_file() else None
+
+
 def find(kind: Kind, pattern: str, name: str, what: str, hidden: Collection[str] = ()) -> Path:
     """Path of `name`, which is a path itself or a name in `listing`.
 
@@ -50,10 +58,7 @@ def find(kind: Kind, pattern: str, name: str, what: str, hidden: Collection[str]
     Raises:
         UnknownNameError: naming the nearest names, and that a path works too.
     """
-    given = Path(name)
-    if given.is_dir() and "/" in pattern and (given / pattern.rsplit("/", 1)[1]).is_file():
-        return given / pattern.rsplit("/", 1)[1]
-    if given.suffix in (".yaml", ".yml") and given.is_file():
+    if (given := given_path(pattern, name)) is not None:
         return given
     known = listing(kind, pattern)
     if name in known:

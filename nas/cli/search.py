@@ -229,6 +229,7 @@ def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> Sea
     from nas.config import check_config, default_space
     from nas.errors import UnknownNameError
     from nas.report.tracking import check_uri
+    from nas.resources import given_path
 
     if values["tracking_uri"] is not None:
         check_uri(values["tracking_uri"])
@@ -241,8 +242,8 @@ def _new(values: dict[str, Any], epochs: int | None, recipe: TrainRecipe) -> Sea
     # Paths are kept absolute, so that the study can be resumed from another folder.
     data = values["data"]
     named = {
-        "devices": tuple(_absolute(name, Path(name, "profile.yaml").is_file()) for name in values["devices"]),
-        "space": _absolute(space, Path(space).is_file()),
+        "devices": tuple(_absolute(name, given_path("*/profile.yaml", name) is not None) for name in values["devices"]),
+        "space": _absolute(space, given_path("*.yaml", space) is not None),
         "data": _absolute(data, data not in ("", "digits") and Path(data).expanduser().exists()),
         **{name: _absolute(values[name], is_path=True) for name in ("table", "teacher") if values[name] is not None},
         **{name: _anchored(values[name]) for name in ("storage", "tracking_uri") if values[name] is not None},
