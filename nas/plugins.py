@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any
 
-from nas.errors import MissingExtraError, UnknownNameError
+from nas.errors import InputError, MissingExtraError, UnknownNameError
 
 __all__ = ["load", "names"]
+
+OURS = "hwnas"
+"""The distribution of the built-in ones."""
 
 
 def names(kind: str) -> list[str]:
@@ -21,11 +24,14 @@ def load(kind: str, name: str) -> Any:
     Raises:
         UnknownNameError: no plug-in of that name.
         MissingExtraError: its module needs something that is not installed.
+        InputError: so does that of another distribution.
     """
     for point in entry_points(group=f"nas.{kind}"):
         if point.name == name:
             try:
                 return point.load()
             except ModuleNotFoundError as exc:
-                raise MissingExtraError(str(exc.name), "search") from exc
+                if point.dist is None or point.dist.name == OURS:
+                    raise MissingExtraError(str(exc.name), "search") from exc
+                raise InputError(f"plug-in {name} ({point.dist.name}) needs {exc.name}: pip install {exc.name}") from exc
     raise UnknownNameError(kind.removesuffix("s"), name, names(kind))

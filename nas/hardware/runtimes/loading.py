@@ -46,9 +46,9 @@ def load_runtime(name: str) -> Runtime:
     if base not in known:
         raise UnknownNameError("runtime", name, known)
     module, _, attribute = known[base].partition(":")
-    made = getattr(importlib.import_module(module), attribute)
-    runtime = cast("Runtime", made(part) if part else made())
     try:
+        made = getattr(importlib.import_module(module), attribute)
+        runtime = cast("Runtime", made(part) if part else made())
         runtime.version()
     except ImportError as exc:
         raise InputError(f"{base} is not installed here: python3 -m pip install {exc.name or base}") from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -114,8 +115,15 @@ def accuracy_evaluator(name: str) -> type[Evaluator]:
     """
     found: type[Evaluator] = plugins.load("evaluators", name)
     if found.gives != ACCURACY:
-        able = [other for other in plugins.names("evaluators") if plugins.load("evaluators", other).gives == ACCURACY]
+        able = [other for other in plugins.names("evaluators") if _gives_accuracy(other)]
         raise InputError(
             f"--evaluator {name} gives {found.gives}, which ranks networks but is no accuracy: choose {' or '.join(able)} for a search"
         )
     return found
+
+
+def _gives_accuracy(name: str) -> bool:
+    """Not one that cannot be loaded."""
+    with suppress(Exception):  # whatever is wrong with a plug-in that nobody asked for
+        return bool(plugins.load("evaluators", name).gives == ACCURACY)
+    return False
