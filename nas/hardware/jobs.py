@@ -20,7 +20,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (NasError, "target"),
 )  # fmt: skip
 
+T = TypeVar("T")
 Opened = tuple[Callable[[], None], AbstractContextManager[Any]]
 
 
@@ -103,11 +104,10 @@ class Jobs:
                 "kind": "disk" if full else "target",
                 "message": f"{exc.filename or self._home}: {exc.strerror}",
             }
-        except (KeyError, TypeError) as exc:
-            return {"id": name, "ok": False, "kind": "input", "message": f"a job that is not whole: {exc!r}"}
         except Exception as exc:
             kind = next((kind for cls, kind in _KINDS if isinstance(exc, cls)), "internal")
-            return {"id": name, "ok": False, "kind": kind, "message": str(exc) or type(exc).__name__}
+            told = str(exc) if isinstance(exc, NasError) else f"{type(exc).__name__}: {exc}"
+            return {"id": name, "ok": False, "kind": kind, "message": told}
 
     def close(self) -> None:
         """Closes the anchors and the meters."""
@@ -125,21 +125,21 @@ class Jobs:
 
     def _runtime(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """What `hello` says of a runtime, of one with a part of the hardware in its name too."""
-        runtime = self._load(job["runtime"])
+        runtime = self._load(_field(job, "runtime", str))
         return {"version": runtime.version(), "precisions": list(runtime.precisions())}
 
     def _inspect(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        runtime = self._load(job["runtime"])
-        found = runtime.inspect(self._model(job["model"]), int(job["threads"]))
+        runtime = self._load(_field(job, "runtime", str))
+        found = runtime.inspect(self._model(_field(job, "model", str)), _field(job, "threads", int))
         return {"version": runtime.version(), "precision": found.precision, "ops": list(found.ops), "foreign": list(found.foreign)}
 
     def _list_meters(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Every energy meter, and why it does not work where it does not; the named one alone where the job names one."""
-        return {"meters": [asdict(meter_status(spec)) for spec in ([job["meter"]] if "meter" in job else meter_names())]}
+        return {"meters": [asdict(meter_status(spec)) for spec in ([_field(job, "meter", str)] if "meter" in job else meter_names())]}
 
     def _kept(self, act: Callable[[Mapping[str, Any]], dict[str, Any]], job: Mapping[str, Any]) -> dict[str, Any]:
         """Measures, or reads what was measured under this id before."""
-        path = self._home / "results" / f"{hashlib.sha256(str(job['id']).encode()).hexdigest()[:24]}.json"
+        path = self._result(_field(job, "id", str))
         with suppress(OSError, ValueError):
             return {**json.loads(path.read_text(encoding="utf-8")), "kept": True}
         found = act(job)
@@ -153,10 +153,9 @@ class Jobs:
         return found
 
     def _measure(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        threads = int(job["threads"])
-        protocol: Any = SimpleNamespace(**job["protocol"])
-        runtime = self._load(job["runtime"])
-        model = self._model(job["model"])
+        threads, protocol = _field(job, "threads", int), _field(job, "protocol", _protocol)
+        runtime = self._load(_field(job, "runtime", str))
+        model = self._model(_field(job, "model", str))
         with ExitStack() as stack:
             cores = stack.enter_context(pinned(threads))
             anchor = self._anchor(job, runtime, threads)
@@ -174,9 +173,8 @@ class Jobs:
 
     def _energy(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """As `_measure`, but joules: a run of its own, so that no meter runs beside a clock."""
-        threads, spec = int(job["threads"]), str(job["meter"])
-        protocol: Any = SimpleNamespace(**job["protocol"])
-        runtime, model = self._load(job["runtime"]), self._model(job["model"])
+        threads, spec, protocol = _field(job, "threads", int), _field(job, "meter", str), _field(job, "protocol", _protocol)
+        runtime, model = self._load(_field(job, "runtime", str)), self._model(_field(job, "model", str))
         with pinned(threads), runtime.open(model, threads) as run:
             try:
                 if spec not in self._meters:
@@ -197,22 +195,42 @@ class Jobs:
         """The anchor stays open from job to job; another one closes it."""
         if job.get("anchor") is None:
             return None
-        key = (str(job["runtime"]), str(job["anchor"]), threads)
+        key = (_field(job, "runtime", str), _field(job, "anchor", str), threads)
         if key not in self._anchors:
             self._close_anchors()
-            opened = runtime.open(self._model(job["anchor"]), threads)
+            opened = runtime.open(self._model(key[1]), threads)
             self._anchors[key] = (opened.__enter__(), opened)
         return self._anchors[key][0]
 
     def _forget(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Removes kept answers and models that the other side is done with."""
-        for name in job.get("ids", ()):
-            (self._home / "results" / f"{hashlib.sha256(str(name).encode()).hexdigest()[:24]}.json").unlink(missing_ok=True)
-        for name in job.get("models", ()):
-            self._model(name).unlink(missing_ok=True)
+        for name in _field({"ids": (), **job}, "ids", tuple):
+            self._result(str(name)).unlink(missing_ok=True)
+        for name in _field({"models": (), **job}, "models", tuple):
+            self._model(str(name)).unlink(missing_ok=True)
         return {}
+
+    def _result(self, name: str) -> Path:
+        """Where the answer to a job is kept."""
+        return self._home / "results" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json"
 
     def _model(self, name: str) -> Path:
         if Path(name).name != name or name.startswith("."):
             raise InputError(f"a model is named by its file in models/, got {name!r}")
         return self._home / "models" / name
+
+
+def _field(job: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> T:
+    """A field of a job.
+
+    Raises:
+        InputError: it is absent or of another kind.
+    """
+    try:
+        return read(job[name])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InputError(f"a job that is not whole: {exc!r}") from exc
+
+
+def _protocol(fields: Mapping[str, Any]) -> Any:
+    return SimpleNamespace(**fields)
