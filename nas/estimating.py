@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from nas.architecture import Architecture
 from nas.cost import count
 from nas.events import Event
 from nas.models.supernet import Supernet
@@ -15,6 +18,7 @@ from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.kept import finalists_made
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
+from nas.training.parallel import alone_here
 
 __all__ = ["FURTHER", "SEARCH_SHARE", "TRAIN_SHARE", "Estimate", "Left", "estimate"]
 
@@ -96,11 +100,11 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
     """
     config, space, data, recipe = prepared.config, prepared.space, prepared.data, prepared.config.recipe
     steps = -(-len(data.train) // recipe.batch_size)
-    network = space.decode(space.sample(config.seed))
+    network = space.decode(_allowed(prepared))
     one = time_network(fresh_network(network, config.seed) if supernet is None else supernet.extract(network), data, recipe)
     supernet_s = 0.0
     if supernet is not None and not trained:
-        supernet_s = recipe.epochs * steps * time_step(supernet, space, data, recipe, config.seed)[0]
+        supernet_s = recipe.epochs * steps * time_step(supernet, space, data, recipe, config.seed, alone_here().device)
     evaluations = {"supernet": one.evaluation_s, "train": config.halving.mean_epochs * (steps * one.step_s + one.evaluation_s)}
     epochs = recipe.epochs if supernet is None else recipe.finetune_epochs
     # Its files are run on the test images in torch and two runtimes, and on search-validation for int8.
@@ -126,3 +130,10 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
     # Each model twice as ONNX, in int8, for OpenVINO and as safetensors, and its ONNX files again in MLflow; plots and the tracking store.
     disk_bytes = kept + left.finalists * 7 * weights + images_bytes + 16 * 2**20
     return Estimate(seconds, disk_bytes, shared_s=max(0.0, seconds["finalists"] - alone_s))
+
+
+def _allowed(prepared: Prepared) -> Architecture:
+    """Some architecture that meets the constraints: those that do not, which may be much larger, will not be evaluated."""
+    rows = prepared.devices[0].feasible.rows
+    row = np.random.default_rng(prepared.config.seed).integers(len(rows))
+    return prepared.space.decode_rows(rows[row : row + 1])[0]

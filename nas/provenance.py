@@ -18,6 +18,7 @@ from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.training.oneshot import build_supernet
+from nas.training.parallel import alone_here
 from nas.training.reuse import FINETUNING, ONESHOT, SupernetJob
 
 __all__ = ["Earlier", "as_begun", "context_of", "earlier", "keep_supernet", "supernet_job"]
@@ -100,7 +101,7 @@ def _supernet(
     if left is not None:
         on_event(estimate(prepared, build_supernet(prepared.space, config.seed), trained=found is not None, left=left).event())
     keep_supernet(study, (found.parent if found else job.home()).name)
-    weights = job.run(on_event, stop).path
+    weights = job.run(on_event, stop, alone_here()).path
     keep_supernet(study, weights.parent.name)
     return EvaluatorContext(prepared.space, config.data, config.seed, prepared.cache, weights)
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from nas.estimating import Estimate, Left
+import pytest
+
+from nas.cost import count
+from nas.estimating import Estimate, Left, estimate
+from nas.metrics import Constraint
+from nas.models.network import Network
 from nas.search.finalists import Finalist
 from nas.search.kept import keep_finalist
+from nas.training.finetune import Times
 from tests.executors import Growing
 from tests.test_opening import TRIALS, ready, searched
 
@@ -32,3 +39,19 @@ def test_a_search_that_goes_on_has_less_to_do(tmp_path: Path) -> None:
     assert Left.of(prepared, studies) == Left(0, 9)
     # With twice the evaluations, and for the second device a quarter of them, other finalists may be better.
     assert Left.of(longer, studies) == Left(TRIALS + TRIALS // 4, 10)
+
+
+def test_the_time_is_told_of_a_network_that_may_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = ready(tmp_path).space
+    most = count(space.decode(space.smallest)).macs
+    timed: list[int] = []
+
+    def time_network(network: Network, *_: Any) -> Times:
+        timed.append(count(network.blocks).macs)
+        return Times(1.0, 1.0)
+
+    monkeypatch.setattr("nas.estimating.time_network", time_network)
+    for seed in range(3):
+        prepared = ready(tmp_path, seed=seed, evaluator="train", constraints=(Constraint("macs", most),))
+        estimate(prepared, None, trained=False, left=Left(1, 1))
+    assert timed == [most] * 3

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from nas.config import TrainRecipe, check_config
-from nas.errors import StudyError
+from nas.errors import StoppedError, StudyError
+from nas.events import Listener
 from nas.metrics import Candidate, Metric
 from nas.opening import begin_studies, clock, own_storage
 from nas.preparation import Prepared, prepare
-from nas.provenance import as_begun, earlier, keep_supernet, supernet_job
+from nas.provenance import as_begun, context_of, earlier, keep_supernet, supernet_job
 from nas.recording import save_config
 from nas.search import storage
 from nas.search.sampler import distributions
+from nas.training.parallel import ALONE, Team
+from nas.training.reuse import SupernetFile, SupernetJob
 
 RECIPE = TrainRecipe(epochs=2, batch_size=64, flip=False).model_dump()
 KEPT = "weights.safetensors"
@@ -75,6 +80,21 @@ def test_a_training_that_was_stopped_goes_on_whatever_time_there_is_now(tmp_path
     assert longer.home() == job.home()
     done = trained(short, job.key)  # no accuracy is known yet: the longest training serves
     assert longer.found() == done
+
+
+def test_a_search_trains_where_train_supernet_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, gpu = ready(tmp_path), Team(device=torch.device("cuda", 0))
+    teams: list[Team] = []
+
+    def run(job: SupernetJob, on_event: Listener, stop: Callable[[], bool], team: Team = ALONE) -> SupernetFile:
+        teams.append(team)
+        raise StoppedError("before anything is trained")
+
+    monkeypatch.setattr(SupernetJob, "run", run)
+    monkeypatch.setattr("nas.provenance.alone_here", lambda: gpu)
+    with pytest.raises(StoppedError):
+        context_of(prepared, begun(prepared, tmp_path, told=0), lambda event: None, lambda: False)
+    assert teams == [gpu]
 
 
 def test_weights_that_cannot_be_made_again_are_missed(tmp_path: Path) -> None:

@@ -156,27 +156,26 @@ def _grown(size: int, first: float, share: float) -> int:
     return max(1, size * eighths // 8)
 
 
-def time_step(supernet: Supernet, space: SearchSpace, data: ImageData, recipe: TrainRecipe, seed: int) -> tuple[float, float]:
-    """Seconds of a training step, and of one image through the largest network; timed on a copy.
+def time_step(supernet: Supernet, space: SearchSpace, data: ImageData, recipe: TrainRecipe, seed: int, device: torch.device) -> float:
+    """Seconds of a training step on a device; timed on a copy.
 
     Raises:
         TrainingError: not enough memory for a step.
     """
-    scratch = copy.deepcopy(supernet).train()
-    images, labels = next(iter(Batches.of(data, recipe, seed).epoch(0)))
+    scratch = copy.deepcopy(supernet).to(device).train()
+    images, labels = next(iter(Batches.of(data, recipe, seed).on(device).epoch(0)))
     archs = [space.largest, space.smallest, *(space.sample(i) for i in range(recipe.random_subnets))]
     networks = [space.decode(arch) for arch in archs]
 
     def step(model: nn.Module, images: Tensor, labels: Tensor, moment: Moment) -> Tensor:
         return sandwich_step(cast("Supernet", model), networks, images, labels, recipe, moment)
 
-    with kept_memory(), telling_what_fits(images_of_part(recipe, scratch, len(images))):
-        with Replicas(scratch, recipe, len(images)) as replicas:
-            step_s = _fastest(lambda: replicas.step(step, images, labels, AT_FULL_SIZE))
-        scratch.eval()
-        with torch.no_grad():
-            forward_s = _fastest(lambda: scratch(fit_size(images, networks[0][0].in_size), networks[0]))
-    return step_s, forward_s / len(images)
+    with (
+        kept_memory(),
+        telling_what_fits(images_of_part(recipe, scratch, len(images))),
+        Replicas(scratch, recipe, len(images)) as replicas,
+    ):
+        return _fastest(lambda: float(replicas.step(step, images, labels, AT_FULL_SIZE)))  # a number, which a GPU is waited for
 
 
 def _fastest(run: Callable[[], object]) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.errors import InputError
 from nas.training.batches import part_of
 
-__all__ = ["ALONE", "Team", "team"]
+__all__ = ["ALONE", "Team", "alone_here", "team"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ ALONE = Team()
 """One process on the CPU."""
 
 
+def alone_here() -> Team:
+    """This process alone, whatever torchrun says: on the first GPU where torch sees some, else on the CPU."""
+    return Team(device=_device(0))
+
+
 @contextmanager
 def team() -> Iterator[Team]:
     """The team that torchrun started, or this process alone; on GPUs where torch sees some, else on CPUs.
@@ -84,17 +89,24 @@ def team() -> Iterator[Team]:
     """
     rank, local = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    gpus = torch.cuda.device_count()
-    if gpus and local >= gpus:
-        raise InputError(f"torchrun started more processes than there are GPUs here: use --nproc-per-node {gpus}")
-    device = torch.device("cuda", local) if gpus else torch.device("cpu")
-    if gpus:
-        torch.cuda.set_device(device)
+    device = _device(local)
     if processes == 1:
         yield Team(device=device)
         return
-    dist.init_process_group("nccl" if gpus else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Team(rank, processes, device)
     finally:
         dist.destroy_process_group()
+
+
+def _device(local: int) -> torch.device:
+    """Of this machine's process of that number."""
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        return torch.device("cpu")
+    if local >= gpus:
+        raise InputError(f"torchrun started more processes than there are GPUs here: use --nproc-per-node {gpus}")
+    device = torch.device("cuda", local)
+    torch.cuda.set_device(device)
+    return device

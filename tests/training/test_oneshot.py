@@ -275,9 +275,7 @@ def test_the_seed_decides_which_networks_are_trained(few_digits: ImageData) -> N
 
 def test_timing_a_step_changes_nothing(few_digits: ImageData) -> None:
     supernet = build_supernet(SPACE, 0).eval()
-    step_s, forward_s = time_step(supernet, SPACE, few_digits, RECIPE, 0)
-    assert step_s > 0
-    assert 0 < forward_s < step_s
+    assert time_step(supernet, SPACE, few_digits, RECIPE, 0, torch.device("cpu")) > 0
     assert same(supernet, build_supernet(SPACE, 0))
     assert all(parameter.grad is None for parameter in supernet.parameters())
     assert not supernet.training

@@ -12,7 +12,7 @@ import torch
 
 from nas.models.weights import load_weights
 from nas.training.batches import part_of
-from nas.training.parallel import ALONE, Team, team
+from nas.training.parallel import ALONE, Team, alone_here, team
 from tests.training.two_processes import main
 
 TOLERANCE = 1e-4
@@ -29,6 +29,17 @@ def test_one_process_is_a_team_of_its_own() -> None:
     ALONE.wait()
     assert tensor.tolist() == [1, 1, 1]
     assert ALONE.agree([0.1, 2.0]) == [0.1, 2.0]
+
+
+def test_a_process_by_itself_asks_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert alone_here() == ALONE
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert alone_here() == Team(device=torch.device("cuda", 0))
+    assert chosen == [torch.device("cuda", 0)]
 
 
 @pytest.mark.parametrize("processes", range(1, 8))
