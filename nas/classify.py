@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from nas.config import MeasureProtocol
 from nas.errors import DataError, InputError, ModelFileError
 from nas.hardware.chip import told_facts
-from nas.hardware.measure import measure
-from nas.hardware.runtimes.onnxruntime import OnnxRuntime, open_session, run_session
+from nas.hardware.file_latency import file_latency
+from nas.hardware.runtimes.onnxruntime import open_session, run_session
 from nas.hardware.stamp import is_as_exported
 from nas.metrics import Metric
 from nas.training.images import SUFFIXES
@@ -107,15 +107,13 @@ class Classifier:
             raise ModelFileError(f"{self.path}: takes images of {self._in_chs} channels, which pictures do not have")
         return np.ascontiguousarray(array.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
-    def latency(self, protocol: MeasureProtocol) -> Metric:
-        """Of one image on this machine: the median over separated windows, low and high the extreme ones.
+    def latency(self, protocol: MeasureProtocol, on_note: Callable[[str], None]) -> Metric:
+        """Of one image on this machine, see `nas.hardware.file_latency`.
 
         Raises:
             DisturbedError: the machine was too busy or too hot.
         """
-        with OnnxRuntime().open(self.path, self.threads) as run:
-            windows_s = measure(run, protocol).labels_s()
-        return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
+        return file_latency(self.path, "onnxruntime", self.threads, protocol, on_note)
 
 
 def classify(classifier: Classifier, images: Sequence[Path], top: int = 5) -> tuple[list[Answer], list[Skipped]]:

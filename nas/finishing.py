@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from nas.config import MeasureProtocol, SearchConfig
 from nas.errors import InputError, NasError, StoppedError
 from nas.events import Event, Listener
-from nas.hardware.calibrate import measure_model
+from nas.hardware.file_latency import file_latency
 from nas.measuring import HOST
 from nas.metrics import Candidate, Metric
 from nas.opening import clock, own_storage, shared_storage
@@ -86,7 +85,11 @@ def _on_host(target: Target, protocol: MeasureProtocol, on_event: Listener) -> C
     """Measures a model file where the target is this machine, and tells what is wrong with the measurement."""
     if target.device != HOST:
         return None
-    return partial(measure_model, target=target, protocol=protocol, on_note=lambda text: on_event(Event("warning", text)))
+
+    def measure(path: Path) -> Metric:
+        return file_latency(path, target.runtime, target.threads, protocol, lambda text: on_event(Event("warning", text)))
+
+    return measure
 
 
 def _make(

@@ -21,7 +21,7 @@ from nas.config import MeasureProtocol
 from nas.errors import InputError, StoppedError, UnknownNameError
 from nas.events import Event, Listener
 from nas.files import locked
-from nas.hardware.calibrate import MIN_NETWORKS, Row, calibrate, fit_energy_rows
+from nas.hardware.calibrate import MIN_NETWORKS, calibrate, fit_energy_rows
 from nas.hardware.choosing import choose
 from nas.hardware.energy import EnergyPredictor
 from nas.hardware.energy_file import load_energy, save_energy
@@ -34,7 +34,7 @@ from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.predictor_file import save_predictor
 from nas.hardware.profile import NAME, DeviceProfile, load_profile, profile_names
 from nas.hardware.roofline import roofline
-from nas.hardware.rows import read_rows, rows_path
+from nas.hardware.rows import Row, read_rows, rows_path
 from nas.hardware.session import Session, open_transport
 from nas.space import SearchSpace
 from nas.target import Target

@@ -17,6 +17,7 @@ from PIL import Image
 from nas.classify import Classifier, find_images, find_model
 from nas.errors import DataError, DisturbedError, InputError, ModelFileError, TargetError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
+from nas.hardware.measurement import Measurement
 from nas.models.network import Network, recalibrate
 from nas.training.images import ImageFile
 from nas.training.pixels import decode, square
@@ -107,7 +108,8 @@ def test_the_readme_prepares_pictures_in_the_same_way(
 
 def test_what_is_said_of_a_folder(nas: Nas, model: Path, pictures: Path) -> None:
     ended = nas("run", model, pictures, "--json")
-    assert (ended.code, ended.err) == (0, "")
+    assert ended.code == 0
+    assert all(line.startswith("warning: latency of model.onnx") for line in ended.err.splitlines())  # of a machine that is busy
     assert [Path(each["image"]).name for each in ended.json["images"]] == ["a.png", "b.jpg", "c.png"]
     for each in ended.json["images"]:
         shares = [one["probability"] for one in each["top"]]
@@ -128,7 +130,7 @@ def test_answers_are_given_where_the_machine_cannot_be_measured(
     def throttled(*given: object) -> None:
         raise DisturbedError("11 windows were disturbed and 0 were not: the chip throttled")
 
-    monkeypatch.setattr("nas.classify.measure", throttled)
+    monkeypatch.setattr("nas.hardware.file_latency.measure", throttled)
     ended = nas("run", model, pictures)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("%") == 9
@@ -136,6 +138,13 @@ def test_answers_are_given_where_the_machine_cannot_be_measured(
     told = nas("run", model, pictures, "--json").json
     assert (told["latency_s"], len(told["images"])) == (None, 3)
     assert told["not_measured"].startswith("11 windows were disturbed")
+
+
+def test_a_machine_that_was_busy_is_told(nas: Nas, model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.hardware.file_latency.measure", lambda run, protocol: Measurement(((0.01, 0.01, 0.02, 0.02),) * 2))
+    ended = nas("run", model, pictures / "a.png")
+    assert ended.code == 0
+    assert ended.err == "warning: latency of model.onnx with onnxruntime, 1 thread: IQR is 67% of the median: the machine was busy\n"
 
 
 def test_a_model_that_was_edited_is_told(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:

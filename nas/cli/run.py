@@ -45,7 +45,7 @@ def run(
     latency = None
     disturbed = None
     try:
-        latency = classifier.latency(MeasureProtocol())
+        latency = classifier.latency(MeasureProtocol(), lambda text: typer.echo(f"warning: {text}", err=True))
     except DisturbedError as exc:
         disturbed = str(exc)
     if as_json:

@@ -13,26 +13,21 @@ import numpy as np
 from nas.architecture import BlockSpec
 from nas.config import EnergyProtocol, MeasureProtocol
 from nas.errors import DisturbedError, InputError, MeterError, TargetError
-from nas.hardware.choosing import choose
-from nas.hardware.device_state import pinned
 from nas.hardware.energy import EnergyPredictor, fit_energy
 from nas.hardware.features import network_features
 from nas.hardware.fitting import fit, shape_ranges
 from nas.hardware.identity import check_identity
-from nas.hardware.measure import measure
 from nas.hardware.metering import Metering, choose_meter, meter_identity
 from nas.hardware.newcomer import copy_shipped
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
 from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, read_rows, rows_path, runs_path, with_energy, write_runs
-from nas.hardware.runtimes.loading import load_runtime
 from nas.hardware.session import Measured, Session
 from nas.hardware.transports.base import Transport
 from nas.hardware.transports.local import LocalTransport
-from nas.metrics import Metric
 from nas.target import Target
 
-__all__ = ["Row", "calibrate", "choose", "fit_energy_rows", "fit_rows", "measure_model", "network_hash", "read_rows", "rows_path"]
+__all__ = ["MIN_NETWORKS", "calibrate", "fit_energy_rows", "fit_rows"]
 
 MIN_NETWORKS = 4
 
@@ -268,23 +263,6 @@ def fit_energy_rows(
     energy_j = np.array([row.energy_j for row in same], dtype=np.float64)
     prior = dataclasses.replace(prior, threads=target.threads, speedup=None)
     return fit_energy([row.specs() for row in same], energy_j, labels_s(same), prior, scope, meter, source)
-
-
-def measure_model(path: Path, target: Target, protocol: MeasureProtocol, on_note: Callable[[str], None] | None = None) -> Metric:
-    """Latency of one model file on this machine with the target's runtime and threads, source "measured".
-
-    The median over the raw medians of separated windows, low and high the extreme ones: no anchor stands between them, so a drift of the
-    machine is in it.
-
-    Args:
-        on_note: told what is wrong with the measurement.
-    """
-    with pinned(target.threads), load_runtime(target.runtime).open(path, target.threads) as run:
-        measured = measure(run, protocol)
-    if measured.warning:
-        (on_note or _quiet)(f"latency of {path.name} on {target.key}: {measured.warning}")
-    windows_s = measured.labels_s()
-    return Metric(float(np.median(windows_s)), "s", "measured", low=min(windows_s), high=max(windows_s))
 
 
 def _silent(done: int, total: int, what: str) -> None:

@@ -13,10 +13,9 @@ from nas.config import MeasureProtocol
 from nas.errors import InputError, ProfileError, TargetError, UnknownNameError
 from nas.hardware import calibrate as calibrate_module
 from nas.hardware import rows as rows_module
-from nas.hardware.calibrate import calibrate, fit_rows, measure_model
+from nas.hardware.calibrate import calibrate, fit_rows
 from nas.hardware.device_state import DeviceState
 from nas.hardware.host import detect_host
-from nas.hardware.measurement import Measurement
 from nas.hardware.newcomer import copy_shipped
 from nas.hardware.profile import parse_profile
 from nas.hardware.roofline import CoreFacts, roofline
@@ -251,17 +250,6 @@ def test_a_shipped_profile_is_copied_with_the_first_row(board: Board, tmp_path: 
     (folder / "profile.yaml").write_text("mended")
     copy_shipped(profile, folder)
     assert (folder / "profile.yaml").read_text() == "mended"
-
-
-def test_a_model_that_was_measured_on_a_busy_machine_is_told(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model.onnx").write_text("0.01")
-    quiet, busy = (Measurement(((0.01, 0.01, slow, slow),) * 2) for slow in (0.01, 0.02))
-    monkeypatch.setattr(calibrate_module, "load_runtime", lambda name: board)
-    notes: list[str] = []
-    for found in (quiet, busy):
-        monkeypatch.setattr(calibrate_module, "measure", lambda run, protocol, found=found: found)
-        assert measure_model(tmp_path / "model.onnx", TARGET, PROTOCOL, notes.append).source == "measured"
-    assert notes == ["latency of model.onnx on board/fake/fp32/1: IQR is 67% of the median: the machine was busy"]
 
 
 def test_too_few_networks_are_refused(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ import pytest
 from nas.compress.quantize import quantize, random_images
 from nas.config import MeasureProtocol
 from nas.errors import InputError, ModelFileError
-from nas.hardware.calibrate import measure_model
+from nas.hardware.file_latency import file_latency
 from nas.hardware.runtimes import Runtime
 from nas.hardware.runtimes.loading import load_runtime
 from nas.hardware.runtimes.onnxruntime import OnnxRuntime, providers, read_metadata
-from nas.target import Target
 from nas.testing import RuntimeContract
 from tests.hardware.models import onnx, write_model
 
@@ -47,8 +46,7 @@ class TestOnnxRuntime(OnnxFiles):
         return load_runtime("onnxruntime")
 
     def test_it_is_measured(self, runtime: Runtime, model_path: Path) -> None:
-        target = Target("host", runtime.name, runtime.version(), "fp32", 2)
-        metric = measure_model(model_path, target, MeasureProtocol(windows=2, window_s=0.01))
+        metric = file_latency(model_path, runtime.name, 2, MeasureProtocol(windows=2, window_s=0.01), lambda text: None)
         assert 0 < metric.value < 0.1
         assert metric.source == "measured"
 
