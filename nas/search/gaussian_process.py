@@ -136,14 +136,15 @@ def _negative_log_posterior(kernel: Kernel, features: Features, values: Array, g
     rest = 1.0 - kernel.share - kernel.additive
     k = kernel.share * choices + rest * like + kernel.additive * add
     k[np.diag_indices(n)] += kernel.noise
-    inverse = cho_solve((cholesky(k, lower=True, check_finite=False), True), np.eye(n), check_finite=False)
-    sign_log_det = -np.linalg.slogdet(inverse)[1]
+    lower = cholesky(k, lower=True, check_finite=False)
+    inverse = cho_solve((lower, True), np.eye(n), check_finite=False)
+    log_det = 2.0 * float(np.log(np.diag(lower)).sum())
     ones = inverse.sum(axis=1)
     mean = float(ones @ values) / float(ones.sum())
     residual = values - mean
     alpha = inverse @ residual
     signal = max(float(residual @ alpha) / n, 1e-12)
-    value = 0.5 * (n * math.log(signal) + sign_log_det)
+    value = 0.5 * (n * math.log(signal) + log_det)
     # d value = 1/2 tr((K^-1 - alpha alpha' / signal) dK): the profiled parameters contribute nothing at their optimum.
     outer = 0.5 * (inverse - np.outer(alpha, alpha) / signal)
     by_choices = outer * choices * kernel.share
