@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +28,6 @@ __all__ = ["Gene", "SearchSpace", "load_reference", "load_space", "reference_blo
 
 REFERENCES = "references"
 """File beside the spaces, of the reference architectures."""
-
-
-class Trial(Protocol):
-    """What of an Optuna trial `SearchSpace.suggest` uses."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[GeneValue]) -> GeneValue: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +139,6 @@ class SearchSpace:
         if arch.widths:
             self._narrowed(arch)
 
-    def contains(self, arch: Architecture) -> bool:
-        """Whether `arch` is a canonical architecture of this space, and no pruned one."""
-        try:
-            self.check(arch)
-        except SpaceError:
-            return False
-        return not arch.widths
-
     @property
     def smallest(self) -> Architecture:
         """Every gene at its smallest choice."""
@@ -185,13 +170,6 @@ class SearchSpace:
         forced = rng.choice(np.flatnonzero(full >= 0))
         row[forced] = (full[forced] + rng.integers(1, self._n_choices[forced])) % self._n_choices[forced]
         return self.decode_rows(self._masked(row[None]))[0]
-
-    def suggest(self, trial: Trial) -> Architecture:
-        """Asks an Optuna trial for every gene and returns the canonical architecture.
-
-        Inactive genes are asked for too: samplers then see one fixed space, not a conditional one.
-        """
-        return self.canonical({gene.name: trial.suggest_categorical(gene.name, gene.choices) for gene in self.genes})
 
     # --- rows -------------------------------------------------------------------------------------------------------------------
 
