@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -186,8 +186,7 @@ class Ground:
 
         return self._descended(self.pool[int(np.argmin(loss(self.pool)))][None], loss)
 
-    def _descended(self, start: Rows, loss: object) -> Rows:
-        assert callable(loss)
+    def _descended(self, start: Rows, loss: Callable[[Rows], Array]) -> Rows:
         best = start
         for column in [*range(len(self.sizes))] * SWEEPS:
             tried = np.repeat(np.maximum(best, 0), self.sizes[column], axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,14 @@ __all__ = [
     "tpe",
 ]
 
-BASE_TRIES, MUTATION_TRIES, RANDOM_TRIES = 8, 200, 2000
+BASE_TRIES = 8
+"""Proposals of the base sampler, whose model may take seconds for each; chosen by hand, as all that follows but the last."""
+MUTATION_TRIES = 200
+"""Half of its last proposal, half of anything that was asked for."""
+LEAST_RATE, MOST_RATE = 0.1, 0.5
+"""Share of the genes that the first and the last mutation draw anew: near the proposal as long as there is something new near it."""
+RANDOM_TRIES = 2000
+"""Where 1 architecture in 400 is new and acceptable, they find one with a probability of 99 %."""
 
 
 def peer(name: str, seed: int, population: int = 50) -> BaseSampler:
@@ -199,12 +206,12 @@ class UniqueSampler(BaseSampler):
         is_one = _counts(trial) and trial.params.keys() >= self._distributions.keys()
         return self._space.canonical(trial.params) if is_one else None
 
-    def _others(self, last: Architecture | None, rng: np.random.Generator, seen: set[Architecture]) -> Any:
+    def _others(self, last: Architecture | None, rng: np.random.Generator, seen: set[Architecture]) -> Iterator[Architecture]:
         """Mutations of the last proposal, then of what has been asked for, then the fallback, then random ones."""
         parents = [*([last] if last else []), *sorted(seen, key=lambda arch: arch.genes)]
         for attempt in range(MUTATION_TRIES if self._space.genes else 0):
             parent = parents[0] if attempt < MUTATION_TRIES // 2 else parents[rng.integers(len(parents))]
-            yield self._space.mutate(parent, rng, rate=0.1 + 0.4 * attempt / MUTATION_TRIES)
+            yield self._space.mutate(parent, rng, rate=LEAST_RATE + (MOST_RATE - LEAST_RATE) * attempt / MUTATION_TRIES)
         if self._fallback:
             yield from (self._fallback[row] for row in rng.permutation(len(self._fallback)))
         yield from self._space.decode_rows(self._space.sample_rows(RANDOM_TRIES, rng))

@@ -127,14 +127,13 @@ class BaseScorer(ABC):
         known = [c for c in constraints if c.kind == "max" and not c.metric.startswith("accuracy")]
         ends = self.space.encode([self.space.smallest, self.space.largest])
         lowest = [self._descend(ends[:1], constraint.metric) for constraint in known]
+        extremes, rng = np.concatenate([ends, *lowest]), np.random.default_rng(seed)
         pool = _Pool(self, constraints)
-        pool.add(np.unique(np.concatenate([ends, *lowest]), axis=0))
-        rng = np.random.default_rng(seed)
         if self.space.size <= POOL // DRAWS_EACH:
             drawn = self.space.sample_rows(DRAWS_EACH * self.space.size, rng)
-            pool = _Pool(self, constraints)
-            pool.add(np.unique(np.concatenate([ends, *lowest, drawn]), axis=0))
+            pool.add(np.unique(np.concatenate([extremes, drawn]), axis=0))
         else:
+            pool.add(np.unique(extremes, axis=0))
             for _ in range(POOL // CHUNK):
                 pool.add(self.space.sample_rows(CHUNK, rng))
         if not pool.feasible and len(known) > 1:
@@ -144,7 +143,7 @@ class BaseScorer(ABC):
             tightest = {c.metric: pool.ranges[c.metric][0] for c in known}
             raise InfeasibleError(_no_way(known, tightest, pool.scored), pool.scored, tightest)
         rows = np.concatenate(pool.rows)
-        return Feasible(rows[: max(KEPT, 1)], pool.scored, pool.feasible / pool.scored, pool.ranges)
+        return Feasible(rows[:KEPT], pool.scored, pool.feasible / pool.scored, pool.ranges)
 
     def _neighbours(self, row: Rows) -> Rows:
         """Every architecture that differs from `row` (genes,) in one gene; genes that it wakes up take their smallest choice."""
