@@ -115,8 +115,9 @@ def on_every_target(
     for each in small:  # a study of an earlier version has its own: the first one counts
         drops = {**each.study.user_attrs.get(storage.INT8_DROPS, {}), **drops}
     if context is not None and context.weights is not None:
+        failed: set[str] = set()
         for each in small:
-            _quantise(context, each.done, drops, each.study, on_event, stop, deadline_s)
+            _quantise(context, each.done, drops, failed, each.study, on_event, stop, deadline_s)
     model = _drop_model(small, drops, on_event) if small else None
     return [[*each.done, *_elsewhere(each, model, drops)] for each in searched]
 
@@ -170,17 +171,18 @@ def _twin(each: storage.Evaluated, scorer: BaseScorer, model: DropModel, drops: 
 
 
 def _quantise(
-    context: EvaluatorContext, done: Sequence[storage.Evaluated], drops: dict[str, float], study: storage.Study, on_event: Listener,
-    stop: Callable[[], bool], deadline_s: float | None,
+    context: EvaluatorContext, done: Sequence[storage.Evaluated], drops: dict[str, float], failed: set[str], study: storage.Study,
+    on_event: Listener, stop: Callable[[], bool], deadline_s: float | None,
 ) -> None:  # fmt: skip
-    """Quantises networks of a device's search, spread over their latencies, until there are enough; none of those in `drops`."""
+    """Quantises networks of a device's search, spread over their latencies, until there are enough; none of those in `drops` or `failed`,
+    to which it adds."""
     ordered = sorted({each.candidate.arch: each.candidate for each in done}.values(), key=lambda each: each.metrics["latency_s"].value)
     places = _spread(len(ordered), QUANTISED)
-    lacking = len(places) - sum(each.arch.arch_id in drops for each in ordered)
-    if lacking <= 0:
-        return
-    unknown = [ordered[place] for place in places if ordered[place].arch.arch_id not in drops]
+    lacking = max(0, len(places) - sum(each.arch.arch_id in drops for each in ordered))
+    unknown = [ordered[place] for place in places if ordered[place].arch.arch_id not in {*drops, *failed}]
     chosen = [unknown[place] for place in _spread(len(unknown), lacking)]
+    if not chosen:
+        return
     on_event(Event("phase", f"Quantising {len(chosen)} networks to learn what int8 costs", fields={"phase": "int8"}))
     evaluator = SupernetEvaluator(context)
     with tempfile.TemporaryDirectory(prefix="nas-int8-") as folder:
@@ -200,6 +202,7 @@ def _quantise(
             except StoppedError:
                 raise
             except NasError as exc:
+                failed.add(candidate.arch.arch_id)
                 on_event(Event("warning", f"{candidate.arch.arch_id} cannot be quantised: {exc}"))
                 continue
             drops[candidate.arch.arch_id] = made.fp32 - made.after_training

@@ -16,7 +16,7 @@ import yaml
 import nas.bench.check_export as script
 from nas.compress.int8 import Int8, Int8Maker
 from nas.config import SearchConfig, TrainRecipe
-from nas.errors import InfeasibleError, InputError, ProfileError
+from nas.errors import InfeasibleError, InputError, ProfileError, TargetError
 from nas.events import Event
 from nas.exporting import export
 from nas.hardware.native import foreign_operators
@@ -166,10 +166,12 @@ def test_no_network_is_quantised_for_two_devices(tmp_path: Path, monkeypatch: py
     made: list[object] = []
 
     class Counting(Int8Maker):
-        """Says of each network that it loses more than the one before."""
+        """Cannot quantise the first network; says of each other one that it loses more than the one before."""
 
         def make(self, network: Network, source: Path, path: Path, said: Mapping[str, str], *rest: object) -> Int8:
             made.append(network.blocks)
+            if len(made) == 1:
+                raise TargetError("an operator without a kernel")
             found = super().make(network, source, path, said)
             return replace(found, after_training=found.fp32 - 0.001 * len(made))
 
@@ -179,6 +181,7 @@ def test_no_network_is_quantised_for_two_devices(tmp_path: Path, monkeypatch: py
     events: list[Event] = []
     result = run(wanted, tmp_path / "runs", events.append, lambda: False)
     assert len(made) == len(set(made)) >= 5
+    assert sum("cannot be quantised: an operator without a kernel" in event.text for event in events) == 1
     assert sum(event.text.startswith("int8 costs ") for event in events) == 1
     for fronts in (result.fronts, rebuild(wanted, tmp_path / "runs", lambda event: None).fronts):
         found = [

@@ -167,7 +167,8 @@ def check_device(device: DeviceArgument, via: ViaOption = None, as_json: JsonOpt
     if as_json:
         emit({"schema": 1, "device": profile.name, "folder": str(profile.folder), "targets": targets, "address": address, "there": there})
         return
-    typer.echo(f"{profile.name}: {profile.folder / 'profile.yaml'} holds")
+    file = profile.folder / "profile.yaml"
+    typer.echo(f"{profile.name}: {file} holds" if file.is_file() else f"{profile.title}, as it tells of itself: {profile.folder}")
     for each in targets:
         told = f"band x/÷ {each['band_factor']}, {each['measurements']} measurements" if each["band_factor"] else each["why"]
         typer.echo(f"  {each['runtime'] + ' ' + each['precision']:<20} {told}")

@@ -40,6 +40,14 @@ def test_a_profile_is_checked_without_its_device(nas: Nas) -> None:
     assert "not asked whether it answers" in ended.out
 
 
+def test_this_machine_has_no_file_that_could_hold(nas: Nas, elsewhere: Path) -> None:
+    ended = nas("devices", "check", "host")
+    assert ended.code == 0
+    assert ended.out.startswith("This machine (")
+    assert f"as it tells of itself: {elsewhere / 'hw_profiles' / 'host'}" in ended.out
+    assert "profile.yaml" not in ended.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
