@@ -46,7 +46,7 @@ def test_what_a_plugin_of_another_distribution_lacks_is_not_ours(tmp_path: Path,
         plugins.load("evaluators", "dsp")
     with pytest.raises(InputError, match=r"^dsp is not installed here: python3 -m pip install dsplib$"):
         load_runtime("dsp")
-    with pytest.raises(InputError, match="zero-cost gives naswot, .*: choose supernet or tabular or train for a search"):
+    with pytest.raises(InputError, match=r"zero-cost gives naswot, .*: choose supernet or tabular or train for a search"):
         accuracy_evaluator("zero-cost")
 
 
