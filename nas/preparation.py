@@ -93,7 +93,7 @@ def prepare(
         InfeasibleError: nothing meets the constraints.
     """
     space = load_space(config.space)
-    cache = runs / ".cache"
+    cache = (runs / ".cache").resolve()  # workers elsewhere have another folder to begin with
     profiles = [load_profile(name) for name in config.devices]
     for number, profile in enumerate(profiles):
         for other, before in zip(config.devices, profiles[:number], strict=False):

@@ -17,6 +17,7 @@ class Growing:
     """An executor that finds larger networks more accurate, and keeps what it was asked for."""
 
     capacity = 1
+    isolates = True
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space

@@ -60,6 +60,7 @@ class Free:
     """An executor whose evaluations cost nothing."""
 
     capacity = 1
+    isolates = True
 
     def submit(self, arch: Architecture) -> Future[Evaluation]:
         future: Future[Evaluation] = Future()
@@ -75,6 +76,8 @@ class Free:
 
 class _Sleeping:
     """An executor whose workers sleep for as long as an evaluation would take, lognormal with a mean of `mean_s`."""
+
+    isolates = True
 
     def __init__(self, workers: int, mean_s: float) -> None:
         self.capacity, self.busy_s = workers, 0.0

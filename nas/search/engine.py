@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from optuna.study import Study
+from optuna.trial import Trial
 
 from nas.architecture import Architecture
 from nas.errors import NasError, StoppedError
@@ -74,7 +75,7 @@ def run(
 
     Raises:
         StoppedError: `stop` said so; what was told stays.
-        NasError: too many evaluations failed.
+        NasError: too many evaluations failed; the last ones in a row may be asked for again.
     """
     reaped = storage.reap(study)
     done = storage.evaluated(study)
@@ -84,6 +85,7 @@ def run(
     accuracies.update({e.candidate.arch: Evaluation(_without(e.candidate.metrics, scored), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
     failures, poor, exhausted = 0, 0, ""
+    failed: list[tuple[Trial, str]] = []  # in a row, not told yet: where they end the search they are cut off, as what a crash leaves
     so_far = _SoFar(problem, [each.candidate for each in done])
     started, first = time.monotonic(), len(done)
     enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
@@ -105,7 +107,7 @@ def run(
                     trial = storage.ask(study, space, under_way.patience_s)
                 except SpaceExhaustedError as exc:
                     exhausted = str(exc)
-                    storage.reap(study, keep=under_way.numbers, only_own=True)
+                    storage.reap(study, keep=under_way.numbers | {trial.number for trial, _ in failed}, only_own=True)
                     break
                 arch = problem.scorer.space.canonical(trial.params)
                 poor = poor + 1 if _promises_less(study, problem.target_regret) else 0
@@ -119,11 +121,12 @@ def run(
                 trial, arch = asked.trial, asked.arch
                 if isinstance(evaluation, NasError):
                     failures += 1
-                    storage.fail(study, trial, str(evaluation))
+                    failed.append((trial, str(evaluation)))
                     on_event(Event("warning", f"trial {trial.number} failed: {evaluation}"))
                     if failures >= MOST_FAILURES:
                         raise NasError(f"{failures} evaluations failed, the last one: {evaluation}") from evaluation
                     continue
+                _bar(study, failed)
                 accuracies[arch] = evaluation
                 metrics = {**evaluation.metrics, **problem.scorer.metrics(arch)}
                 candidate = Candidate(arch, problem.scorer.target, metrics, trial.number)
@@ -134,6 +137,7 @@ def run(
                 on_event(so_far.event(candidate, pace, deadline_s))
         if stop() and not is_over():
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
+        _bar(study, failed)
     finally:
         storage.reap(study, only_own=True)
     if not exhausted and len(done) < enough and not stop():
@@ -141,6 +145,13 @@ def run(
     if exhausted:
         on_event(Event("info", exhausted))
     return done
+
+
+def _bar(study: Study, failed: list[tuple[Trial, str]]) -> None:
+    """Tells failures that were not the end of the search: their architectures are not asked for again."""
+    for trial, reason in failed:
+        storage.fail(study, trial, reason)
+    failed.clear()
 
 
 def _promises_less(study: Study, target: float | None) -> bool:

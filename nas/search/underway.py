@@ -39,7 +39,8 @@ class Asked:
 class UnderWay:
     """Sends evaluations to an executor and takes what comes back.
 
-    An evaluation that is lost in company may not be the guilty one, so it is tried again alone and only then counts as tried.
+    An evaluation that is lost in company may not be the guilty one, so it is tried again alone and only then counts as tried. Where the
+    executor isolates them it is, and is tried again beside the others.
 
     Args:
         timeout_s: after which an evaluation is given up; None for what those before it took, with patience.
@@ -126,11 +127,15 @@ class UnderWay:
         return asked, evaluation
 
     def _lost(self, asked: Asked, reason: str, *, was_alone: bool) -> tuple[Asked, NasError] | None:
-        if was_alone and asked.attempt >= ATTEMPTS:
+        is_guilty = was_alone or self._executor.isolates
+        if is_guilty and asked.attempt >= ATTEMPTS:
             return asked, NasError(f"tried {asked.attempt} times: {reason}")
-        again = Asked(asked.trial, asked.arch, asked.attempt + was_alone)
+        again = Asked(asked.trial, asked.arch, asked.attempt + is_guilty)
         self._on_lease(again, self.patience_s)
-        self._suspects.append(again)
+        if self._executor.isolates:
+            self.submit(again)
+        else:
+            self._suspects.append(again)
         return None
 
     def _give_up_overdue(self) -> None:

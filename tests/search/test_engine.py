@@ -37,6 +37,8 @@ def accuracy(arch: Architecture) -> float:
 class MadeUp:
     """An executor after the Protocol: `capacity` threads that look up an accuracy."""
 
+    isolates = False
+
     def __init__(
         self, capacity: int = 1, error: Callable[[Architecture], BaseException | None] = lambda arch: None, seconds: float = 0.002
     ) -> None:
@@ -267,11 +269,15 @@ def test_failures_take_no_candidates_place(new: Callable[..., Search]) -> None:
     assert 0 < len(search.trials(TrialState.FAIL)) < 20
 
 
-def test_many_failures_end_the_search(new: Callable[..., Search]) -> None:
-    search, executor = new(50), MadeUp(1, lambda arch: TrainingError("no memory"))
+def test_many_failures_end_the_search_and_bar_nothing(new: Callable[..., Search]) -> None:
+    """It is not the architectures that are wrong: once the disk has room again they are asked for again."""
+    search, executor = new(20, make_space()), MadeUp(1, lambda arch: TrainingError("no memory"))
     with pytest.raises(NasError, match="20 evaluations failed, the last one: no memory"):
         search.run(executor)
     assert len(executor.asked) == 20
+    failed = search.trials(TrialState.FAIL)
+    assert [trial.user_attrs["cut_off"] for trial in failed] == [True] * 20
+    assert len(search.run(MadeUp())) == 20
 
 
 @pytest.mark.parametrize("error", [ValueError("a plug-in's bug"), KeyboardInterrupt()])

@@ -28,20 +28,22 @@ CONNECT_S = 30.0
 
 
 class RayPool:
-    """One evaluation a task, `cpus` cores each, as many at once as the cluster has room for.
+    """One evaluation a task, `cpus` cores each, as many at once as the cluster has room for when the search begins.
 
     Workers need this package in the same version, and the images where `context.data` says (a shared path); digits come with the package.
     The supernet's weights travel through the object store, once to each node.
 
     Args:
         address: of a running cluster, "auto" for the one that this machine belongs to, "local" for one of this machine's own.
-        workers: evaluations at once at most; None for what the cluster has room for now.
+        workers: evaluations at once at most; None for what the cluster has room for then.
         cpus: cores of one evaluation.
 
     Raises:
         MissingExtraError: ray is not installed.
         ClusterError: nothing answers there, or a worker lacks this package or has another version of it.
     """
+
+    isolates = True
 
     def __init__(self, name: str, context: EvaluatorContext, address: str, workers: int | None = None, cpus: int = 1) -> None:
         knock(address)
@@ -58,7 +60,8 @@ class RayPool:
                 self._weights = None if context.weights is None else ray.put(context.weights.read_bytes())
             self._context = replace(context, threads=cpus)
             self._check_workers(context)
-            resources: Any = ray.cluster_resources  # untyped in Ray's stubs
+            # Not all that it has: what waits for cores that others hold would be taken for one that hangs.
+            resources: Any = ray.available_resources  # untyped in Ray's stubs
             room = int(resources().get("CPU", 0)) // cpus
             self.capacity = max(1, room if workers is None else min(workers, room))
         except BaseException:
@@ -189,9 +192,18 @@ def _what_a_worker_has(data: str | None) -> tuple[dict[str, str], bool]:
 
 
 def _evaluate_remotely(name: str, context: EvaluatorContext, weights: bytes | None, arch: Architecture) -> Evaluation:
-    """On a worker: the weights lie in a file of its machine, named by their hash. One at the driver's path may have been trained there."""
+    """On a worker."""
+    try:
+        context = _settled(context, weights)
+    except OSError as exc:
+        raise LostError(f"{socket.gethostname()} has no place for what an evaluation needs: {exc}") from exc
+    return evaluate_here(name, context, arch)
+
+
+def _settled(context: EvaluatorContext, weights: bytes | None) -> EvaluatorContext:
+    """With files of this machine. The weights lie in one named by their hash: what is at the driver's path may have been trained here."""
+    folder = Path(tempfile.gettempdir()) / f"hwnas-{os.getuid()}"
     if weights is not None:
-        folder = Path(tempfile.gettempdir()) / f"hwnas-{os.getuid()}"
         place = folder / f"{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
         if not place.is_file():
             from nas.files import write_atomic
@@ -199,6 +211,4 @@ def _evaluate_remotely(name: str, context: EvaluatorContext, weights: bytes | No
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(place, weights)
         context = replace(context, weights=place)
-    if not context.cache.is_dir():
-        context = replace(context, cache=Path(tempfile.gettempdir()) / f"hwnas-{os.getuid()}")
-    return evaluate_here(name, context, arch)
+    return context if context.cache.is_dir() else replace(context, cache=folder)

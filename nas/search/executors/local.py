@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 
 from nas.architecture import Architecture
 from nas.search.evaluators import Evaluation, EvaluatorContext, open_evaluator, threads_each
-from nas.search.executors.base import LostError, evaluate_here
+from nas.search.executors.base import LostError, evaluate_here, evaluate_with
 
 __all__ = ["InProcess", "LocalPool", "start_worker"]
 
@@ -20,6 +20,7 @@ class InProcess:
     """One evaluation at a time, in this process: repeatable."""
 
     capacity = 1
+    isolates = True
 
     def __init__(self, name: str, context: EvaluatorContext) -> None:
         self._evaluator = open_evaluator(name, context)
@@ -28,7 +29,7 @@ class InProcess:
         """The evaluation is over when this returns."""
         future: Future[Evaluation] = Future()
         try:
-            future.set_result(self._evaluator.evaluate([arch])[0])
+            future.set_result(evaluate_with(self._evaluator, arch))
         except Exception as exc:
             future.set_exception(exc)
         return future
@@ -56,6 +57,8 @@ def _end_with_driver() -> None:
 
 class LocalPool:
     """`workers` processes on this machine; each opens its evaluator once. Where one ends by itself, all are started again."""
+
+    isolates = False
 
     def __init__(self, name: str, context: EvaluatorContext, workers: int) -> None:
         self.capacity = workers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,34 @@ def _kept(executor: Executor, arch: Architecture, future: Future[Evaluation]) ->
     return future.result(timeout=60).metrics
 
 
+def test_room_is_what_others_leave(cluster: Any, context: EvaluatorContext) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(address=cluster.address, ignore_reinit_error=True, logging_level="ERROR", log_to_driver=False)
+        cluster.add_node(num_cpus=3)
+        cluster.wait_for_nodes()
+        other = ray.util.placement_group([{"CPU": 2}])
+        assert other.wait(60)
+    try:
+        total = int(ray.cluster_resources()["CPU"])
+        _until(lambda: ray.available_resources().get("CPU", 0) <= total - 2)
+        pool = open_executor("supernet", context, 1, ray=cluster.address)
+        assert pool.capacity == total - 2
+        pool.close()
+    finally:
+        ray.util.remove_placement_group(other)
+        ray.shutdown()
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """What a cluster tells of itself comes a moment late."""
+    for _ in range(100):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the cluster does not tell what is taken")
+
+
 def test_weights_reach_machines_that_do_not_have_them(context: EvaluatorContext, tmp_path: Path) -> None:
     from nas.search.executors.cluster import _evaluate_remotely
 
@@ -83,6 +113,20 @@ def test_weights_of_a_workers_own_are_not_taken_for_the_searchs(context: Evaluat
     (tmp_path / "weights.safetensors").write_text("of the same recipe, trained there")
     found = _evaluate_remotely("supernet", there, context.weights.read_bytes(), context.space.smallest)
     assert found.metrics == InProcess("supernet", context).submit(context.space.smallest).result().metrics
+
+
+def test_a_machine_without_room_for_the_weights_loses_the_evaluation(
+    context: EvaluatorContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nas.search.executors.cluster import _evaluate_remotely
+
+    assert context.weights is not None
+    full = tmp_path / "no folder"
+    full.touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(full))
+    away = replace(context, weights=tmp_path / "of another machine.safetensors")
+    with pytest.raises(LostError, match="has no place for what an evaluation needs"):
+        _evaluate_remotely("supernet", away, b"weights", context.space.smallest)
 
 
 def test_images_that_workers_do_not_have_are_said_before_the_search(cluster: Any, context: EvaluatorContext, tmp_path: Path) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pickle
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from nas.architecture import Architecture
-from nas.errors import ModelFileError, NasError
-from nas.search.evaluators import EvaluatorContext
+from nas.errors import DataError, ModelFileError, NasError, SpaceError, TrainingError
+from nas.search.evaluators import Evaluation, EvaluatorContext
 from nas.search.executors import InProcess, LocalPool, LostError, open_executor
-from nas.search.executors.base import _evaluator
+from nas.search.executors.base import _evaluator, evaluate_here, evaluate_with
 
 
 def test_a_local_pool_gives_what_this_process_gives(context: EvaluatorContext) -> None:
@@ -88,3 +91,37 @@ def test_closing_waits_for_no_evaluation(context: EvaluatorContext) -> None:
     assert not closing.is_alive()
     with pytest.raises(LostError):
         begun.result(timeout=60)
+
+
+def test_what_a_machine_lacks_is_not_the_networks_fault(context: EvaluatorContext, tmp_path: Path) -> None:
+    absent = dataclasses.replace(context, weights=tmp_path / "absent.safetensors")
+    with pytest.raises(LostError, match=r"the evaluator supernet does not open on .*absent\.safetensors"):
+        evaluate_here("supernet", absent, context.space.smallest)
+
+
+class Failing:
+    """An evaluator that fails with one error."""
+
+    gives: ClassVar[str] = "accuracy_search"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (DataError("the images changed"), True),
+        (TrainingError("diverged"), False),
+        (SpaceError("of another space"), False),
+    ],
+)
+def test_files_and_disks_lose_an_evaluation_and_networks_fail_it(error: Exception, is_lost: bool) -> None:
+    with pytest.raises(NasError, match=str(error.args[-1])) as caught:
+        evaluate_with(Failing(error), Architecture("any", ()))
+    assert isinstance(caught.value, LostError) == is_lost
