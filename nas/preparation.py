@@ -242,7 +242,9 @@ def _images(config: SearchConfig, size: int, cache: Path, on_event: Listener) ->
         on_event(Event("progress", f"reading {total} images", share=done / max(1, total)))
 
     data = load_data(config.data, size, config.seed, cache, decoding)
-    for warning in data.warnings():
+    needs = accuracy_evaluator(config.evaluator).needs
+    epochs = config.halving.epochs if config.evaluator == "train" else config.recipe.epochs if "supernet" in needs else 0
+    for warning in filter(None, (*data.warnings(), data.few_steps(epochs, config.recipe.batch_size))):
         on_event(Event("warning", warning))
     return data
 

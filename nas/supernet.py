@@ -82,7 +82,7 @@ def _images(request: Request, size: int, on_event: Listener, members: Team) -> I
     data = load_data(request.data, size, request.seed, request.runs / ".cache", decoding)
     if members.leads:
         members.wait()
-    for warning in data.warnings():
+    for warning in filter(None, (*data.warnings(), data.few_steps(request.recipe.epochs, request.recipe.batch_size))):
         on_event(Event("warning", warning))
     return data
 

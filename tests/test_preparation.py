@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from nas.config import check_config
 from nas.errors import InputError
-from nas.preparation import start_of
+from nas.events import Event
+from nas.preparation import prepare, start_of
 from nas.space import load_space
 from nas.training.data import load_data
+from tests.training.pictures import grow
 
 
 def test_a_search_starts_from_a_whole_network(tmp_path: Path) -> None:
@@ -23,3 +26,13 @@ def test_a_search_starts_from_a_whole_network(tmp_path: Path) -> None:
         start_of(str(path), space, data)
     path.write_text(json.dumps({"blocks": [block.to_dict() for block in space.decode(space.largest)]}))
     assert start_of(str(path), space, data) == space.largest
+
+
+def test_workers_elsewhere_find_the_images_and_few_of_them_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos, told = grow(tmp_path / "photos", {"a": 60, "b": 60}), list[Event]()
+    config = check_config({"study": "few", "devices": ("raspberrypi4",), "space": "mobilenet_tiny", "data": str(photos)})
+    prepared = prepare(config, Path("runs"), told.append, lambda: False)
+    assert prepared.cache == (tmp_path / "runs/.cache").resolve()
+    (warning,) = [event.text for event in told if event.kind == "warning"]
+    assert warning.startswith("84 training images in batches of 128 are 1 step(s) an epoch, 20 in all")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from nas.training import cache as disk
 from nas.training.arrays import read_arrays
 from nas.training.changes import difference
 from nas.training.images import Listing, Part, Source, list_images, open_source
-from nas.training.pixels import Progress, decode, square
+from nas.training.pixels import Progress, decode, shorter_side, square
 from nas.training.sets import ImageData, ImageSet
 from nas.training.split import split
 
@@ -68,7 +69,8 @@ def load_data(
         return split(read_arrays(path, size), path.stem, size, seed)
     with open_source(path) as source:
         pool = _read(source, path, size, cache, on_progress, in_use)
-    return split(pool, source.name, size, seed)
+        side = shorter_side(source.read, source.files)
+    return replace(split(pool, source.name, size, seed), shorter_side=side)
 
 
 def _find(name_or_path: str) -> Path:

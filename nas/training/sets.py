@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ __all__ = ["ImageData", "ImageSet"]
 
 UNBALANCED = 10
 """Times the smallest class that the largest may be before somebody is told."""
+FEW_AN_EPOCH, FEWEST_STEPS = 10, 200
+"""Steps of an epoch and of a whole training, below which somebody is told: a guess. Digits take 17 and 340."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +53,7 @@ class ImageData:
         mean, std: of each channel over train, for pixels scaled to 0..1.
         skipped: "path: reason" of each file that could not be decoded (at most 1 % of them).
         duplicates: images of search-validation whose file occurs, byte for byte, in train too, and of test whose file is in either.
+        shorter_side: of the images as they were given, pixels: the median of a few of them; 0 where it is not known.
     """
 
     name: str
@@ -63,6 +67,7 @@ class ImageData:
     skipped: tuple[str, ...] = ()
     duplicates: int = 0
     content: str = ""
+    shorter_side: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -87,12 +92,32 @@ class ImageData:
         found = [f"image left out: {problem}" for problem in self.skipped]
         if self.duplicates:
             found.append(f"{self.duplicates} test or validation images occur in another set too: accuracies flatter")
+        if self.shorter_side > self.size:
+            text = f"images are reduced to {self.size} x {self.size} pixels, their shorter side has {self.shorter_side}"
+            found.append(f"{text}: nas spaces lists spaces that see more (--space)")
         counts = self.per_class
         largest, smallest = int(counts.argmax()), int(counts.argmin())
         if counts[largest] >= UNBALANCED * counts[smallest]:
             ends = f"{self.classes[largest]} has {counts[largest]} training images, {self.classes[smallest]} {counts[smallest]}"
             found.append(f"classes are unbalanced ({ends}): accuracy tells mostly of the large ones")
         return found
+
+    def few_steps(self, epochs: int, batch_size: int) -> str:
+        """What somebody should know before a training on so few images that it hardly takes a step; empty of any other.
+
+        Args:
+            epochs: of the training; 0 trains nothing.
+        """
+        whole, rest = divmod(len(self.train), batch_size)
+        an_epoch = max(1, whole + (rest > 1))  # batch norm cannot use one image
+        if not epochs or an_epoch >= FEW_AN_EPOCH or an_epoch * epochs >= FEWEST_STEPS:
+            return ""
+        made = f"{len(self.train)} training images in batches of {batch_size} are {an_epoch} step(s) an epoch, {an_epoch * epochs} in all"
+        smaller = max(2, min(batch_size, len(self.train) // FEW_AN_EPOCH))
+        return (
+            f"{made}: accuracies will hardly be better than chance. Ask for --epochs {math.ceil(FEWEST_STEPS / an_epoch)}, "
+            f"or for smaller batches and a lower rate, e.g. --recipe batch_size={smaller} --recipe lr=0.05"
+        )
 
     def to_dict(self) -> dict[str, object]:
         """What the record of a study says of its data."""

@@ -154,6 +154,26 @@ def test_unbalanced_classes_duplicates_and_broken_images_are_warned_of(tmp_path:
     ]
 
 
+def test_images_that_are_reduced_are_warned_of(tmp_path: Path) -> None:
+    root = grow(tmp_path / "photos", {"a": 12, "b": 12})
+    (root / "a" / "0000.png").write_bytes(png(1, (300, 200)))  # one that is larger does not stand for all
+    text = "images are reduced to 4 x 4 pixels, their shorter side has 8: nas spaces lists spaces that see more (--space)"
+    assert load_data(str(root), 4, 0, tmp_path / "cache").warnings() == [text]
+    assert load_data(str(root), 4, 0, tmp_path / "cache").warnings() == [text]  # from the cache, too
+    assert load_data(str(root), 8, 0).warnings() == []
+
+
+def test_a_training_of_hardly_a_step_is_warned_of(tmp_path: Path) -> None:
+    data = load_data(str(grow(tmp_path, {"a": 60, "b": 60})), 8, 0)
+    assert len(data.train) == 84
+    assert data.few_steps(20, 128) == (
+        "84 training images in batches of 128 are 1 step(s) an epoch, 20 in all: accuracies will hardly be better than chance. "
+        "Ask for --epochs 200, or for smaller batches and a lower rate, e.g. --recipe batch_size=8 --recipe lr=0.05"
+    )
+    assert data.few_steps(200, 128) == data.few_steps(20, 8) == data.few_steps(0, 128) == ""
+    assert load_data("digits", 16, 0).few_steps(1, 64) == ""
+
+
 def test_a_class_whose_name_cannot_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     root = grow(tmp_path, {"train/a": 12, "train/b": 12, "test/a": 1, "test/b": 1})
     for part in ("train", "test"):
