@@ -25,7 +25,7 @@ from nas.search.fleet import FleetScorer
 from nas.search.scoring import BaseScorer, Feasible
 from nas.space import SearchSpace, load_reference, load_space, reference_names
 from nas.target import Target
-from nas.targets import alike_words, fp32_targets, scorer_of, with_faster_int8
+from nas.targets import alike_words, fp32_targets, scorer_of, unmeasured_words, with_faster_int8
 from nas.training.data import ImageData, load_data
 from nas.training.teacher import open_teacher
 
@@ -130,7 +130,7 @@ def prepare(
                         f"latency on {target.key} is not known with what is installed now: nas search --resume {config.study} measures it"
                     )
                 predictors[target] = _measure_host(target, space, config, on_event, stop)
-        words += alike_words(profile, predictors)
+        words += (*alike_words(profile, predictors), *unmeasured_words(profile, predictors))
         if config.precision == "both":
             known = partial(_known_int8, profile, space, config, on_event, stop, measure)
             predictors, told = with_faster_int8(space, predictors, known, config.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from nas.search.scoring import Scorer
 from nas.space import SearchSpace
 from nas.target import Target
 
-__all__ = ["Predictors", "alike_words", "fp32_targets", "scorer_of", "with_faster_int8"]
+__all__ = ["Predictors", "alike_words", "fp32_targets", "scorer_of", "unmeasured_words", "with_faster_int8"]
 
 Predictors = Mapping[Target, LatencyPredictor]
 """Of latency, by target."""
@@ -85,3 +85,18 @@ def alike_words(profile: DeviceProfile, predictors: Predictors) -> tuple[Event, 
         if same:
             texts.append(f"{profile.name} has one predictor for {first.runtime} and {' and '.join(same)}: nothing tells them apart")
     return tuple(Event("warning", text) for text in dict.fromkeys(texts))
+
+
+def unmeasured_words(profile: DeviceProfile, targets: Iterable[Target]) -> tuple[Event, ...]:
+    """Says where a target was not measured and others of its device were: somebody may have meant those."""
+    known = []
+    for path in sorted(profile.folder.glob("predictor-*-fp32-*t.json")):
+        runtime, _, threads = path.stem.removeprefix("predictor-").rsplit("-", 2)
+        known.append(f"--runtime {runtime} --threads {threads.removesuffix('t')}")
+    texts = [
+        f"latency on {target.key} was not measured, with {' and '.join(known)} it was: ask for that, or "
+        f"nas measure --device {profile.name} --runtime {target.runtime} --threads {target.threads}"
+        for target in targets
+        if known and not profile.predictor_path(target).is_file()
+    ]
+    return tuple(Event("warning", text) for text in texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from nas.hardware.profile import DeviceProfile
     from nas.target import Target
 
-__all__ = ["register"]
+__all__ = ["register", "search_of"]
 
 HELD_OUT = ("out_of_fold_mape",)
 """Of a predictor's quality: what networks say that it was not fitted to."""
@@ -70,6 +71,8 @@ def measure(
             display(Event("warning", f"{profile.folder / 'profile.yaml'}: add {target.runtime} to its runtimes to use the predictor"))
     rows = rows_path(profile.folder, target)
     _report(profile, target, fitted, rows, time.monotonic() - started, as_json)
+    if not as_json and (command := search_of(device, profile, target)):
+        typer.echo(f"search     {command}")
 
 
 def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, rows: Path, seconds: float, as_json: bool) -> None:
@@ -95,6 +98,14 @@ def _report(profile: DeviceProfile, target: Target, fitted: LatencyPredictor, ro
         typer.echo(f"energy     {energy['networks']} networks by {energy['meter']}, {energy['scope']}: {told}")
     typer.echo(f"rows       {rows}")
     typer.echo(f"predictor  {path}")
+
+
+def search_of(device: str, profile: DeviceProfile, target: Target) -> str:
+    """What searches for a target that a plain search does not choose; empty for one that it does."""
+    options = [] if target.runtime == profile.default.runtime else ["--runtime", target.runtime]
+    options += [] if target.precision == "fp32" else ["--precision", "fp32", "--precision", target.precision]
+    options += [] if target.threads == profile.default.threads else ["--threads", str(target.threads)]
+    return shlex.join(["nas", "search", "--device", device, *options]) if options else ""
 
 
 def _energy(profile: DeviceProfile, target: Target) -> dict[str, float | str] | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.architecture import BlockSpec
 from nas.config import EnergyProtocol, MeasureProtocol
-from nas.errors import DisturbedError, InputError, MeterError, TargetError
+from nas.errors import DisturbedError, InputError, MeterError, ModelFileError, TargetError
 from nas.hardware.energy import EnergyPredictor, fit_energy
 from nas.hardware.features import network_features
 from nas.hardware.fitting import fit, shape_ranges
@@ -22,7 +22,7 @@ from nas.hardware.newcomer import copy_shipped
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile
 from nas.hardware.rows import Row, append_row, labels_s, make_row, network_hash, read_rows, rows_path, runs_path, with_energy, write_runs
-from nas.hardware.session import Measured, Session
+from nas.hardware.session import Measured, RefusedError, Session
 from nas.hardware.transports.base import Transport
 from nas.hardware.transports.local import LocalTransport
 from nas.target import Target
@@ -30,6 +30,8 @@ from nas.target import Target
 __all__ = ["MIN_NETWORKS", "calibrate", "fit_energy_rows", "fit_rows"]
 
 MIN_NETWORKS = 4
+MOST_REFUSED = 5
+"""Networks in a row that a device refuses before the measuring ends: then it is not the networks that are wrong."""
 
 Blocks = Sequence[BlockSpec]
 Export = Callable[[Blocks, Path], None]
@@ -70,7 +72,8 @@ def calibrate(
     Raises:
         InputError: fewer than 4 networks, a precision that the runtime there does not run, or a device of another architecture.
         ProfileError: an earlier row that cannot be used, without `skip_bad`.
-        TargetError: a run failed. What was measured before is kept.
+        ModelFileError, TargetError: the device cannot run the anchor, or five networks in a row; or it is not reached any more. What was
+            measured before is kept.
         MeterError: the energy meter that was asked for does not work there.
     """
     wanted = {network_hash(blocks): blocks for blocks in networks}
@@ -130,7 +133,7 @@ def _saver(folder: Path, target: Target, profile: DeviceProfile | None) -> Save:
 
 @dataclasses.dataclass
 class _Job:
-    """What measuring one network takes. `meter` becomes None where it fails on the way."""
+    """What measuring one network takes. `meter` becomes None where it fails on the way; `refused` counts networks in a row."""
 
     session: Session
     target: Target
@@ -140,6 +143,7 @@ class _Job:
     note: Callable[[str], None]
     metering: Metering | None
     meter: str | None
+    refused: int = 0
 
     def latency(self, network: str, blocks: Blocks, model: Path, anchor: Path, anchor_name: str) -> Row | None:
         """Measures and saves; None where it is left out, which is noted."""
@@ -148,8 +152,14 @@ class _Job:
         try:
             measured = self.session.measure(job, model, anchor, self.target, self.protocol)
             reason = _other_precision(measured.precision, self.target)
+            self.refused = 0
         except DisturbedError as exc:
             reason = f"{exc}; measuring again later tries it again"
+        except (ModelFileError, RefusedError) as exc:
+            self.refused += 1
+            if self.refused == MOST_REFUSED:
+                raise
+            reason = str(exc)
         if reason:
             self.note(f"network {network} is left out: {reason}")
         else:

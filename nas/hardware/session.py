@@ -19,12 +19,18 @@ from nas.hardware.runtimes.base import Inspection
 from nas.hardware.transports.base import Transport
 from nas.target import Target
 
-__all__ = ["Measured", "Patience", "Session", "open_transport"]
+__all__ = ["Measured", "Patience", "RefusedError", "Session", "open_transport"]
 
 _ANSWER_S = 900.0
+
+
+class RefusedError(TargetError):
+    """The device answers that it cannot do this job; another one it may."""
+
+
 _KINDS: Mapping[str, type[InputError] | type[TargetError]] = {
     "disturbed": DisturbedError, "meter": MeterError, "model": ModelFileError, "input": InputError,
-    "target": TargetError, "internal": TargetError,
+    "target": RefusedError, "internal": RefusedError,
 }  # fmt: skip
 
 
@@ -160,7 +166,8 @@ class Session:
 
         Raises:
             DisturbedError: the device was too busy, hot or asleep.
-            TargetError: it failed, or cannot be reached any more.
+            ModelFileError, RefusedError: it cannot run this model.
+            TargetError: it cannot be reached any more, or has no room.
         """
         job = {
             "id": name, "op": "measure", "runtime": target.runtime, "threads": target.threads, "model": self.place(model),

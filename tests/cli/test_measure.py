@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nas.cli import main
+from nas.cli.measure import search_of
 from nas.hardware.profile import load_profile
 from nas.hardware.transports.local import LocalTransport
 from tests.hardware.transports.sshd import Sshd, running
@@ -57,6 +60,7 @@ def test_this_machine_is_measured_and_goes_on(capsys: pytest.CaptureFixture[str]
     assert "measured   5 networks" in out
     assert re.search(r"held out +mean absolute error [0-9.]+%\nband +90 %", out)
     assert "ridge" not in out
+    assert "nas search" not in out
 
 
 def test_a_new_device_is_asked_what_it_is_and_measured(
@@ -94,6 +98,9 @@ def test_a_runtime_that_the_machine_was_not_known_to_have_can_be_used_once_it_is
     profile = load_profile("host")
     assert str(profile.predictor_path(profile.target("openvino-cpu"))) == json.loads(out)["predictor"]
     assert profile.predictor(profile.target("openvino-cpu")).measurements == 4
+    assert run(capsys, "--device", "host", "--runtime", "openvino-cpu", *TINY)[1].endswith(
+        "\nsearch     nas search --device host --runtime openvino-cpu\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,3 +138,16 @@ def test_a_second_measuring_of_this_machine_is_refused(capsys: pytest.CaptureFix
         other.close()
     assert code == 4
     assert "another measuring runs on it" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, ""),
+        ({"threads": 4}, "nas search --device pi4 --threads 4"),
+        ({"runtime": "openvino", "precision": "int8"}, "nas search --device pi4 --runtime openvino --precision fp32 --precision int8"),
+    ],
+)
+def test_what_a_plain_search_does_not_choose_is_told_with_its_options(changes: dict[str, Any], command: str) -> None:
+    profile = load_profile("raspberrypi4")
+    assert search_of("pi4", profile, dataclasses.replace(profile.target(), **changes)) == command

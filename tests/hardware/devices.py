@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nas.errors import LinkLostError, TargetError
+from nas.errors import LinkLostError, ModelFileError, TargetError
 from nas.hardware.jobs import PROTOCOL, Jobs
 from nas.hardware.meters import EnergyMeter
 from nas.hardware.meters.loading import open_meter
@@ -17,8 +18,8 @@ from tests.hardware.clocks import FakeClock, FakeMachine
 
 
 class Board:
-    """A runtime whose models are files that hold their seconds; `fails_at` breaks the n-th model opened, `odd` is the n-th inspected that
-    runs in bf16."""
+    """A runtime whose models are files that hold their seconds; `fails_at` breaks all models opened from the n-th on, `odd` is the n-th
+    inspected that runs in bf16, those of more than `limit_s` do not open."""
 
     name = "fake"
 
@@ -26,6 +27,7 @@ class Board:
         self.clock = clock
         self.opened = 0
         self.fails_at = 0
+        self.limit_s = math.inf
         self.precision = "fp32"
         self.known: tuple[str, ...] = ("fp32",)
         self.odd = 0
@@ -46,9 +48,12 @@ class Board:
     @contextmanager
     def open(self, model: Path, threads: int) -> Iterator[Callable[[], None]]:
         self.opened += 1
-        if self.opened == self.fails_at:
+        if self.opened >= self.fails_at > 0:
             raise TargetError("the board is gone")
-        yield self.clock.run_of(float(model.read_text()))
+        seconds = float(model.read_text())
+        if seconds > self.limit_s:
+            raise ModelFileError(f"{model}: cannot open it: bad_alloc")
+        yield self.clock.run_of(seconds)
 
 
 class FakeTransport:

@@ -13,7 +13,7 @@ from nas.config import MeasureProtocol
 from nas.errors import InputError, ProfileError, TargetError, UnknownNameError
 from nas.hardware import calibrate as calibrate_module
 from nas.hardware import rows as rows_module
-from nas.hardware.calibrate import calibrate, fit_rows
+from nas.hardware.calibrate import MOST_REFUSED, calibrate, fit_rows
 from nas.hardware.device_state import DeviceState
 from nas.hardware.host import detect_host
 from nas.hardware.newcomer import copy_shipped
@@ -87,14 +87,14 @@ def test_every_run_is_kept_beside_the_summary(board: Board, tmp_path: Path) -> N
 
 
 def test_a_calibration_goes_on_where_it_stopped(board: Board, tmp_path: Path) -> None:
-    nets = networks(6)
+    nets = networks(3 + MOST_REFUSED)
     board.fails_at = 5  # the anchor and three networks went well
     with pytest.raises(TargetError, match="gone"):
         calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "a", board))
     assert len(measured(tmp_path)) == 3
     board.opened = board.fails_at = 0
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "b", board))
-    assert board.opened == 1 + 3
+    assert board.opened == 1 + MOST_REFUSED
     board.opened = 0
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "c", board))
     assert board.opened == 0
@@ -155,6 +155,21 @@ def test_a_disturbed_network_is_left_out_and_tried_again_later(board: Board, tmp
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=transport, on_note=notes.append)
     assert len(measured(tmp_path)) == 5
     assert any("left out" in note and "throttled" in note for note in notes)
+    calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
+    assert sorted(measured(tmp_path)) == sorted(network_hash(net) for net in nets)
+
+
+def test_a_network_that_the_device_refuses_is_left_out_and_tried_again_later(board: Board, tmp_path: Path) -> None:
+    """Its memory is too small for the largest: the others are measured."""
+    nets, notes = networks(8), list[str]()
+    *_, board.limit_s, largest = sorted(10 * roofline(CORE).predict(net).value for net in nets)
+    transport = FakeTransport(tmp_path / "there", board)
+    fitted, _ = calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=transport, on_note=notes.append)
+    assert fitted.measurements == len(measured(tmp_path)) == 7
+    (note,) = notes
+    assert "is left out: fake://board: " in note
+    assert "bad_alloc" in note
+    board.limit_s = largest
     calibrate(tmp_path, TARGET, nets, export, PROTOCOL, roofline(CORE), transport=FakeTransport(tmp_path / "there", board))
     assert sorted(measured(tmp_path)) == sorted(network_hash(net) for net in nets)
 
@@ -243,7 +258,7 @@ def test_a_shipped_profile_is_copied_with_the_first_row(board: Board, tmp_path: 
     folder = tmp_path / "hw_profiles" / "raspberrypi4"
     for board.fails_at in (2, 0):  # the anchor opens, the first network does not
         transport = FakeTransport(tmp_path / "there", board)
-        with suppress(TargetError):
+        with suppress(InputError):  # nothing was measured
             calibrate(folder, TARGET, networks(4), export, PROTOCOL, roofline(CORE), transport=transport, profile=profile)
         assert (folder / "profile.yaml").exists() == (board.fails_at == 0)
     assert len(measured(folder)) == 4
