@@ -56,6 +56,8 @@ __all__ = [
 HOST = "host"
 """Name of the device that is this machine."""
 LOCAL = "local"
+_CLOCK_HZ = 3.5e9
+"""Of this machine, for the choice of networks, where it tells none but that of the moment: the same command must choose the same ones."""
 POOL = 400
 """Random networks of the space that the measured ones are chosen from."""
 
@@ -137,7 +139,10 @@ def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: in
     """
     pool = [space.smallest, space.largest, *space.decode_rows(space.sample_rows(max(POOL, 2 * n), seed))]
     networks = [space.decode(arch) for arch in dict.fromkeys(pool)]
-    expected = roofline(profile.chip.core())
+    core = profile.chip.core()
+    if profile.name == HOST and profile.chip.clock_hz.kind == "modelled":
+        core = replace(core, clock_hz=_CLOCK_HZ)
+    expected = roofline(core)
     latency_s = np.array([expected.predict(blocks).value for blocks in networks])
     picks = choose(np.array([network_features(blocks) for blocks in networks]), min(n, len(networks)), latency_s)
     return [networks[pick] for pick in picks]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import platform
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,9 +14,10 @@ from nas.events import Event
 from nas.files import locked
 from nas.hardware.chip import is_arm
 from nas.hardware.energy_file import load_energy, save_energy
+from nas.hardware.facts import Amount
 from nas.hardware.host import detect_host
 from nas.hardware.measurement import Measurement
-from nas.hardware.profile import load_profile
+from nas.hardware.profile import DeviceProfile, load_profile
 from nas.hardware.roofline import roofline
 from nas.hardware.rows import Row, append_row, make_row, network_hash, rows_path
 from nas.hardware.session import Measured
@@ -109,6 +111,19 @@ def test_the_ends_of_the_space_are_always_measured_and_the_choice_repeats() -> N
     assert len(set(chosen)) == len(chosen) == 8
     assert {space.decode(space.smallest), space.decode(space.largest)} <= set(chosen)
     assert choose_networks(space, profile, 8, seed=3) == chosen
+
+
+@pytest.mark.parametrize("hz", [1.2e9, 2.4e9])
+def test_the_clock_of_the_moment_does_not_choose_networks(hz: float) -> None:
+    space, host = load_space("mobilenetv3"), detect_host()
+
+    def told(hz: float, kind: Literal["published", "modelled"]) -> DeviceProfile:
+        clock = Amount(value=hz, kind=kind, source="a test")
+        return host.model_copy(update={"chip": host.chip.model_copy(update={"clock_hz": clock})})
+
+    chosen = choose_networks(space, told(3.5e9, "published"), 20, seed=0)
+    assert choose_networks(space, told(hz, "modelled"), 20, seed=0) == chosen
+    assert choose_networks(space, told(hz, "published"), 20, seed=0) != chosen
 
 
 def test_what_was_measured_before_a_stop_is_kept() -> None:

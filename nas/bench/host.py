@@ -171,7 +171,7 @@ def _figures(
             raise TargetError(f"{n} networks could be measured: training on {count} leaves none to test on")
         predicted = predict_features(fit(features[chosen], first_s[chosen], prior, ()), features[rest])
         summaries.append(Evaluation(second_s[rest], *predicted).summary())
-    return {name: float(np.mean([summary[name] for summary in summaries])) for name in summaries[0]}
+    return {name: float(np.mean(np.array([summary[name] for summary in summaries], dtype=np.float64))) for name in summaries[0]}
 
 
 def _measure40_minutes() -> float:

@@ -31,6 +31,7 @@ SHOWN = {
     "band_half_width": ("half-width of the band", "{:.1%}"),
 }
 """Figures of an evaluation: what people read, and how."""
+NOT_RANKED = "not defined: all latencies are equal"
 
 
 def _measured(
@@ -138,7 +139,7 @@ def evaluate(
     typer.echo(f"{target.key}, {target.runtime} {target.runtime_version}: {len(rows)} networks, each predicted without having seen it")
     for name, value in summary.items():
         label, form = SHOWN[name]
-        typer.echo(f"  {label:<24} {form.format(value)}")
+        typer.echo(f"  {label:<24} {NOT_RANKED if value is None else form.format(value)}")
     if plot is not None:
         typer.echo(f"  {'plot':<24} {plot}")
 

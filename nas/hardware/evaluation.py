@@ -42,18 +42,21 @@ class Evaluation:
         """Share of the networks whose prediction is at most that far from the measurement, relative."""
         return float(np.mean(np.abs(self.predicted_s / self.measured_s - 1.0) <= share))
 
-    def summary(self) -> dict[str, float]:
-        """mape, within_5_percent, within_10_percent, spearman, kendall, band_coverage, band_half_width (relative, median)."""
+    def summary(self) -> dict[str, float | None]:
+        """mape, within_5_percent, within_10_percent, spearman, kendall, band_coverage, band_half_width (relative, median). The correlations
+        are None where all measured or all predicted latencies are equal: nothing is ranked.
+        """
         try:
             from scipy.stats import kendalltau, spearmanr
         except ModuleNotFoundError as exc:
             raise MissingExtraError("scipy", "search") from exc
+        is_ranked = min(np.ptp(self.measured_s), np.ptp(self.predicted_s)) > 0
         return {
             "mape": float(np.mean(np.abs(self.predicted_s / self.measured_s - 1.0))),
             "within_5_percent": self.within(0.05),
             "within_10_percent": self.within(0.10),
-            "spearman": float(spearmanr(self.predicted_s, self.measured_s).statistic),
-            "kendall": float(kendalltau(self.predicted_s, self.measured_s).statistic),
+            "spearman": float(spearmanr(self.predicted_s, self.measured_s).statistic) if is_ranked else None,
+            "kendall": float(kendalltau(self.predicted_s, self.measured_s).statistic) if is_ranked else None,
             "band_coverage": float(self.covered.mean()),
             "band_half_width": float(np.median(self.high_s / self.predicted_s - 1.0)),
         }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from nas.hardware.native import OPERATORS
 from nas.hardware.roofline import CoreFacts
@@ -39,6 +43,41 @@ class Amount(Fact):
     kind: Literal["published", "measured", "modelled"] = "published"
 
 
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """What a number in SI units can be, so that one in another unit is noticed.
+
+    Attributes:
+        usual: what most are: the unit that brings a wrong one nearest is the one that was meant.
+        slips: units that people write instead, with what each is of `unit`.
+    """
+
+    unit: str
+    low: float
+    usual: float
+    high: float
+    slips: tuple[tuple[str, float], ...]
+
+    def check(self, value: float) -> float:
+        """The value, if it can be."""
+        if self.low <= value <= self.high:
+            return value
+        name, size = min(self.slips, key=lambda slip: abs(math.log(value * slip[1] / self.usual)))
+        meant = f": if that is in {name}, write {value * size:g}" if self.low <= value * size <= self.high else ""
+        raise ValueError(f"{value:g} {self.unit} cannot be, it is {self.low:g} to {self.high:g}{meant}")
+
+
+_SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+_CHIP: Mapping[str, _Quantity] = MappingProxyType(
+    {
+        "clock_hz": _Quantity("Hz", 1e7, 2e9, 1e10, (("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3))),
+        "memory_bytes_per_s": _Quantity("bytes/s", 1e7, 1e10, 1e13, _SIZES),
+        "memory_bytes": _Quantity("bytes", 1e6, 4e9, 1e14, _SIZES),
+    }
+)
+_LATENCY = _Quantity("s", 1e-5, 0.05, 10.0, (("ms", 1e-3), ("microseconds", 1e-6)))
+
+
 class Chip(Strict):
     """Facts of the chip, SI units; caches and bandwidth are of one core unless the source says otherwise.
 
@@ -57,6 +96,12 @@ class Chip(Strict):
     l1d_bytes: Amount | None = None
     l2_bytes: Amount | None = None
     l3_bytes: Amount | None = None
+
+    @field_validator(*_CHIP)
+    @classmethod
+    def _in_si_units(cls, value: Amount, info: ValidationInfo) -> Amount:
+        _CHIP[str(info.field_name)].check(value.value)
+        return value
 
     def core(self) -> CoreFacts:
         return CoreFacts(self.clock_hz.value, self.macs_per_cycle.value, self.memory_bytes_per_s.value)
@@ -205,6 +250,11 @@ class PublishedEntry(Strict):
     runtime: str = Field(min_length=1)
     source: str = Field(min_length=1)
     may_be_half: bool = False
+
+    @field_validator("latency_s")
+    @classmethod
+    def _in_seconds(cls, value: float) -> float:
+        return _LATENCY.check(value)
 
     @field_validator("model")
     @classmethod

@@ -81,6 +81,16 @@ def test_evaluate_prints_what_was_promised(measurements: Path, capsys: pytest.Ca
     assert data["held_out"]["within_10_percent"] == 1
 
 
+def test_equal_latencies_rank_nothing_and_that_is_said(measurements: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(measurements, [dataclasses.replace(row, ratio=1.0, median_s=0.01) for row in make_rows(20)])
+    assert nas("predictor", "evaluate", "--device", "board", "--json") == 0
+    held_out = json.loads(capsys.readouterr().out)["held_out"]
+    assert held_out["spearman"] is held_out["kendall"] is None
+    assert held_out["mape"] >= 0
+    assert nas("predictor", "evaluate", "--device", "board") == 0
+    assert capsys.readouterr().out.count("not defined: all latencies are equal") == 2
+
+
 def test_fit_writes_and_show_shows(measurements: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert nas("predictor", "fit", "--device", "board") == 0
     assert "fitted     20 networks" in capsys.readouterr().out

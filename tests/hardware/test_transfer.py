@@ -289,6 +289,10 @@ def test_a_transferred_device_ranks_networks(tmp_path: Path, mine: dict[str, Any
         ),
         ({"like": "pixel3", "published": [{**PUBLISHED_ROW, "latency_ms": 3}]}, "latency_ms: unknown key: did you mean latency_s"),
         ({"like": "pixel3", "published": [{**PUBLISHED_ROW, "latency_s": -1}]}, "published.0.latency_s: .*-1"),
+        (
+            {"like": "pixel3", "published": [{**PUBLISHED_ROW, "latency_s": 25}]},
+            "published.0.latency_s: 25 s cannot be, .*: if that is in ms, write 0.025, got 25",
+        ),
         ({"like": "pixel3", "sibling": {"name": "n5105", "speed": 0, "source": "x"}}, "sibling.speed: .*0"),
         ({"lik": "pixel3"}, "lik: unknown key: did you mean like"),
     ],
