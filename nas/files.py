@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -14,7 +16,17 @@ from pathlib import Path
 
 from nas.errors import InputError
 
-__all__ = ["check_writable", "is_locked", "locked", "remove_stale", "try_folder", "whole_folder", "write_atomic", "write_atomic_with"]
+__all__ = [
+    "check_writable",
+    "digest_of",
+    "is_locked",
+    "locked",
+    "remove_stale",
+    "try_folder",
+    "whole_folder",
+    "write_atomic",
+    "write_atomic_with",
+]
 
 LOOKS = 3
 LOOK_S = 0.02
@@ -101,17 +113,22 @@ def is_locked(path: Path) -> bool:
 
 def remove_stale(folder: Path) -> None:
     """Removes from a folder, and from those in it, what `write_atomic` and `whole_folder` left when their process was killed."""
-    latest, found = time.time() - STALE_S, list[Path]()
+    found = list[Path]()
     with suppress(OSError):  # a folder in it goes just now
         found = list(folder.rglob(".*.tmp"))
     for left in found:
         with suppress(OSError):  # gone, or somebody else's
-            if left.stat().st_mtime > latest:
+            if not _is_stale(left):
                 continue
             if left.is_dir():
                 shutil.rmtree(left)
             else:
                 left.unlink()
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether nobody writes a temporary file or folder any more."""
+    return path.stat().st_mtime <= time.time() - STALE_S
 
 
 def check_writable(path: Path) -> None:
@@ -137,6 +154,11 @@ def try_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
+
+
+def digest_of(content: Path | str) -> str:
+    """SHA-256 of a file or of a text, hex."""
+    return hashlib.sha256(content.read_bytes() if isinstance(content, Path) else content.encode()).hexdigest()
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -180,28 +202,58 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Where `path` is there already it keeps its other files, and each new one takes its place whole.
 
     Raises:
-        InputError: `path` is a file, the place cannot be written to, or the disk is full. Another error of the context stays as it is.
+        InputError: `path` is a file, or was made by another process meanwhile, the place cannot be written to, or the disk is full. Another
+            error of the context stays as it is.
     """
-    place = path if path.is_dir() else path.parent
-    temporary = place / f".{path.name}.{os.getpid()}.tmp"
+    is_new = not path.is_dir()
+    place = path.parent if is_new else path
+    temporary = place / f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp"
     with _writing_to(path):
-        if os.path.lexists(path) and not path.is_dir():
+        if is_new and os.path.lexists(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         place.mkdir(parents=True, exist_ok=True)
-        for left in place.glob(f".{path.name}.*.tmp"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_left(place, path.name)
         temporary.mkdir()
     try:
         with _writing_to(path, temporary):
             yield temporary
         with _writing_to(path):
-            if not path.is_dir():
-                temporary.rename(path)
+            if is_new:
+                _rename_new(temporary, path)
             else:
                 for file in sorted(temporary.iterdir()):
                     file.replace(path / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_left(place: Path, name: str) -> None:
+    """Removes what `whole_folder` left of a folder of that name when its process was killed. Whether one of this host lives is known; of
+    other hosts, and of numbers that were given again, only the age tells."""
+    import psutil
+
+    for left in place.iterdir():
+        made = re.fullmatch(rf"\.{re.escape(name)}\.(?:(.+)\.)?(\d+)\.tmp", left.name)
+        if made is None:
+            continue
+        is_dead = made[1] == socket.gethostname() and (int(made[2]) == os.getpid() or not psutil.pid_exists(int(made[2])))
+        with suppress(OSError):  # gone meanwhile
+            if is_dead or _is_stale(left):
+                shutil.rmtree(left)
+
+
+def _rename_new(folder: Path, path: Path) -> None:
+    """Gives a folder its name, which nobody has.
+
+    Raises:
+        InputError: another process has made a folder of that name since: what it wrote does not know of this.
+    """
+    try:
+        folder.rename(path)
+    except OSError as exc:
+        if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise InputError(f"{path} was made by another process meanwhile: run this again to add to it, or choose another") from exc
 
 
 @contextmanager

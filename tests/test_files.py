@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -145,3 +147,50 @@ def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_pat
     remove_stale(tmp_path)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [fresh, whole]
     assert not folder.exists()
+
+
+def test_what_another_process_writes_stays_as_long_as_it_lives(tmp_path: Path) -> None:
+    host, out = socket.gethostname(), tmp_path / "out[1]"
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folders = {
+        name: tmp_path / f".{name}.tmp" for name in (
+            f"out[1].{host}.{other.pid}", f"out[1].{host}.{ended.pid}", f"out[1].{host}.{os.getpid()}", f"out[1].v2.{host}.{ended.pid}",
+            f"out1.{host}.{ended.pid}", f"out[1].elsewhere.{ended.pid}", f"out[1].{ended.pid}",
+        )
+    }  # fmt: skip
+    try:
+        for folder in folders.values():
+            folder.mkdir()
+            (folder / "model.onnx").write_text("half")
+        with whole_folder(out) as temporary:
+            (temporary / "model.onnx").write_text("whole")
+        gone = {name for name, folder in folders.items() if not folder.exists()}
+        assert gone == {f"out[1].{host}.{ended.pid}", f"out[1].{host}.{os.getpid()}"}
+    finally:
+        other.kill()
+        other.communicate()
+    os.utime(folders[f"out[1].elsewhere.{ended.pid}"], (1e9, 1e9))
+    shutil.rmtree(out)
+    with whole_folder(out) as temporary:
+        (temporary / "model.onnx").write_text("whole")
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".out[1].")}
+    assert left == {f".out[1].v2.{host}.{ended.pid}.tmp", f".out[1].{ended.pid}.tmp"}
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    """Its card knows nothing of what was written here."""
+    out = tmp_path / "out"
+
+    def meanwhile(temporary: Path) -> None:
+        (temporary / "model.int8.onnx").write_text("mine")
+        out.mkdir()
+        (out / "model.onnx").write_text("theirs")
+
+    with pytest.raises(InputError, match=r"out was made by another process meanwhile: run this again"), whole_folder(out) as temporary:
+        meanwhile(temporary)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "model.onnx"]
+    with whole_folder(out) as temporary:
+        (temporary / "model.int8.onnx").write_text("mine")
+    assert sorted(path.name for path in out.iterdir()) == ["model.int8.onnx", "model.onnx"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from nas.files import digest_of
 from nas.report.tracking.connection import Connection
 
-__all__ = ["digest_of", "finished_files", "send_files"]
+__all__ = ["finished_files", "send_files"]
 
 TAG = "files"
 """Of a run: what was sent, path to the beginning of its SHA-256."""
@@ -19,11 +19,6 @@ def finished_files(folder: Path, pattern: str) -> list[Path]:
     """Files in a study's folder that match a pattern; none that is being written, or whose folder is (`nas.files.write_atomic`)."""
     found = (path for path in folder.glob(pattern) if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     return sorted(path for path in found if path.is_file())
-
-
-def digest_of(content: Path | str) -> str:
-    """SHA-256 of a file or of a text, hex."""
-    return hashlib.sha256(content.read_bytes() if isinstance(content, Path) else content.encode()).hexdigest()
 
 
 def send_files(connection: Connection, run_id: str, wanted: Mapping[str, Path | str]) -> int:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.errors import InputError, ModelFileError, StudyError
-from nas.files import write_atomic
+from nas.files import digest_of, write_atomic
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import choice, cost_of
-from nas.report.tracking.artifacts import digest_of
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.units import SHOWN, describe
 from nas.report.view import view_key
