@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from nas.cli.quantities import parse
 from nas.errors import InfeasibleError, InputError, UnknownNameError
 from nas.report.front import CandidateRecord, FrontRecord
 
-__all__ = ["Role", "choose", "find_candidate", "role_of"]
+__all__ = ["Role", "choose", "find_candidate", "judged_otherwise", "role_of"]
 
 Role = Literal["fastest", "knee", "most accurate"]
+LATENCY, MEASURED, INT8_LATENCY = "latency_s", "latency_measured_s", "latency_int8_s"
 
 
 def find_candidate(record: FrontRecord, name: str) -> CandidateRecord:
@@ -44,12 +46,15 @@ def role_of(candidate: str | None, *, knee: bool, fastest: bool, most_accurate: 
     return "knee" if knee else "fastest" if fastest else "most accurate"
 
 
-def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str | None], role: Role) -> tuple[CandidateRecord, str]:
+def choose(
+    record: FrontRecord, candidate: str | None, bounds: Mapping[str, str | None], role: Role, precision: str | None = None
+) -> tuple[CandidateRecord, str]:
     """The candidate that the options mean, and how it was chosen where that needs a word: an id, or the role's of all that can be chosen
     (`nas.report.highlights.choice`) within the bounds.
 
     Args:
         bounds: what was given to each option, by its name.
+        precision: of the files that go out; None for each candidate's own.
 
     Raises:
         InputError: bounds beside an id, or no quantity.
@@ -66,7 +71,7 @@ def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str 
     # The accuracy that is bounded is the one that compares: it is known when costs have been bounded.
     kept: list[str] = []
     for option in sorted(given, key=lambda each: each == "--min-accuracy"):
-        able = _within(record, able, option, given[option], kept)
+        able = _within(record, able, option, given[option], kept, precision)
         kept.append(f"{option} {given[option]}")
     found = choice(record, able)
     if not able:
@@ -75,12 +80,13 @@ def choose(record: FrontRecord, candidate: str | None, bounds: Mapping[str, str 
 
 
 def _within(
-    record: FrontRecord, able: Sequence[CandidateRecord], option: str, text: str, kept: Sequence[str]
+    record: FrontRecord, able: Sequence[CandidateRecord], option: str, text: str, kept: Sequence[str], precision: str | None
 ) -> tuple[CandidateRecord, ...]:
     """Those that keep a bound.
 
     Args:
         kept: bounds that all of `able` keep.
+        precision: of the files that go out; None for each candidate's own.
 
     Raises:
         InfeasibleError: none does; it names the nearest.
@@ -93,7 +99,8 @@ def _within(
     if metric == ACCURACY:
         metric = choice(record, able).accuracy
     bound = parse(text, kind, option)
-    known = {each.id: value for each in able if (value := each.value(metric)) is not None}
+    names = {each.id: _bounded(each, precision) if metric == LATENCY else metric for each in able}
+    known = {each.id: value for each in able if (value := each.value(names[each.id])) is not None}
     found = tuple(each for each in able if each.id in known and (known[each.id] <= bound if side == "max" else known[each.id] >= bound))
     if found or not able:
         return found
@@ -102,5 +109,27 @@ def _within(
     best = (min if side == "max" else max)((each for each in able if each.id in known), key=lambda each: known[each.id])
     who = "member of the front and no pruned finalist" if any(each.pruned for each in able) else "member of the front"
     who += f" within {' and '.join(kept)}" if kept else ""
-    verb = f"no {who} meets {option} {text}: the nearest has {describe(metric, best.candidate.metrics[metric])}"
-    raise InfeasibleError(verb, len(able), {metric: best.value(metric) or 0.0})
+    name = names[best.id]
+    verb = f"no {who} meets {option} {text}: the nearest has {describe(name, best.candidate.metrics[name])}"
+    raise InfeasibleError(verb, len(able), {metric: known[best.id]})
+
+
+def _bounded(each: CandidateRecord, precision: str | None) -> str:
+    """The metric of a candidate that a bound of latency is held against: what was measured before what is predicted.
+
+    Args:
+        precision: of the files that go out. Where nothing is known of the latency in it, the metric is that of the candidate's own.
+    """
+    if precision == "int8" and each.candidate.target.precision != "int8" and INT8_LATENCY in each.candidate.metrics:
+        return INT8_LATENCY
+    return MEASURED if MEASURED in each.candidate.metrics else LATENCY
+
+
+def judged_otherwise(each: CandidateRecord, form: str, precision: str) -> str:
+    """What a bound of latency was held against, where that is not what goes out; else empty."""
+    own = each.candidate.target
+    seen = replace(own, precision="int8") if _bounded(each, precision) == INT8_LATENCY else own
+    out = replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)
+    if out == seen:
+        return ""
+    return f"--max-latency was held against {each.id} on {seen.key}; its latency on {out.key} is in the card, where it is known"

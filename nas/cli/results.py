@@ -168,7 +168,7 @@ def export(
 
     Example: nas export --knee --format openvino --precision int8
     """
-    from nas.cli.picking import choose, role_of
+    from nas.cli.picking import choose, judged_otherwise, role_of
     from nas.cli.search import stopping
     from nas.cli.show import Display
     from nas.report.record import read_front, study_folder
@@ -184,11 +184,13 @@ def export(
     folder = study_folder(runs, study)
     record = read_front(folder, device)
     role = role_of(candidate, knee=knee, fastest=fastest, most_accurate=most_accurate)
-    chosen, _ = choose(record, candidate, {"--max-latency": max_latency}, role)
+    chosen, _ = choose(record, candidate, {"--max-latency": max_latency}, role, precision)
+    wanted: Literal["fp32", "int8"] = precision or ("int8" if chosen.candidate.target.precision == "int8" else "fp32")
+    if max_latency is not None and (told := judged_otherwise(chosen, form, wanted)):
+        typer.echo(f"warning: {told}", err=True)
     with Display() as display, stopping() as stop:
         from nas.exporting import export as write
 
-        wanted: Literal["fp32", "int8"] = precision or ("int8" if chosen.candidate.target.precision == "int8" else "fp32")
         written = write(folder, chosen, form, wanted, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
     if as_json:
         emit(

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.cli.picking import choose, judged_otherwise
 from nas.cli.show import candidate_lines, print_front
 from nas.config import check_config
+from nas.errors import InfeasibleError
 from nas.files import write_atomic
 from nas.metrics import Metric
 from nas.report.record import read_front, write_front
@@ -299,6 +301,37 @@ def test_what_cannot_be_picked(options: tuple[str, ...], code: int, words: tuple
         assert ended.code == code, ended.err
         assert not ended.out
         assert all(word in ended.err for word in words), ended.err
+
+
+def test_a_bound_of_latency_is_held_against_what_was_measured_and_what_goes_out() -> None:
+    front = measured(example_front(6, 0))  # finalists take 1.1 times what is predicted
+    slow = front.finalists[-1]
+    seen, found_s = (slow.value(name) or 0.0 for name in ("latency_s", "latency_measured_s"))
+    between = f"{1e3 * (seen + found_s) / 2}ms"
+    small = {**slow.candidate.metrics, "latency_int8_s": Metric(0.5 * seen, "s", "predicted")}
+    known = replace(slow, candidate=replace(slow.candidate, metrics=small))
+    alone = replace(front, candidates=(known,))
+    with pytest.raises(InfeasibleError, match=r"--max-latency .*: the nearest has .*, measured$"):
+        choose(alone, None, {"--max-latency": between}, "fastest")
+    with pytest.raises(InfeasibleError):
+        choose(alone, None, {"--max-latency": between}, "fastest", "fp32")
+    chosen, _ = choose(alone, None, {"--max-latency": between}, "fastest", "int8")
+    assert chosen.id == slow.id
+    with pytest.raises(InfeasibleError, match="predicted"):
+        choose(alone, None, {"--max-latency": f"{1e3 * 0.4 * seen}ms"}, "fastest", "int8")
+    key = slow.candidate.target.key
+    assert [judged_otherwise(known, "onnx", precision) for precision in ("fp32", "int8")] == ["", ""]
+    words = f"--max-latency was held against {slow.id} on {key}; its latency on {key.replace('/fp32/', '/int8/')} is in the card"
+    assert judged_otherwise(slow, "onnx", "int8").startswith(words)
+    assert "/openvino/int8/" in judged_otherwise(known, "openvino", "int8")
+
+
+def test_an_export_tells_what_its_bound_was_held_against(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    options = ("digits-1", "--runs", runs, "--max-latency", "1s", "--fastest", "--out", tmp_path / "out", "--json")
+    assert "warning" not in nas("export", *options).err
+    told = nas("export", *options, "--precision", "int8")
+    assert "warning: --max-latency was held against " in told.err
+    assert "raspberrypi4/onnxruntime/fp32/1; its latency on raspberrypi4/onnxruntime/int8/1 is in the card" in told.err
 
 
 def test_an_id_that_is_not_there_brings_no_list_of_ids(nas: Nas, runs: Path) -> None:
