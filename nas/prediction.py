@@ -158,7 +158,7 @@ def _from_onnx(path: Path, allow_unknown: bool) -> NamedNetwork:
         return network
     is_edited = "blocks" in file.metadata and is_as_exported(path) is False
     if "blocks" in file.metadata and not is_edited:
-        return NamedNetwork.of_blocks(str(path), _blocks(str(path), file.metadata["blocks"]), file.precision)
+        return _as_it_says(path, _blocks(str(path), file.metadata["blocks"]), file.precision)
     graph = lower_graph(file, str(path), allow_unknown)
     notes = ["edited after its export: read from its graph"] if is_edited else []
     if graph.left_out:
@@ -179,9 +179,15 @@ def _from_own_export(path: Path) -> NamedNetwork | None:
         return None
     blocks, content = _blocks(str(path), text), path.read_bytes()
     if b"QuantizeLinear" in content:
-        return NamedNetwork.of_blocks(str(path), blocks, "int8")
+        return _as_it_says(path, blocks, "int8")
     # Half the bytes: someone has converted it.
-    return NamedNetwork.of_blocks(str(path), blocks, "fp32") if len(content) >= count(blocks).weight_bytes else None
+    return _as_it_says(path, blocks, "fp32") if len(content) >= count(blocks).weight_bytes else None
+
+
+def _as_it_says(path: Path, blocks: tuple[BlockSpec, ...], precision: str | None) -> NamedNetwork:
+    """One of our exports by its own words, with a note where nothing tells whether they are still true."""
+    notes = () if is_as_exported(path) else ("carries no checksum: cannot tell whether it was edited after its export",)
+    return replace(NamedNetwork.of_blocks(str(path), blocks, precision), notes=notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from nas.classify import Classifier, find_images, find_model
 from nas.errors import DataError, DisturbedError, InputError, ModelFileError, TargetError
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, fix_batch
 from nas.hardware.measurement import Measurement
+from nas.hardware.stamp import STAMP
 from nas.models.network import Network, recalibrate
 from nas.training.images import ImageFile
 from nas.training.pixels import decode, square
@@ -155,6 +156,15 @@ def test_a_model_that_was_edited_is_told(nas: Nas, model: Path, pictures: Path, 
     assert ended.code == 0
     assert "edited after its export" in ended.err
     assert ended.json["as_exported"] is False
+
+
+def test_a_model_whose_checksum_was_taken_out_is_told(nas: Nas, model: Path, pictures: Path, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    proto.metadata_props.remove(next(each for each in proto.metadata_props if each.key == STAMP))
+    onnx.save(proto, tmp_path / "bare.onnx")
+    ended = nas("run", tmp_path / "bare.onnx", pictures / "a.png", "--json")
+    assert ended.err == f"warning: {tmp_path / 'bare.onnx'} carries no checksum: cannot tell whether it was edited after its export\n"
+    assert (ended.code, ended.json["as_exported"]) == (0, None)
 
 
 def test_bad_input(nas: Nas, model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nas.errors import InputError, MissingExtraError, ModelFileError, UnknownNameError
+from nas.hardware.stamp import STAMP
 from nas.metrics import Metric
 from nas.prediction import ArchitectureFile, NamedNetwork, network_of, predict_network, read_architecture
 from nas.space import load_space, reference_blocks
@@ -68,7 +69,7 @@ def test_what_we_exported_says_its_blocks(tmp_path: Path) -> None:
     (tmp_path / "ours.onnx").write_bytes(model.SerializeToString())
     network = network_of(str(tmp_path / "ours.onnx"))
     assert network.parts == blocks
-    assert not network.notes
+    assert network.notes == ("carries no checksum: cannot tell whether it was edited after its export",)
     helper.set_model_props(model, {"blocks": "[{}]"})
     (tmp_path / "ours.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelFileError, match=r"ours\.onnx"):
@@ -210,6 +211,18 @@ def test_an_export_that_was_edited_is_read_from_its_graph(ours: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match="onnx"):
         network_of(str(ours / "fp32-edited.onnx"))
+
+
+def test_an_export_without_its_checksum_is_taken_by_its_words_and_said_so(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = onnx.load_model(ours / "fp32.onnx")
+    model.metadata_props.remove(next(each for each in model.metadata_props if each.key == STAMP))
+    (ours / "unstamped.onnx").write_bytes(model.SerializeToString())
+    for is_there in (True, False):
+        if not is_there:
+            monkeypatch.setitem(sys.modules, "onnx", None)
+        whole, bare = (network_of(str(ours / f"{name}.onnx")) for name in ("fp32", "unstamped"))
+        assert (bare.parts, bare.precision, whole.notes) == (whole.parts, "fp32", ())
+        assert bare.notes == ("carries no checksum: cannot tell whether it was edited after its export",)
 
 
 def test_our_exports_without_their_blocks_say_the_same(ours: Path) -> None:

@@ -21,8 +21,8 @@ def run(
 ) -> None:
     """Classifies images with an exported model.
 
-    Tells the latency measured here, or why none could be. Needs no torch. Warns where the model was edited after its export, and lists the
-    pictures of a folder that cannot be read.
+    Tells the latency measured here, or why none could be. Needs no torch. Warns where the model was edited after its export, or carries no
+    checksum to tell it by, and lists the pictures of a folder that cannot be read.
 
     Example: nas run exports/photos-1a2b/model.onnx picture.jpg
     """
@@ -32,8 +32,10 @@ def run(
     from nas.report.units import describe
 
     classifier = Classifier(find_model(model), threads)
-    if classifier.is_as_exported is False:
-        typer.echo(f"warning: {classifier.path} was edited after its export: its checksum is another", err=True)
+    if not classifier.is_as_exported:
+        edited = "was edited after its export: its checksum is another"
+        unknown = "carries no checksum: cannot tell whether it was edited after its export"
+        typer.echo(f"warning: {classifier.path} {edited if classifier.is_as_exported is False else unknown}", err=True)
     answers, skipped = classify(classifier, find_images(images), top)
     if skipped:
         typer.echo(f"warning: {len(skipped)} of {len(skipped) + len(answers)} pictures cannot be read:", err=True)
