@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from nas.compress.quantize import quantize_openvino
 from nas.cost import count
 from nas.errors import InputError, MissingExtraError, TargetError
 from nas.events import Event, Listener
-from nas.files import whole_folder, write_atomic
+from nas.files import digest_of, whole_folder, write_atomic
 from nas.finishing import make_finalist
 from nas.hardware.export import Deployed, export_openvino
 from nas.hardware.profile import load_profile
@@ -30,7 +31,7 @@ from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.recording import refuse_other_images
 from nas.report.front import CandidateRecord
 from nas.report.study import load_config
-from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, digest_of
+from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, unless_stopped
 from nas.search.card import check_row
 from nas.search.shipped import OF_SMALL_FILE, Figures, refuse_other_model, shipped_card
 from nas.space import load_space
@@ -64,37 +65,45 @@ def export(
 
     Args:
         folder: of the study.
-        record: of the candidate. One that is no finalist, or lacks a file that it had, is fine-tuned, tested and exported first.
+        record: of the candidate. Where not all files of it are there it is fine-tuned, tested and exported first.
 
     Returns:
         what was written.
 
     Raises:
-        InputError: `out` cannot be written to or has files of another model, a file was changed since it was tested, or the candidate has
-            no int8 file: says why.
+        InputError: `out` cannot be written to, is the study's own or has files of another model, a file was changed since it was tested,
+            or the candidate has no int8 file: says why.
         StudyError: a file is to be made, and the images are not those that the study began with.
         TargetError: a file differs from torch, or loses too much in int8.
+        StoppedError: `stop` said so; what was trained is kept.
     """
+    own = folder / "models"
+    if out.resolve().is_relative_to(own.resolve()):
+        raise InputError(f"--out {out} is in {own}, where the study keeps its models: choose another folder")
     with whole_folder(out) as temporary:  # refuses before anything is made
-        source = folder / "models" / record.id
+        source = own / record.id
         described = source / FILES["architecture"]
         refuse_other_model(out, described.read_bytes() if described.is_file() else b"")
-        if not record.artifacts or not _is_whole(source, form, precision):
+        if not _is_whole(source, form, precision):
             make_finalist(folder, record.candidate, on_event, stop)
-        if precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
-            why = _told(source).get("int8", "made by an earlier version")
-            raise InputError(f"{record.id} has no int8 file: {why}")
+        if form == "onnx" and precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
+            raise InputError(f"{record.id} has no int8 file: {_no_int8(source)}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
         _refuse_changed(source, (*(kinds or MADE_FROM), *ALWAYS))
         for kind in (*kinds, *ALWAYS):
-            shutil.copy2(source / FILES[kind], temporary)
-        refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate that was made only now
+            unless_stopped(stop, partial(shutil.copy2, source / FILES[kind], temporary / FILES[kind]))
         check = None
         if form == "openvino" and precision == "int8":
-            check, how = _int8_openvino(folder, record, source, temporary, on_event)
+            check, how = _int8_openvino(folder, record, source, temporary, on_event, stop)
             text = json.dumps({"schema": 1, "how": how, **check.to_dict()}, indent=1)
             write_atomic(temporary / CHECK, text + "\n")
-        _write_card(temporary, out, _figures(folder, record.candidate, form, precision, check))
+        elif precision == "int8":
+            made = Artifacts.read(source)
+            if made is not None and made.doubt:
+                on_event(Event("warning", f"{record.id}: {made.doubt}"))
+        refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate, or a folder, that was made only now
+        figures = _figures(folder, record.candidate, form, precision, check)
+        unless_stopped(stop, partial(_write_card, temporary, out, figures))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
 
@@ -198,30 +207,33 @@ def _on(target: Target, folder: Path, source: Path) -> tuple[dict[str, Metric], 
     return {name: metric for name, metric in found.items() if name in OF_TARGET}, unknown
 
 
-def _int8_openvino(folder: Path, record: CandidateRecord, source: Path, out: Path, on_event: Listener) -> tuple[Check, str]:
+def _int8_openvino(
+    folder: Path, record: CandidateRecord, source: Path, out: Path, on_event: Listener, stop: Callable[[], bool]
+) -> tuple[Check, str]:
     """OpenVINO's int8 file, how it does on the test images, and how it was made. Search-validation decides, against OpenVINO's fp32 file.
 
     Raises:
+        InputError: nothing makes one here; says why.
         TargetError: it loses too much.
     """
     data, network = _network(folder, record, source)
     path, images = out / INT8_IR[0], labels_alone(data.search_validation, data.num_classes)
 
     def accuracy(file: Path) -> float:
-        return check_openvino(file, images, tolerance=float("inf")).accuracy
+        return unless_stopped(stop, partial(check_openvino, file, images, tolerance=float("inf"))).accuracy
 
     whole = accuracy(source / FILES["openvino"])
     lost, how = _smaller_loss(source, path, calibration_pixels(data), lambda file: whole - accuracy(file))
     if lost > MOST_INT8_DROP:
         raise TargetError(f"{path.name}: the int8 file loses {_points(lost)}, more than {100 * MOST_INT8_DROP:.0f}: use fp32 ({how})")
-    on_event(Event("info", f"int8 for OpenVINO: {how}"))
+    on_event(Event("warning" if lost > MOST_DROP else "info", f"int8 for OpenVINO: {how}"))
     reference = Reference.of(Deployed(network, data.mean, data.std), lambda: pixels_of(data.test))
-    return check_openvino(path, reference, "int8", float("inf")), how
+    return unless_stopped(stop, partial(check_openvino, path, reference, "int8", float("inf"))), how
 
 
 def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]], lost: Callable[[Path], float]) -> tuple[float, str]:
-    """Writes `path` by NNCF where it is installed; else, or where NNCF loses more, from the int8 ONNX file, which was trained with rounding
-    where that helps.
+    """Writes `path` by NNCF where it is installed and works; else, or where it loses more, from the int8 ONNX file, which was trained with
+    rounding where that helps.
 
     Args:
         images: to calibrate with.
@@ -229,24 +241,38 @@ def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]
 
     Returns:
         what it loses, and how it was made.
+
+    Raises:
+        InputError: neither is there; says why.
     """
+    small = source / FILES["onnx_int8"]
     try:
         quantize_openvino(source / FILES["openvino"], path, images)
-    except MissingExtraError:
-        export_openvino(source / FILES["onnx_int8"], path)
+        first = lost(path)
+    except (MissingExtraError, TargetError) as exc:
+        told = str(exc).replace(f"{source}/", "").replace(f"{path.parent}/", "")
+        if not small.is_file():
+            raise InputError(f"{source.name} has no int8 file to convert ({_no_int8(source)}), and none is made: {told}") from exc
+        why = "NNCF is not installed" if isinstance(exc, MissingExtraError) else told
+        export_openvino(small, path)
         loss = lost(path)
-        return loss, f"converted from the int8 ONNX file (NNCF is not installed), {_points(loss)} lost"
-    first = lost(path)
-    if first <= MOST_DROP:
-        return first, f"NNCF post-training quantisation, {_points(first)} lost"
+        return loss, f"converted from the int8 ONNX file ({why}), {_points(loss)} lost"
+    how = f"NNCF post-training quantisation, {_points(first)} lost"
+    if first <= MOST_DROP or not small.is_file():
+        return first, how
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        export_openvino(source / FILES["onnx_int8"], Path(scratch) / path.name)
+        export_openvino(small, Path(scratch) / path.name)
         second = lost(Path(scratch) / path.name)
         if second >= first:
-            return first, f"NNCF post-training quantisation, {_points(first)} lost; {_points(second)} by the int8 ONNX file"
+            return first, f"{how}; {_points(second)} by the int8 ONNX file"
         for name in INT8_IR:
             (Path(scratch) / name).replace(path.with_name(name))
     return second, f"converted from the int8 ONNX file, {_points(second)} lost; {_points(first)} by NNCF"
+
+
+def _no_int8(source: Path) -> str:
+    """Why a finalist has no int8 file."""
+    return str(_told(source).get("int8", "made by an earlier version"))
 
 
 def _points(lost: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from nas.config import MeasureProtocol, SearchConfig
-from nas.errors import InputError, NasError, StoppedError
+from nas.errors import InputError, NasError, StoppedError, StudyError
 from nas.events import Event, Listener
 from nas.hardware.file_latency import file_latency
 from nas.measuring import HOST
@@ -21,6 +22,7 @@ from nas.recording import Selection, refuse_other_images
 from nas.report.study import load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
+from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.search.finalists import Finalist, FinalistMaker
 from nas.search.kept import keep_failure, keep_finalist, read_finalist
 from nas.target import Target
@@ -40,10 +42,11 @@ def make_finalists(
         Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
     )
     trainings = total * (1 if config.prune is None else 2)
+    supernet = cache(partial(SupernetEvaluator, context))
     made, number = [], 0
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
         targets = {each.target for each in selection.finalists}
-        makers = {target: maker_of(prepared, context, folder, on_event, device, target) for target in targets}
+        makers = {target: maker_of(prepared, context, folder, on_event, device, target, supernet) for target in targets}
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
@@ -68,17 +71,24 @@ def make_finalists(
             test = ready.candidate.metrics["accuracy_test"].value
             words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
             on_event(Event("finalist", words, share=number / total, fields={"id": candidate.id}))
+            if ready.doubt:
+                on_event(Event("warning", f"{candidate.id}: {ready.doubt}"))
         made.append((finalists, notes))
     return made
 
 
 def maker_of(
-    prepared: Prepared, context: EvaluatorContext, folder: Path, on_event: Listener, device: Device, target: Target
-) -> FinalistMaker:
-    """Of finalists for one target of a device."""
+    prepared: Prepared, context: EvaluatorContext, folder: Path, on_event: Listener, device: Device, target: Target,
+    supernet: Callable[[], SupernetEvaluator] | None = None,
+) -> FinalistMaker:  # fmt: skip
+    """Of finalists for one target of a device.
+
+    Args:
+        supernet: opens what they are taken from, for makers that share it.
+    """
     config = prepared.config
     measure = _on_host(target, config.measure, on_event)
-    return FinalistMaker(context, config.recipe, folder, measure, _teacher(config), int8_latency(device, target))
+    return FinalistMaker(context, config.recipe, folder, measure, _teacher(config), int8_latency(device, target), supernet)
 
 
 def _on_host(target: Target, protocol: MeasureProtocol, on_event: Listener) -> Callable[[Path], Metric] | None:
@@ -117,10 +127,10 @@ def _teacher(config: SearchConfig) -> Path | None:
 
 
 def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: Callable[[], bool]) -> Finalist:
-    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet.
+    """Fine-tunes, tests and exports a candidate of a study that is no finalist yet, and measures it where its device is this machine.
 
     Raises:
-        StudyError: the images are not those that the study began with.
+        StudyError: the images or devices are not those that the study began with.
         InputError: the candidate was pruned.
     """
     config, _ = load_config(folder)
@@ -130,5 +140,18 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
     refuse_other_images(folder, prepared.data, prepared.cache)
     store = shared_storage(prepared, resume=True) or own_storage(folder)
     context = context_of(prepared, clock(prepared, store), on_event, stop)
-    maker = FinalistMaker(context, config.recipe, folder, None, _teacher(config))
+    maker = maker_of(prepared, context, folder, on_event, _device_of(prepared, candidate), candidate.target)
     return maker.make(candidate, None, telling(on_event, candidate.id), stop)
+
+
+def _device_of(prepared: Prepared, candidate: Candidate) -> Device:
+    """The device that a candidate is for.
+
+    Raises:
+        StudyError: the study's profiles have other names by now.
+    """
+    name = candidate.target.device
+    found = {device.target.device: device for device in prepared.devices}
+    if name not in found:
+        raise StudyError(f"{candidate.id} is for {name}, and the study's devices are {', '.join(found)} now: put its profile back")
+    return found[name]

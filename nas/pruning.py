@@ -224,4 +224,6 @@ def _shipped(
         return None
     keep_finalist(study, ready)
     shop.on_event(Event("finalist", f"{ready.candidate.id}: {_figures(ready.candidate)}, {ready.note}"))
+    if ready.doubt:
+        shop.on_event(Event("warning", f"{ready.candidate.id}: {ready.doubt}"))
     return ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ import yaml
 from nas.compress.parity import Check
 from nas.config import TrainRecipe, check_config
 from nas.cost import count
-from nas.errors import InputError, StudyError, TargetError
+from nas.errors import InputError, StoppedError, StudyError, TargetError
+from nas.events import Event
 from nas.exporting import export
 from nas.finishing import make_finalist
 from nas.hardware.export import export_openvino
@@ -291,3 +293,99 @@ def test_figures_are_of_the_profile_that_the_study_was_given(study: Path, record
     blocks = make_space().decode(record.candidate.arch)
     predicted = predict_network(NamedNetwork.of_blocks("it", blocks), str(board), "onnxruntime", "fp32", 1).metrics
     assert float(figures["latency_s"]) == pytest.approx(predicted["latency_s"].value, rel=1e-5)
+
+
+def test_the_folder_that_it_is_made_from_is_no_place_for_it(study: Path, record: CandidateRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = study / "models" / record.id
+    before = (home / "card.md").read_bytes()
+    monkeypatch.chdir(study)
+    for out in (home, Path("models") / record.id, Path("..") / study.name / "models" / "other"):
+        with pytest.raises(InputError, match=r"is in .*models, where the study keeps its models: choose another folder"):
+            shipped(study, record, "onnx", "fp32", out)
+    assert (home / "card.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("asks", [0, 3, 5])
+def test_an_export_that_is_stopped_leaves_nothing(asks: int, study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > asks
+
+    with pytest.raises(StoppedError):
+        export(study, record, "onnx", "fp32", tmp_path / "out", lambda event: None, stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_int8_file_that_loses_much_is_warned_of(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, told = Artifacts.read(study / "models" / record.id), list[Event]()
+    assert made is not None
+    for most in (1.0, -1.0):
+        monkeypatch.setattr("nas.search.artifacts.MOST_DROP", most)
+        for precision in ("fp32", "int8"):
+            export(study, record, "onnx", precision, tmp_path / "out", told.append, lambda: False)
+    assert [(event.kind, event.text) for event in told] == [("warning", f"{record.id}: {made.doubt}")]
+    assert made.doubt.startswith("the int8 file loses ")
+
+
+def test_what_an_earlier_export_made_is_not_made_again(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The front has no files of a candidate that is no finalist, whoever made them."""
+
+    def again(*given: object) -> None:
+        raise AssertionError("it is all there")
+
+    monkeypatch.setattr("nas.exporting.make_finalist", again)
+    shipped(study, replace(record, finalist=False, artifacts={}), "onnx", "fp32", tmp_path / "out")
+    assert (tmp_path / "out" / "model.onnx").is_file()
+
+
+def test_where_nncf_does_not_work_the_int8_onnx_file_is_converted(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(study)
+    monkeypatch.delitem(sys.modules, "nncf", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "nncf.py").write_text("raise AttributeError('numpy has no bool8')")
+    told, _ = shipped(study, record, "openvino", "int8", tmp_path / "import")
+    assert "- int8 for OpenVINO: converted from the int8 ONNX file (NNCF does not load: numpy has no bool8), " in told
+
+    def failing(source: Path, path: Path, images: object) -> None:
+        raise TargetError(f"{source}: NNCF cannot quantise it: no such pattern")
+
+    monkeypatch.setattr("nas.exporting.quantize_openvino", failing)
+    told, _ = shipped(study, record, "openvino", "int8", tmp_path / "failing")
+    assert "converted from the int8 ONNX file (model.xml: NNCF cannot quantise it: no such pattern), " in told
+    monkeypatch.setattr("nas.exporting.quantize_openvino", lambda source, path, images: path.write_text("no model"))
+    told, _ = shipped(study, record, "openvino", "int8", tmp_path / "unreadable")
+    assert "converted from the int8 ONNX file (model.int8.xml: OpenVINO cannot open it: " in told
+
+
+def test_an_int8_file_for_openvino_needs_none_for_onnx_runtime(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(study)
+    other = tmp_path / "runs" / study.name
+    shutil.copytree(study, other)
+    home = other / "models" / record.id
+    told = json.loads((home / "architecture.json").read_text(encoding="utf-8"))
+    del told["files"]["model.int8.onnx"]
+    told |= {"int8": "left out: it loses 30 points", "checks": [each for each in told["checks"] if each["precision"] == "fp32"]}
+    (home / "architecture.json").write_text(json.dumps(told), encoding="utf-8")
+    (home / "model.int8.onnx").unlink()
+    with pytest.raises(InputError, match="has no int8 file: left out: it loses 30 points"):
+        shipped(other, record, "onnx", "int8", tmp_path / "onnx")
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    words = r"has no int8 file to convert \(left out: it loses 30 points\), and none is made: nncf is not installed: pip install"
+    with pytest.raises(InputError, match=words):
+        shipped(other, record, "openvino", "int8", tmp_path / "none")
+    monkeypatch.setattr(
+        "nas.exporting.quantize_openvino", lambda source, path, images: export_openvino(source.with_name("model.onnx"), path)
+    )
+    card_text, _ = shipped(other, record, "openvino", "int8", tmp_path / "nncf")
+    assert "- int8 for OpenVINO: NNCF post-training quantisation, 0.00 points of search-validation lost\n" in card_text
+    assert sorted(path.name for path in (tmp_path / "nncf").glob("model*")) == ["model.int8.bin", "model.int8.xml"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import yaml
 
 from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, StudyError, TrainingError
+from nas.events import Event
+from nas.finishing import make_finalist
+from nas.metrics import Metric
 from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared, prepare
 from nas.recording import infeasible
@@ -136,6 +141,27 @@ def test_what_failed_and_what_was_not_come_to_is_told_again(config: SearchConfig
     assert [each.note for each in found.candidates if each.note] == ["failed as a finalist: the loss is not finite"]
     assert [each.note for each in again.candidates] == [each.note for each in found.candidates]
     assert "nothing was evaluated for pixel3 yet: it has no front" in [event.text for event in told if event.kind == "warning"]
+
+
+def test_a_candidate_that_is_no_finalist_is_made_and_measured_as_one(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, told = tmp_path / "runs", list[Event]()
+    monkeypatch.setattr("nas.search.artifacts.MOST_DROP", -1.0)
+    (front,) = run(config.model_copy(update={"devices": DEVICES[:1]}), runs, told.append, lambda: False).fronts
+    (finalist,) = front.finalists
+    doubt = re.compile(f"{finalist.id}: (the int8 file loses|there is no int8 file)")
+    assert [event for event in told if event.kind == "warning" and doubt.match(event.text)]
+    assert [event for event in EventLog(runs / "s" / LOG).read() if event["kind"] == "warning" and doubt.match(event["text"])]
+    found = Metric(0.001, "s", "measured")
+    monkeypatch.setattr("nas.finishing.HOST", DEVICES[0])
+    monkeypatch.setattr("nas.finishing.file_latency", lambda *given: found)
+    other = next(each for each in front.candidates if not each.finalist)
+    made = make_finalist(runs / "s", other.candidate, told.append, lambda: False)
+    assert made.candidate.metrics["latency_measured_s"] == found
+    elsewhere = replace(other.candidate, target=replace(other.candidate.target, device="myboard"))
+    with pytest.raises(StudyError, match="is for myboard, and the study's devices are raspberrypi4 now"):
+        make_finalist(runs / "s", elsewhere, told.append, lambda: False)
 
 
 def test_what_nothing_meets_says_how_near_it_came(config: SearchConfig, tmp_path: Path) -> None:

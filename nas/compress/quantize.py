@@ -125,14 +125,16 @@ def quantize_openvino(source: Path, path: Path, images: Sequence[Images]) -> Non
     Raises:
         InputError: no images, or of another shape than the file takes.
         MissingExtraError: `nncf` is not installed.
-        TargetError: OpenVINO cannot read it, or NNCF not quantise it.
+        TargetError: OpenVINO cannot read it, or NNCF does not load or cannot quantise it.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own dependencies
             import nncf
-    except ImportError as exc:
+    except ModuleNotFoundError as exc:
         raise MissingExtraError(exc.name or "nncf", "nncf") from exc
+    except Exception as exc:  # whatever its dependencies make of each other's versions
+        raise TargetError(f"NNCF does not load: {' '.join(str(exc).split())[:200]}") from exc
     import openvino
 
     from nas.hardware.runtimes.openvino import openvino_errors, shared_core

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from nas.architecture import Architecture, BlockSpec
-from nas.compress.int8 import Int8Maker, pixels_of
+from nas.compress.int8 import MOST_DROP, Int8, Int8Maker, pixels_of
 from nas.compress.parity import TOLERANCE, Check, Reference, check_onnx, check_openvino
 from nas.config import TrainRecipe
 from nas.errors import NasError, StoppedError, TargetError
-from nas.files import write_atomic
+from nas.files import digest_of, write_atomic
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, export_openvino, fix_batch
 from nas.models.network import Network
 from nas.models.weights import save_weights
@@ -23,8 +24,9 @@ from nas.search.evaluators import threads_each
 from nas.training.data import ImageData
 from nas.training.loop import TrainProgress
 
-__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "digest_of"]
+__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "unless_stopped"]
 
+T = TypeVar("T")
 FILES: Mapping[str, str] = MappingProxyType(
     {
         "onnx": "model.onnx", "onnx_dynamic": "model.dynamic.onnx", "onnx_int8": "model.int8.onnx", "openvino": "model.xml",
@@ -46,10 +48,21 @@ class Artifacts:
     Attributes:
         checks: of every file that a runtime opens; of a runtime and precision the first is on all test images.
         int8: how the int8 file was made, or why there is none.
+        int8_lost: of accuracy on search-validation, by the int8 file; None where there is none, or an earlier version wrote it.
     """
 
     checks: tuple[Check, ...]
     int8: str
+    int8_lost: float | None = None
+
+    @property
+    def doubt(self) -> str:
+        """What to warn of: the int8 file was left out, or loses more than rounding should; empty where it is as it should be."""
+        if not any(check.precision == "int8" for check in self.checks):
+            return f"there is no int8 file: {self.int8}"
+        if self.int8_lost is None or self.int8_lost <= MOST_DROP:
+            return ""
+        return f"the int8 file loses {100 * self.int8_lost:.2f} points: {self.int8}"
 
     def of(self, precision: str, runtime: str) -> Check:
         """How a runtime's file of a precision does on all test images; ONNX Runtime's where that runtime is one that no file was run in.
@@ -70,7 +83,7 @@ class Artifacts:
             if any(digest_of(folder / name) != each for name, each in told["files"].items()):
                 return None
             checks = [{key: value for key, value in check.items() if key != "accuracy"} for check in told["checks"]]
-            return cls(tuple(Check(**check) for check in checks), told["int8"])
+            return cls(tuple(Check(**check) for check in checks), told["int8"], told.get("int8_lost"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -108,17 +121,24 @@ class ArtifactMaker:
         reference = Reference.of(deployed, lambda: pixels_of(data.test))
         said = deployment_metadata(arch, data.classes, data.mean, data.std, data.size)
         paths = {kind: folder / name for kind, name in FILES.items()}
-        export_onnx(deployed, blocks, paths["onnx_dynamic"], said)
-        fix_batch(paths["onnx_dynamic"], paths["onnx"])
-        export_openvino(paths["onnx"], paths["openvino"])
-        checks = [
-            check_onnx(paths["onnx_dynamic"], reference, threads=threads),
-            check_onnx(paths["onnx"], reference.spread(SINGLES)),
-            check_openvino(paths["openvino"], reference),
-        ]
+        files = (
+            partial(export_onnx, deployed, blocks, paths["onnx_dynamic"], said),
+            partial(fix_batch, paths["onnx_dynamic"], paths["onnx"]),
+            partial(export_openvino, paths["onnx"], paths["openvino"]),
+        )
+        for file in files:
+            unless_stopped(stop, file)
+        tries = (
+            partial(check_onnx, paths["onnx_dynamic"], reference, threads=threads),
+            partial(check_onnx, paths["onnx"], reference.spread(SINGLES)),
+            partial(check_openvino, paths["openvino"], reference),
+        )
+        checks = [unless_stopped(stop, each) for each in tries]
+        lost: float | None = None
         try:
-            made, int8 = self._int8(paths, network, said, reference, budget_s, on_progress, stop)
-            checks += made
+            made, found = self._int8(paths, network, said, reference, budget_s, on_progress, stop)
+            checks += found
+            int8, lost = made.words, made.lost
         except StoppedError:
             raise
         except NasError as exc:
@@ -127,31 +147,45 @@ class ArtifactMaker:
         write_atomic(paths["labels"], "".join(f"{name}\n" for name in data.classes))
         state = {"schema": 1, "architecture": arch.to_dict(), "note": note}
         save_weights(paths["weights"], network.state_dict(), state)
-        made_files = Artifacts(tuple(checks), int8)
+        made_files = Artifacts(tuple(checks), int8, lost)
         write_atomic(paths["architecture"], json.dumps(_described(folder, arch, blocks, said, made_files), indent=1) + "\n")
         return made_files
 
     def _int8(
         self, paths: Mapping[str, Path], network: Network, said: Mapping[str, str], reference: Reference, budget_s: float | None,
         on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool],
-    ) -> tuple[list[Check], str]:  # fmt: skip
-        """The int8 file, its checks and how it was made."""
+    ) -> tuple[Int8, list[Check]]:  # fmt: skip
+        """How the int8 file was made, and its checks."""
         threads, path = threads_each(1), paths["onnx_int8"]
         whole = path.with_name("int8.dynamic.onnx")
         maker = Int8Maker(self.data, self.recipe, self.seed, threads)
+        make = partial(maker.make, network, paths["onnx_dynamic"], whole, said, budget_s, on_progress, stop)
         try:
-            made = maker.make(network, paths["onnx_dynamic"], whole, said, budget_s, on_progress, stop)
+            made = unless_stopped(stop, make)
             if made.lost > MOST_INT8_DROP:
                 lost = f"{100 * made.lost:.1f} points on search-validation"
                 raise TargetError(f"{path}: the int8 file loses {lost}, more than {100 * MOST_INT8_DROP:.0f}: use fp32")
             fix_batch(whole, path)
-            every = check_onnx(whole, reference, "int8", float("inf"), threads)
-            return [
-                _named(every, path), check_onnx(path, reference.spread(SINGLES), "int8", float("inf")),
-                check_openvino(path, reference, "int8", float("inf")),
-            ], made.words  # fmt: skip
+            tries = (
+                partial(check_onnx, whole, reference, "int8", float("inf"), threads),
+                partial(check_onnx, path, reference.spread(SINGLES), "int8", float("inf")),
+                partial(check_openvino, path, reference, "int8", float("inf")),
+            )
+            every, *others = (unless_stopped(stop, each) for each in tries)
+            return made, [_named(every, path), *others]
         finally:
             whole.unlink(missing_ok=True)
+
+
+def unless_stopped(stop: Callable[[], bool], step: Callable[[], T]) -> T:
+    """What one step on the way to the files gives.
+
+    Raises:
+        StoppedError: `stop` said so before it.
+    """
+    if stop():
+        raise StoppedError("stopped before all files of the model were there: none of them is kept, what was trained is")
+    return step()
 
 
 def copy_artifacts(source: Path, folder: Path) -> Artifacts | None:
@@ -175,6 +209,7 @@ def _described(
         "classes": json.loads(said["classes"]),
         "preprocessing": json.loads(said["preprocessing"]),
         "int8": made.int8,
+        "int8_lost": made.int8_lost,
         "tolerance": TOLERANCE,
         "checks": [check.to_dict() for check in made.checks],
         "files": {name: digest_of(folder / name) for name in names if name != FILES["architecture"]},
@@ -184,8 +219,3 @@ def _described(
 def _named(check: Check, path: Path) -> Check:
     """The check of the same file with an open batch, under the name of the one that ships."""
     return replace(check, file=path.name)
-
-
-def digest_of(path: Path) -> str:
-    """As architecture.json has it of each file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from nas.architecture import Architecture, BlockSpec
@@ -16,7 +16,7 @@ from nas.metrics import Candidate, Metric
 from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
-from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, unless_stopped
 from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
@@ -48,11 +48,13 @@ class Finalist:
     Attributes:
         artifacts: kind to path relative to the study's folder.
         note: one sentence: what fine-tuning did, and why a latency was not measured.
+        doubt: what to warn of about its int8 file (`Artifacts.doubt`), when it was made just now.
     """
 
     candidate: Candidate
     artifacts: Mapping[str, str]
     note: str
+    doubt: str = ""
 
     def to_dict(self) -> dict[str, object]:
         metrics = {name: metric.to_dict() for name, metric in self.candidate.metrics.items()}
@@ -71,11 +73,13 @@ class FinalistMaker:
         measure: runs an ONNX file on the target; None where it cannot be reached.
         teacher: ONNX file that they learn from; None for the largest network of the supernet.
         int8_latency: of blocks, where the target is not reached and something is known of its int8; else None.
+        supernet: opens what the networks are taken from, for makers that share it; None to open the context's.
     """
 
     def __init__(
         self, context: EvaluatorContext, recipe: TrainRecipe, folder: Path, measure: Callable[[Path], Metric] | None,
         teacher: Path | None = None, int8_latency: Callable[[Sequence[BlockSpec]], Metric] | None = None,
+        supernet: Callable[[], SupernetEvaluator] | None = None,
     ) -> None:  # fmt: skip
         self._context = context
         self._recipe = recipe
@@ -83,7 +87,12 @@ class FinalistMaker:
         self._measure = measure
         self._int8_latency = int8_latency
         self._teacher_path = teacher
-        self._supernet = SupernetEvaluator(context) if context.weights is not None else None
+        self._open = supernet or partial(SupernetEvaluator, context)
+
+    @cached_property
+    def _supernet(self) -> SupernetEvaluator | None:
+        """Opened when a network is taken from it: what only ships needs none."""
+        return None if self._context.weights is None else self._open()
 
     def make(
         self, candidate: Candidate, budget_s: float | None, on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool]
@@ -126,15 +135,17 @@ class FinalistMaker:
             if made is None:
                 maker = ArtifactMaker(data, self._recipe, self._context.data_seed)
                 made = maker.write(temporary, network, arch, note, budget_s, on_progress, stop)
-            figures, unmeasured = self._figures(candidate.target, made, network.blocks, temporary)
+            figures, unmeasured = self._figures(candidate.target, made, network.blocks, temporary, stop)
             finished = replace(candidate, metrics={**candidate.metrics, **figures, "accuracy_validation": validated(network, data)})
             told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8, origin, unmeasured)
-            write_atomic(temporary / FILES["card"], told)
+            unless_stopped(stop, partial(write_atomic, temporary / FILES["card"], told))
         Checkpoints(home / TRAINING).clear()
         files = {kind: f"models/{candidate.id}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
-        return Finalist(finished, files, "; ".join(filter(None, (note, unmeasured))))
+        return Finalist(finished, files, "; ".join(filter(None, (note, unmeasured))), made.doubt)
 
-    def _figures(self, target: Target, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path) -> tuple[dict[str, Metric], str]:
+    def _figures(
+        self, target: Target, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path, stop: Callable[[], bool]
+    ) -> tuple[dict[str, Metric], str]:
         """What the files that ship do, as the target's runtime classifies the test images and, where it can be reached, on the target;
         beside an fp32 file the int8 one. And why a latency was not measured."""
         check, path = made.of(target.precision, target.runtime), folder / FILES["onnx_int8"]
@@ -146,10 +157,10 @@ class FinalistMaker:
             files["latency_int8_s"] = path
             if self._measure is None and self._int8_latency is not None:
                 found["latency_int8_s"] = self._int8_latency(blocks)
-        measured, unmeasured = self._latencies(files)
+        measured, unmeasured = self._latencies(files, stop)
         return {**found, **measured}, unmeasured
 
-    def _latencies(self, files: Mapping[str, Path]) -> tuple[dict[str, Metric], str]:
+    def _latencies(self, files: Mapping[str, Path], stop: Callable[[], bool]) -> tuple[dict[str, Metric], str]:
         """Of files on the target, by the metric's name; and in words those that the machine was too disturbed for. Training is not lost
         with a measurement."""
         found: dict[str, Metric] = {}
@@ -157,7 +168,7 @@ class FinalistMaker:
         if self._measure is not None:
             for name, path in files.items():
                 try:
-                    found[name] = self._measure(path)
+                    found[name] = unless_stopped(stop, partial(self._measure, path))
                 except DisturbedError as exc:
                     disturbed.append(f"latency of {path.name} not measured: {exc}")
         return found, "; ".join(disturbed)

@@ -67,6 +67,15 @@ def test_nncf_that_is_absent_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))
 
 
+def test_nncf_that_does_not_load_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "nncf", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for error in ("AttributeError('module numpy has no attribute bool8')", "ImportError('cannot import name bool8')"):
+        (tmp_path / "nncf.py").write_text(f"raise {error}")
+        with pytest.raises(TargetError, match=r"NNCF does not load: .*bool8"):
+            quantize_openvino(tmp_path / "model.xml", tmp_path / "int8.xml", random_images((2, 3, 8, 8)))
+
+
 def test_a_file_that_openvino_cannot_read_is_named(tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     (tmp_path / "bad.xml").write_text("no model")

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -272,10 +273,54 @@ def test_an_int8_file_that_is_broken_is_left_out(
     made = write(tmp_path / "x", network, digits)
     assert not (tmp_path / "x" / "model.int8.onnx").exists()
     assert made.int8.startswith("left out: model.int8.onnx: the int8 file loses")
+    assert made.doubt == f"there is no int8 file: {made.int8}"
     assert "points on search-validation" in made.int8
     with pytest.raises(TargetError, match="no int8 file: left out"):
         made.of("int8", "onnxruntime")
     assert Artifacts.read(tmp_path / "x") == made
+
+
+def test_an_int8_file_that_loses_much_is_a_doubt(
+    network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write(tmp_path / "x", network, digits)
+    lost = made.int8_lost
+    assert lost is not None
+    assert f"{100 * lost:.2f} points lost on search-validation" in made.int8
+    monkeypatch.setattr("nas.search.artifacts.MOST_DROP", lost)
+    assert not made.doubt
+    told = json.loads((tmp_path / "x" / "architecture.json").read_text())
+    assert told["int8_lost"] == lost
+    monkeypatch.setattr("nas.search.artifacts.MOST_DROP", lost - 0.001)
+    assert made.doubt == f"the int8 file loses {100 * lost:.2f} points: {made.int8}"
+    del told["int8_lost"]  # as earlier versions wrote it
+    (tmp_path / "x" / "architecture.json").write_text(json.dumps(told))
+    known = Artifacts.read(tmp_path / "x")
+    assert known is not None
+    assert (known.int8_lost, known.doubt) == (None, "")
+
+
+def test_it_is_asked_before_each_file_whether_to_go_on(network: Network, digits: ImageData, tmp_path: Path) -> None:
+    asked = 0
+
+    def stop_at(number: int) -> Callable[[], bool]:
+        def stop() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked == number
+
+        return stop
+
+    arch, maker = make_space().largest, ArtifactMaker(digits, RECIPE, 0)
+    (tmp_path / "x").mkdir()
+    maker.write(tmp_path / "x", network, arch, "a note", None, lambda progress: None, stop_at(0))
+    assert asked >= 10  # three files, their checks, int8 and its checks
+    for number in (1, 6, 7, asked):
+        asked = 0
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(StoppedError, match="what was trained is"):
+            maker.write(tmp_path / str(number), network, arch, "a note", None, lambda progress: None, stop_at(number))
+        assert not (tmp_path / str(number) / "architecture.json").exists()
 
 
 def test_no_file_is_left_out_for_what_it_does_on_test_images(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from nas.models.weights import load_weights
 from nas.search.artifacts import FILES
 from nas.search.card import card
 from nas.search.evaluators import EvaluatorContext
+from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.search.finalists import MAKING, Finalist, FinalistMaker
 from nas.search.scoring import Scorer
 from nas.training.data import ImageData
@@ -324,3 +326,37 @@ def test_two_do_not_make_one_finalist(context: EvaluatorContext, study: tuple[Pa
     ):
         make(maker, candidate)
     assert other.is_dir()
+
+
+def test_what_only_ships_opens_no_supernet_and_makers_share_one(
+    context: EvaluatorContext, study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    folder, candidate, finalist = study
+    network = Network(context.space.decode(candidate.arch))
+    network.load_state_dict(load_weights(folder / finalist.artifacts["weights"])[0])
+    lost = dataclasses.replace(context, weights=tmp_path / "absent.safetensors")
+    maker = FinalistMaker(lost, RECIPE, tmp_path, None)
+    shipped = maker.ship(candidate, network.eval(), "a note", None, lambda progress: None, lambda: False)
+    assert set(shipped.artifacts) == set(FILES)
+    supernet = cache(partial(SupernetEvaluator, context))
+    plain = RECIPE.model_copy(update={"finetune_epochs": 0})
+    for name in ("a", "b"):
+        make(FinalistMaker(context, plain, tmp_path / name, None, supernet=supernet), candidate)
+    assert supernet.cache_info().misses == 1
+
+
+def test_a_finalist_is_not_measured_once_it_is_stopped(
+    context: EvaluatorContext, study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    folder, candidate, _ = study
+    told: list[str] = []
+    shutil.copytree(folder / "models" / candidate.id, tmp_path / "models" / f"{candidate.arch.arch_id}-0000")  # of another device
+
+    def measured(path: Path) -> Metric:
+        told.append(path.name)
+        return MEASURED
+
+    with pytest.raises(StoppedError):
+        FinalistMaker(context, RECIPE, tmp_path, measured).make(candidate, None, lambda progress: None, lambda: bool(told))
+    assert told == ["model.onnx"]
+    assert not (tmp_path / "models" / candidate.id / "card.md").exists()
