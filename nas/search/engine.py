@@ -27,8 +27,8 @@ LEAST = 8
 """Candidates that are evaluated however late it is: a front needs some."""
 PATIENCE = 5
 """Proposals in a row that promise less than the target before a search stops for it: one may be a whim of the model."""
-MOST_FAILURES = 20
-"""Failed evaluations after which the search gives up: then it is not the architecture that is wrong."""
+MOST_FAILURES_IN_A_ROW = 20
+"""Failed evaluations with no success between them after which the search gives up: then it is not the architecture that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def run(
 
     Raises:
         StoppedError: `stop` said so; what was told stays.
-        NasError: too many evaluations failed; the last ones in a row may be asked for again.
+        NasError: too many evaluations failed in a row; those may be asked for again.
     """
     reaped = storage.reap(study)
     done = storage.evaluated(study)
@@ -84,7 +84,7 @@ def run(
     scored = problem.scorer.names
     accuracies.update({e.candidate.arch: Evaluation(_without(e.candidate.metrics, scored), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
-    failures, poor, exhausted = 0, 0, ""
+    poor, exhausted = 0, ""
     failed: list[tuple[Trial, str]] = []  # in a row, not told yet: where they end the search they are cut off, as what a crash leaves
     so_far = _SoFar(problem, [each.candidate for each in done])
     started, first = time.monotonic(), len(done)
@@ -120,11 +120,10 @@ def run(
             for asked, evaluation in under_way.finished():
                 trial, arch = asked.trial, asked.arch
                 if isinstance(evaluation, NasError):
-                    failures += 1
                     failed.append((trial, str(evaluation)))
                     on_event(Event("warning", f"trial {trial.number} failed: {evaluation}"))
-                    if failures >= MOST_FAILURES:
-                        raise NasError(f"{failures} evaluations failed, the last one: {evaluation}") from evaluation
+                    if len(failed) >= MOST_FAILURES_IN_A_ROW:
+                        raise NasError(f"{len(failed)} evaluations in a row failed, the last one: {evaluation}") from evaluation
                     continue
                 _bar(study, failed)
                 accuracies[arch] = evaluation

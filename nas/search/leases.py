@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -21,10 +21,15 @@ DRIVER = "driver"
 """Attribute of a study: who drives it."""
 RENEW_S, EXPIRES_S = 15.0, 60.0
 """A driver that is alive renews four times before its lease is over."""
+GIVE_BACK_S = 10.0
+"""That a driver which ends waits for its lease to be given back, at most: the storage may be away, and the lease is over by itself then."""
 
 
 def lease(attempt: int, seconds: float) -> dict[str, Any]:
-    """What a trial carries while it is evaluated: by whom it was lent, the time when it counts as lost, how often it was tried."""
+    """What a trial carries while it is evaluated: by whom it was lent, until when, how often it was tried.
+
+    For `is_own` and those who look at the study: a resume ends whatever still runs, as no other driver is alive then.
+    """
     return {"owner": os.getpid(), "host": socket.gethostname(), "expiry": time.time() + seconds, "attempt": attempt}
 
 
@@ -38,7 +43,8 @@ def is_own(known: Mapping[str, Any]) -> bool:
 def driving(study: Study) -> Iterator[threading.Event]:
     """Holds the study's driver lease while the context lasts; gives an event that is set when another driver has taken it.
 
-    Clocks of machines that share a study must agree within half a minute.
+    Clocks of machines that share a study must agree within half a minute. A storage that is away when the context ends
+    does not change how it ends.
 
     Raises:
         StudyError: another driver is alive, here or elsewhere.
@@ -57,6 +63,9 @@ def driving(study: Study) -> Iterator[threading.Event]:
                 _renew(study, me)
             except Exception:  # noqa: S112  # whatever the storage raises while it is away: the next renewal may do
                 continue
+        with suppress(Exception):  # what the driver ended with is worth more
+            if _is_held_by(study.user_attrs.get(DRIVER, {}), me):
+                study.set_user_attr(DRIVER, {})
 
     keeper = threading.Thread(target=keep, name="driver lease", daemon=True)
     keeper.start()
@@ -64,9 +73,7 @@ def driving(study: Study) -> Iterator[threading.Event]:
         yield taken
     finally:
         over.set()
-        keeper.join()
-        if _is_held_by(study.user_attrs.get(DRIVER, {}), me):
-            study.set_user_attr(DRIVER, {})
+        keeper.join(GIVE_BACK_S)
 
 
 def _renew(study: Study, me: Mapping[str, Any]) -> None:

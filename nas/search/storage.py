@@ -96,7 +96,7 @@ def ask(study: Study, space: Mapping[str, BaseDistribution], lease_s: float) -> 
     Only the one driver of a study may call it.
 
     Args:
-        lease_s: seconds after which the evaluation counts as lost.
+        lease_s: seconds after which the evaluation is given up, for the trial's lease.
     """
     backend = database_of(study)
     study._thread_local.cached_all_trials = None  # as `study.ask` does: all who look at trials for this one share a read

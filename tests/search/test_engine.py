@@ -272,12 +272,20 @@ def test_failures_take_no_candidates_place(new: Callable[..., Search]) -> None:
 def test_many_failures_end_the_search_and_bar_nothing(new: Callable[..., Search]) -> None:
     """It is not the architectures that are wrong: once the disk has room again they are asked for again."""
     search, executor = new(20, make_space()), MadeUp(1, lambda arch: TrainingError("no memory"))
-    with pytest.raises(NasError, match="20 evaluations failed, the last one: no memory"):
+    with pytest.raises(NasError, match="20 evaluations in a row failed, the last one: no memory"):
         search.run(executor)
     assert len(executor.asked) == 20
     failed = search.trials(TrialState.FAIL)
     assert [trial.user_attrs["cut_off"] for trial in failed] == [True] * 20
     assert len(search.run(MadeUp())) == 20
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_failures_among_successes_do_not_end_it(new: Callable[..., Search], capacity: int) -> None:
+    search = new(40, sampler="random")
+    executor = MadeUp(capacity, lambda arch: TrainingError("diverged") if arch.arch_id[0] in "01234567" else None)
+    assert len(search.run(executor)) == 40
+    assert len(search.trials(TrialState.FAIL)) > engine.MOST_FAILURES_IN_A_ROW
 
 
 @pytest.mark.parametrize("error", [ValueError("a plug-in's bug"), KeyboardInterrupt()])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +84,42 @@ def test_a_driver_that_was_superseded_is_told_and_leaves_the_lease_alone(tmp_pat
             study.set_user_attr(DRIVER, other)
         assert superseded.is_set()
     assert study.user_attrs[DRIVER] == other
+
+
+@pytest.mark.parametrize("ends_with", [None, ValueError("a bug")])
+def test_a_storage_that_fails_at_the_end_takes_no_ending_with_it(tmp_path: Path, ends_with: ValueError | None) -> None:
+    path, ended = tmp_path / "study.db", []
+    study = open_it(f"sqlite:///{path}")
+    try:
+        with driving(study):
+            with closing(sqlite3.connect(path)) as broken:
+                broken.execute("DROP TABLE study_user_attributes")
+            with pytest.raises(StudyError, match="cannot be used"):
+                storage.spent(study)
+            if ends_with is not None:
+                raise ends_with
+    except ValueError as exc:
+        ended.append(exc)
+    assert ended == ([] if ends_with is None else [ends_with])
+
+
+def test_a_renewal_that_waits_for_the_storage_keeps_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, stuck, back = open_it(f"sqlite:///{tmp_path / 'study.db'}"), threading.Event(), threading.Event()
+    renew = leases._renew
+
+    def wait(*given: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            stuck.set()
+            back.wait(60)
+        renew(*given)
+
+    monkeypatch.setattr(leases, "_renew", wait)
+    monkeypatch.setattr(leases, "RENEW_S", 0.02)
+    monkeypatch.setattr(leases, "GIVE_BACK_S", 0.02)
+    with driving(study):
+        assert stuck.wait(60)
+    (keeper,) = (each for each in threading.enumerate() if each.name == "driver lease")
+    assert keeper.is_alive()
+    back.set()
+    keeper.join()
+    assert study.user_attrs[DRIVER] == {}
