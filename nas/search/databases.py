@@ -87,8 +87,8 @@ def _write_ahead(storage: RDBStorage) -> None:
 
 
 class Database(RDBStorage):
-    """Optuna's storage in a database. Each call waits for a server that is away; what was done twice is one running trial more, which is
-    reaped.
+    """Optuna's storage in a database. Each call waits for a server that is away, and is made again, though it may have been the answer
+    that was lost. What that does twice is one trial more at most: one that runs is reaped, one that was queued is told from what is known.
 
     Attributes:
         wait_s: for how long; 0 for a file, which does not come back by waiting. What is called after it was waited for in vain, as a search

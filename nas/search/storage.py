@@ -318,7 +318,8 @@ def _put(study: Study, trials: Sequence[FrozenTrial]) -> None:
     if backend is None:
         study.add_trials(trials)
     else:
-        backend.patiently(lambda: write_trials(backend.engine, study._study_id, trials))
+        first = len(study.get_trials(deepcopy=False))
+        backend.patiently(lambda: write_trials(backend.engine, study._study_id, trials, first))
 
 
 def values_of(arch: Architecture, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
@@ -32,23 +33,29 @@ Row = Sequence[Any]
 def write_asked(
     engine: Engine, trial_id: int, values: Mapping[str, Any], space: Mapping[str, BaseDistribution], user_attrs: Mapping[str, object]
 ) -> None:
-    """Gives a trial the values of its parameters and attributes, all in one transaction."""
+    """Gives a trial the values of its parameters and attributes, all in one transaction; one that has them already is left alone."""
     with engine.begin() as connection:
-        _insert(connection, PARAMS, _param_rows(trial_id, values, space))
-        _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, user_attrs))
+        there = select(USER_ATTRIBUTES.c.key).where((USER_ATTRIBUTES.c.trial_id == trial_id) & USER_ATTRIBUTES.c.key.in_(list(user_attrs)))
+        if connection.execute(there.limit(1)).first() is None:
+            _insert(connection, PARAMS, _param_rows(trial_id, values, space))
+            _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, user_attrs))
 
 
-def write_trials(engine: Engine, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+def write_trials(engine: Engine, study_id: int, trials: Sequence[FrozenTrial], first: int) -> None:
     """Adds trials without intermediate values to a study, all in one transaction: Optuna takes 40 ms for each.
 
     Only the one driver of a study may call it: trials are numbered from how many there are.
+
+    Args:
+        first: how many the study had before. Where it has more, an earlier call added these, though its answer was lost.
     """
     with engine.begin() as connection:
         of_study = TRIALS.c.study_id == study_id
-        first = int(connection.execute(select(func.count()).select_from(TRIALS).where(of_study)).scalar_one())
+        if int(connection.execute(select(func.count()).select_from(TRIALS).where(of_study)).scalar_one()) > first:
+            return
         _insert(connection, TRIALS, [
-            {"number": number, "study_id": study_id, "state": trial.state, "datetime_start": trial.datetime_start,
-             "datetime_complete": trial.datetime_complete}
+            {"number": number, "study_id": study_id, "state": trial.state, "datetime_start": _stored(trial.datetime_start),
+             "datetime_complete": _stored(trial.datetime_complete)}
             for number, trial in enumerate(trials, first)
         ])  # fmt: skip
         ids = connection.execute(select(TRIALS.c.trial_id).where(of_study & (TRIALS.c.number >= first)).order_by(TRIALS.c.number)).scalars()
@@ -57,6 +64,16 @@ def write_trials(engine: Engine, study_id: int, trials: Sequence[FrozenTrial]) -
             _insert(connection, VALUES, _value_rows(trial_id, trial.values or ()))
             _insert(connection, USER_ATTRIBUTES, _attribute_rows(trial_id, trial.user_attrs))
             _insert(connection, SYSTEM_ATTRIBUTES, _attribute_rows(trial_id, trial.system_attrs))
+
+
+def _stored(moment: datetime | None) -> datetime | None:
+    """A trial's time, which is local, as Optuna's tables have it: UTC. Neither says its zone."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """The way back from `_stored`."""
+    return None if moment is None else moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -129,7 +146,7 @@ class TrialRows:
             table = self._table(params[trial_id])
             found.append(FrozenTrial(
                 number=head.number, trial_id=trial_id, state=head.state, value=None,
-                datetime_start=head.datetime_start, datetime_complete=head.datetime_complete,
+                datetime_start=_local(head.datetime_start), datetime_complete=_local(head.datetime_complete),
                 values=[models.TrialValueModel.stored_repr_to_value(*row) for row in values[trial_id]] or None,
                 params={name: each.to_external_repr(row[1]) for (name, each), row in zip(table.items(), params[trial_id], strict=True)},
                 distributions=table if head.state.is_finished() else dict(table),

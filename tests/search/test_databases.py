@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from nas.bench.postgres import Postgres, postgres
 from nas.errors import MissingExtraError, StudyError
@@ -128,3 +132,48 @@ def test_a_database_that_cannot_be_written_is_refused(tmp_path: Path, opened: Op
     opened(f"sqlite:///{path}", "s")
     with pytest.raises(StudyError, match=r"the storage cannot be used \(.*readonly database.*\): free some space"):
         opened(f"sqlite:///file:{path}?mode=ro&uri=true", "other")
+
+
+@contextmanager
+def an_answer_lost(study: storage.Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is written of parameters first is committed, but its answer does not come."""
+    database = storage.database_of(study)
+    assert database is not None
+    dialect, written, lost = database.engine.dialect, list[str](), list[str]()
+    commit = dialect.do_commit
+
+    def heed(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        written.append(statement)
+
+    def commit_unheard(connection: Any) -> None:
+        commit(connection)
+        mine = [each for each in written if each.startswith("INSERT INTO trial_params")]
+        if mine and not lost:
+            lost.extend(mine)
+            raise sqlite3.OperationalError("the connection was closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.search.databases.PAUSE_S", 0.0)
+        patch.setattr(database, "wait_s", 60.0)
+        patch.setattr(dialect, "do_commit", commit_unheard)
+        event.listen(database.engine, "before_cursor_execute", heed)
+        yield
+        event.remove(database.engine, "before_cursor_execute", heed)
+    assert lost
+
+
+def test_what_was_committed_is_there_once_though_the_answer_was_lost(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (opened(f"sqlite:///{tmp_path / 'study.db'}", name) for name in ("one", "other"))
+    with an_answer_lost(one, monkeypatch):
+        told = [evaluate(one)]
+    told.append(evaluate(one))
+    found = storage.evaluated(one)
+    with an_answer_lost(other, monkeypatch):
+        storage.add(other, distributions(SPACE), found, PAIR)
+    for study in (one, other):
+        trials = study.get_trials()
+        assert [trial.number for trial in trials] == [0, 1]
+        assert [SPACE.canonical(trial.params) for trial in trials] == [each.arch for each in told]
+        assert [each.candidate.id for each in storage.evaluated(study)] == [each.id for each in told]
