@@ -130,7 +130,7 @@ def make_finalist(folder: Path, candidate: Candidate, on_event: Listener, stop: 
     """Fine-tunes, tests and exports a candidate of a study that is no finalist yet, and measures it where its device is this machine.
 
     Raises:
-        StudyError: the images or devices are not those that the study began with.
+        StudyError: the images or devices are not those that the study began with, or the storage has lost the study.
         InputError: the candidate was pruned.
     """
     config, _ = load_config(folder)

@@ -23,8 +23,8 @@ __all__ = [
     "begin_studies",
     "clock",
     "facts_of",
+    "find_studies",
     "open_round",
-    "open_studies",
     "own_storage",
     "refuse_lost",
     "reused_words",
@@ -65,7 +65,7 @@ def refuse_lost(prepared: Prepared, store: storage.BaseStorage, folder: Path) ->
         StudyError: candidates were told, but the storage does not know the study: it would begin anew, and its files be written over.
     """
     name = study_name(prepared, prepared.devices[0])
-    # One without a trial was lost as well: whoever looked for it since has opened it.
+    # One without a trial is of no more use: all that was told is lost.
     is_there = storage.has(store, name) and bool(storage.find_study(store, name).get_trials(deepcopy=False))
     if is_there or not any(event["kind"] == "trial" for event in EventLog(folder / LOG).read()):
         return
@@ -73,26 +73,37 @@ def refuse_lost(prepared: Prepared, store: storage.BaseStorage, folder: Path) ->
     raise StudyError(f"{where} has no study {name}, whose log has candidates: put the storage back, or start a new study")
 
 
-def open_studies(prepared: Prepared, store: storage.BaseStorage) -> list[storage.Study]:
-    """The study of each device: the last one where measuring has made more (`nas.rounds`).
+def find_studies(prepared: Prepared, store: storage.BaseStorage) -> dict[str, storage.Study]:
+    """The study of each device that the search came to, by the device's name: the last one where measuring has made more (`nas.rounds`).
+
+    Raises:
+        StudyError: one is of another space, data or target.
+    """
+    found = {}
+    for device in prepared.devices:
+        _, name = storage.latest_round(store, study_name(prepared, device))
+        if storage.has(store, name):
+            found[device.target.device] = _found(prepared, device, store, name)
+    return found
+
+
+def begin_studies(prepared: Prepared, store: storage.BaseStorage, known: Mapping[Architecture, Metric]) -> list[storage.Study]:
+    """Opens the study of each device, the last one where there are more. A new one begins with what earlier studies know, that of the first
+    device also with the networks that the configuration names and with the ends of the front, most likely: the largest and the smallest
+    network.
+
+    Only the one driver of the search may call it.
+
+    Args:
+        known: accuracies of earlier studies.
 
     Raises:
         StudyError: one that is there is of another space, data or target.
     """
-    return [_open(prepared, device, store)[0] for device in prepared.devices]
-
-
-def begin_studies(prepared: Prepared, store: storage.BaseStorage, known: Mapping[Architecture, Metric]) -> list[storage.Study]:
-    """As `open_studies`; a new study begins with what earlier studies know, that of the first device also with the networks that the
-    configuration names and with the ends of the front, most likely: the largest and the smallest network.
-
-    Args:
-        known: accuracies of earlier studies.
-    """
     studies = []
     first = dict.fromkeys((*prepared.starts, prepared.space.largest, prepared.space.smallest))
     for device in prepared.devices:
-        study, unique = _open(prepared, device, store)
+        study, unique = _open(prepared, device, store, storage.latest_round(store, study_name(prepared, device))[0])
         trials = study.get_trials(deepcopy=False)
         if not trials:
             _add(prepared, device, study, {arch: Evaluation({"accuracy_search": accuracy}, 0.0) for arch, accuracy in known.items()})
@@ -154,8 +165,13 @@ def facts_of(prepared: Prepared) -> dict[str, str]:
 
 
 def clock(prepared: Prepared, store: storage.BaseStorage) -> storage.Study:
-    """The study that keeps how long the search took: the first device's first."""
-    return open_round(prepared, prepared.devices[0], store, 1)
+    """The study that keeps how long the search took: the first device's first.
+
+    Raises:
+        StudyError: the storage has none, or it is of another space, data or target.
+    """
+    first = prepared.devices[0]
+    return _found(prepared, first, store, study_name(prepared, first))
 
 
 def study_name(prepared: Prepared, device: Device) -> str:
@@ -164,7 +180,7 @@ def study_name(prepared: Prepared, device: Device) -> str:
 
 
 def open_round(prepared: Prepared, device: Device, store: storage.BaseStorage, number: int) -> storage.Study:
-    """A device's study of that round."""
+    """A device's study of that round, a new one where there is none: for who searches, not for who looks."""
     return _open(prepared, device, store, number)[0]
 
 
@@ -172,7 +188,19 @@ def _accepts(prepared: Prepared, device: Device, arch: Architecture) -> bool:
     return bool(device.scorer.meets(prepared.space.encode([arch]), prepared.config.constraints)[0])
 
 
-def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number: int | None = None) -> tuple[storage.Study, UniqueSampler]:
+def _facts(prepared: Prepared, device: Device) -> dict[str, str]:
+    """What the device's studies are of."""
+    return {**facts_of(prepared), "target": device.target.key}
+
+
+def _found(prepared: Prepared, device: Device, store: storage.BaseStorage, name: str) -> storage.Study:
+    """A study of the device to look at."""
+    study = storage.find_study(store, name)
+    storage.refuse_other(study, prepared.objectives, _facts(prepared, device))
+    return study
+
+
+def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number: int) -> tuple[storage.Study, UniqueSampler]:
     config, space = prepared.config, prepared.space
     rows = device.feasible.rows
     fallback = space.decode_rows(rows[:: max(1, len(rows) // FALLBACK)])
@@ -180,7 +208,5 @@ def _open(prepared: Prepared, device: Device, store: storage.BaseStorage, number
     floor = max((each.bound for each in config.constraints if each.kind == "min" and each.metric == "accuracy_search"), default=None)
     base = sampler(config.sampler, SamplerContext(space, domain, config.trials, config.seed, floor))
     unique = UniqueSampler(base, space, lambda arch: _accepts(prepared, device, arch), fallback, config.seed)
-    facts = {**facts_of(prepared), "target": device.target.key}
-    name = study_name(prepared, device)
-    found = storage.latest_round(store, name)[1] if number is None else storage.round_name(name, number)
-    return storage.open_study(store, found, prepared.objectives, unique, facts), unique
+    name = storage.round_name(study_name(prepared, device), number)
+    return storage.open_study(store, name, prepared.objectives, unique, _facts(prepared, device)), unique

@@ -17,7 +17,7 @@ from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
 from nas.ledger import Ledger
-from nas.opening import STORAGE, begin_studies, clock, open_studies, own_storage, refuse_lost, reused_words, shared_storage
+from nas.opening import STORAGE, begin_studies, clock, find_studies, open_round, own_storage, refuse_lost, reused_words, shared_storage
 from nas.precision import on_every_target, tell_foreign
 from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
@@ -96,15 +96,16 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
         store = shared or own_storage(folder)
         if resume:
             refuse_lost(prepared, store, folder)
-        with storage.driving(clock(prepared, store)) as superseded:
+        first = open_round(prepared, prepared.devices[0], store, 1)  # the clock, and whose lease it is
+        with storage.driving(first) as superseded:
             if known is None:  # what others knew was taken over when the search began, if it had come so far
-                known = Earlier() if clock(prepared, store).get_trials(deepcopy=False) else earlier(prepared, runs)
+                known = Earlier() if first.get_trials(deepcopy=False) else earlier(prepared, runs)
             if known.supernet is not None:
-                keep_supernet(clock(prepared, store), known.supernet)
+                keep_supernet(first, known.supernet)
             studies = begin_studies(prepared, store, known.accuracies)
             if not resume:
                 prepared = replace(prepared, words=(*reused_words(prepared, studies[0]), *prepared.words))
-            ledger = Ledger(clock(prepared, store), footprint)
+            ledger = Ledger(first, footprint)
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
@@ -219,15 +220,17 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
 def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: Listener) -> Result:
     """With the study's lock held; `empty` is raised where the storage has nothing of it."""
     store = shared_storage(prepared, resume=True) or own_storage(folder)
-    first = clock(prepared, store)  # of all devices, also where the first has no front
-    studies = open_studies(prepared, store)
-    done = [storage.evaluated(study) for study in studies]
-    if not any(done):
+    found = find_studies(prepared, store)
+    told = {name: storage.evaluated(study) for name, study in found.items()}
+    if not any(told.values()):
         raise empty
-    for device, evaluated in zip(prepared.devices, done, strict=True):
-        if not evaluated:  # the search was stopped before it came to it
+    first = clock(prepared, store)  # of all devices, also where the first has no front
+    names = [device.target.device for device in prepared.devices if told.get(device.target.device)]
+    for device in prepared.devices:
+        if device.target.device not in names:  # the search was stopped before it came to it
             on_event(Event("warning", f"nothing was evaluated for {device.target.device} yet: it has no front"))
-    prepared, studies, done = _only(prepared, studies, done, [bool(evaluated) for evaluated in done])
+    prepared = replace(prepared, devices=tuple(device for device in prepared.devices if device.target.device in names))
+    studies, done = [found[name] for name in names], [told[name] for name in names]
     pairs = zip(prepared.devices, studies, done, strict=True)
     searched = [Searched(device, study, scored_anew(prepared, device, study, evaluated)) for device, study, evaluated in pairs]
     done = on_every_target(searched, None, on_event, lambda: False)

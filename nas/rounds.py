@@ -92,7 +92,9 @@ def search_device(
 
 
 def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, old: storage.Study) -> storage.Study:
-    number, _ = storage.latest_round(store, study_name(prepared, device))
+    name = study_name(prepared, device)
+    number, _ = storage.latest_round(store, name)
+    storage.drop_cut_off(store, name)
     new = open_round(prepared, device, store, number + 1)
     new.set_user_attr("predictor", device.scorer.digest)
     for key in ("verified", storage.TOLD, storage.INT8_DROPS):

@@ -14,7 +14,7 @@ from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
 from nas.estimating import FURTHER
 from nas.events import Event
-from nas.opening import begin_studies, clock, own_storage, refuse_lost, reused_words
+from nas.opening import begin_studies, clock, find_studies, open_round, own_storage, refuse_lost, reused_words
 from nas.pipeline import run
 from nas.preparation import Prepared, prepare
 from nas.provenance import earlier
@@ -133,9 +133,24 @@ def test_a_study_that_its_storage_has_lost_does_not_begin_anew(tmp_path: Path) -
     for _ in range(2):
         with pytest.raises(StudyError, match=r"study\.db has no study s/raspberrypi4, whose log has candidates: put the storage back"):
             refuse_lost(prepared, own_storage(folder), folder)
-        clock(prepared, own_storage(folder))  # as commands do that look for what is there
+        open_round(prepared, prepared.devices[0], own_storage(folder), 1)  # and one that holds nothing is no better
     begin_studies(prepared, own_storage(folder), {})
     refuse_lost(prepared, own_storage(folder), folder)
+
+
+def test_who_looks_for_studies_begins_none(tmp_path: Path) -> None:
+    prepared, folder = ready(tmp_path, devices=("raspberrypi4", "pixel3")), tmp_path / "s"
+    folder.mkdir()
+    store = own_storage(folder)
+    with pytest.raises(StudyError, match="the storage has no study s/raspberrypi4"):
+        clock(prepared, store)
+    assert find_studies(prepared, store) == {}
+    begun = begin_studies(ready(tmp_path), store, {})[0]  # it was not begun for the second device
+    assert clock(prepared, store).study_name == begun.study_name
+    assert {name: each.study_name for name, each in find_studies(prepared, store).items()} == {"raspberrypi4": "s/raspberrypi4"}
+    assert not storage.has(store, "s/pixel3")
+    with pytest.raises(StudyError, match="study s/raspberrypi4 has data "):
+        find_studies(ready(tmp_path, seed=1), store)
 
 
 def test_networks_that_are_named_are_evaluated_first(tmp_path: Path) -> None:

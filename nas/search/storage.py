@@ -23,6 +23,7 @@ from nas.search.bulk import uncollected
 from nas.search.databases import Database, open_storage
 from nas.search.front import CUT_OFF
 from nas.search.leases import driving, is_own, lease
+from nas.search.stored_rounds import CARRIED, drop_cut_off, latest_round, round_name
 from nas.search.trial_rows import write_asked, write_trials
 from nas.search.underway import ATTEMPTS
 from nas.target import Target
@@ -46,6 +47,7 @@ __all__ = [
     "cost",
     "database_of",
     "driving",
+    "drop_cut_off",
     "evaluated",
     "fail",
     "find_study",
@@ -61,13 +63,13 @@ __all__ = [
     "reap",
     "record",
     "refuse_existing",
+    "refuse_other",
     "round_name",
     "spent",
     "studies_of",
     "values_of",
 ]
 
-_ROUND = "/round-"
 _QUEUED = "fixed_params"
 """Of a trial's system attributes: what `Study.enqueue_trial` was given."""
 FAILED, FINALIST, PRUNED = "failed:", "finalist:", "pruned:"
@@ -172,21 +174,33 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective],
     """Opens or creates the study of one device. `facts` are kept with it; an existing study must have the same ones.
 
     Raises:
-        StudyError: the study that is there is of another space, data, target or objectives.
+        StudyError: as `refuse_other`.
     """
     study = optuna.create_study(
         storage=storage, study_name=name, directions=[objective.direction for objective in objectives], sampler=sampler, load_if_exists=True
     )
-    found = study.user_attrs
+    for key, value in refuse_other(study, objectives, facts).items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def refuse_other(study: Study, objectives: Sequence[Objective], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a study must be, returns what it does not tell yet.
+
+    Raises:
+        StudyError: it is of another space, data, target or objectives, or of a newer version.
+    """
+    name, found = study.study_name, study.user_attrs
+    lacking: dict[str, Any] = {}
     if int(found.get("schema", SCHEMA)) > SCHEMA:
         raise StudyError(f"study {name} was written by a newer version of nas (schema {found['schema']}, this one reads {SCHEMA}): upgrade")
     for key, value in {"schema": SCHEMA, **facts, "objectives": [objective.metric for objective in objectives]}.items():
         plain = json.loads(json.dumps(value))
         if key not in found:
-            study.set_user_attr(key, plain)
+            lacking[key] = plain
         elif found[key] != plain:
             raise StudyError(f"study {name} has {key} {found[key]!r}, not {plain!r}: choose another name for the new one")
-    return study
+    return lacking
 
 
 def find_study(storage: BaseStorage, name: str) -> Study:
@@ -198,29 +212,7 @@ def find_study(storage: BaseStorage, name: str) -> Study:
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError as exc:
-        raise StudyError(f"the storage has no study {name}") from exc
-
-
-def latest_round(storage: BaseStorage, name: str) -> tuple[int, str]:
-    """Number and name of a device's last round; 1 and `name` where there is but one, or none yet.
-
-    A round that a crash cut off while candidates were carried over is deleted: the one before it has them all.
-    """
-    found = {1: name}
-    for other in optuna.get_all_study_names(storage):
-        base, _, number = other.rpartition(_ROUND)
-        if base == name and number.isdigit():
-            if "carried" in optuna.load_study(study_name=other, storage=storage).user_attrs:
-                found[int(number)] = other
-            else:
-                optuna.delete_study(study_name=other, storage=storage)
-    last = max(found)
-    return last, found[last]
-
-
-def round_name(name: str, number: int) -> str:
-    """Of the study of a device's round."""
-    return name if number == 1 else f"{name}{_ROUND}{number}"
+        raise StudyError(f"the storage has no study {name}: put back the one that has") from exc
 
 
 def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate | None], objectives: Sequence[Objective]) -> None:
@@ -253,7 +245,7 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     for key, value in old.user_attrs.items():
         if key.startswith((FAILED, FINALIST, PRUNED)):
             new.set_user_attr(key, value)
-    new.set_user_attr("carried", len(trials))
+    new.set_user_attr(CARRIED, len(trials))
 
 
 def studies_of(storage: BaseStorage, name: str) -> list[Study]:
