@@ -224,7 +224,7 @@ class SearchConfig(_Frozen):
         joint: a front for all devices together too, by the worst or the mean of their latencies; None for none.
         trials: evaluated architectures that the search of the first device ends with; each further one is told them all and adds a
             quarter as many.
-        time_budget_s: wall-clock for all of it, training and finalists included.
+        time_budget_s: wall-clock for all of it, training and finalists included; a resume has what the runs before it left.
         target_regret: share of the hypervolume; the search stops when its model expects less than that to gain.
         warm_start: earlier studies of the same space and data, whose accuracies count as evaluations.
         start_from: networks that are evaluated first: reference architectures or architecture files, of the space.

@@ -37,13 +37,15 @@ class Left:
 
     Attributes:
         evaluations, finalists: of all devices.
+        spent_s: of the time budget.
     """
 
     evaluations: int
     finalists: int
+    spent_s: float = 0.0
 
     @classmethod
-    def of(cls, prepared: Prepared, studies: Sequence[storage.Study]) -> Left:
+    def of(cls, prepared: Prepared, studies: Sequence[storage.Study], spent_s: float = 0.0) -> Left:
         """Of a search by its devices' studies; finalists that were made count as made once no evaluation is left to change the front."""
         config, evaluations, missing = prepared.config, 0, 0
         finalists = config.finalists * (1 if config.prune is None else 2)
@@ -54,7 +56,7 @@ class Left:
                 wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
             evaluations += max(0, wanted - done)
             missing += max(0, finalists - finalists_made(study))
-        return cls(evaluations, finalists * len(studies) if evaluations else missing)
+        return cls(evaluations, finalists * len(studies) if evaluations else missing, spent_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,10 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
         seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)
     alone_s = seconds["finalists"] / len(prepared.devices)
     if config.time_budget_s is not None:
-        seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
-        seconds["search"] = min(seconds["search"], SEARCH_SHARE * config.time_budget_s)
-        rest = config.time_budget_s - seconds["supernet"] - seconds["search"]
-        seconds["finalists"] = min(seconds["finalists"], rest)
+        rest = max(0.0, config.time_budget_s - left.spent_s)
+        for part, share in (("supernet", TRAIN_SHARE), ("search", SEARCH_SHARE), ("finalists", 1.0)):
+            seconds[part] = min(seconds[part], share * config.time_budget_s, rest)
+            rest -= seconds[part]
     weights = count(space.decode(space.largest)).weight_bytes
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
     kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum

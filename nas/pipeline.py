@@ -106,6 +106,7 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             if not resume:
                 prepared = replace(prepared, words=(*reused_words(prepared, studies[0]), *prepared.words))
             ledger = Ledger(first, footprint)
+            prepared = replace(prepared, words=(*prepared.words, *ledger.words(prepared.config.time_budget_s)))
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
@@ -144,8 +145,9 @@ def _searched(
 ) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
     """Trained, searched, selected, made, recorded; and why a device is left out."""
     budget_s = prepared.config.time_budget_s
-    context = context_of(prepared, clock(prepared, store), recorder.listen, stop, Left.of(prepared, studies))
-    deadline = started + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    context = context_of(prepared, ledger.study, recorder.listen, stop, Left.of(prepared, studies, ledger.before_s))
+    began = started - ledger.before_s  # as if the runs before had just ended: the budget is for all of them
+    deadline = began + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     for event in prepared.words:
         recorder.listen(event)
     tell_foreign(prepared, recorder.listen)
@@ -155,7 +157,7 @@ def _searched(
     done = on_every_target(searched, context, recorder.listen, stop, deadline)
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
-    until = started + budget_s - RESERVE_S if budget_s else None
+    until = began + budget_s - RESERVE_S if budget_s else None
     made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     maker = partial(maker_of, prepared, context, folder, recorder.listen)
     try:

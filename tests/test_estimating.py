@@ -55,3 +55,10 @@ def test_the_time_is_told_of_a_network_that_may_be_evaluated(tmp_path: Path, mon
         prepared = ready(tmp_path, seed=seed, evaluator="train", constraints=(Constraint("macs", most),))
         estimate(prepared, None, trained=False, left=Left(1, 1))
     assert timed == [most] * 3
+
+
+def test_a_search_that_goes_on_has_what_is_left_of_its_time(tmp_path: Path) -> None:
+    prepared = ready(tmp_path, evaluator="train", time_budget_s=100.0)
+    for spent_s, most in ((0.0, {"search": 20.0, "finalists": 80.0}), (90.0, {"search": 10.0, "finalists": 0.0}), (1e6, {})):
+        seconds = estimate(prepared, None, trained=False, left=Left(10**9, 10**9, spent_s)).seconds
+        assert seconds == {"supernet": 0.0, "search": 0.0, "finalists": 0.0, **most}

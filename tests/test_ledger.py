@@ -92,3 +92,15 @@ def test_a_storage_that_is_away_ends_nothing(tmp_path: Path, clock: Clock, footp
     clock.now += EVERY_S + 1
     listen(STEP)
     assert storage.spent(open_it(tmp_path)) == 2 * EVERY_S + 2
+
+
+def test_a_time_budget_is_of_all_runs(tmp_path: Path, footprint: Footprint) -> None:
+    study = open_it(tmp_path)
+    assert Ledger(study, footprint).words(60.0) == ()
+    storage.keep_spent(study, 50.0, {})
+    told = Ledger(study, footprint)
+    assert told.words(None) == ()
+    assert told.words(60.0) == (Event("info", "earlier runs took 50 s of --time-budget 1 min 00 s"),)
+    (warned,) = told.words(50.0)
+    assert warned.kind == "warning"
+    assert warned.text.endswith("50 s of --time-budget 50 s: --resume with a longer one evaluates and trains more")

@@ -14,6 +14,7 @@ from nas.errors import InfeasibleError, StudyError, TrainingError
 from nas.events import Event
 from nas.finishing import make_finalist
 from nas.metrics import Metric
+from nas.opening import begin_studies, own_storage
 from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared, prepare
 from nas.recording import infeasible
@@ -165,9 +166,6 @@ def test_a_candidate_that_is_no_finalist_is_made_and_measured_as_one(
 
 
 def test_what_nothing_meets_says_how_near_it_came(config: SearchConfig, tmp_path: Path) -> None:
-    from nas.opening import begin_studies, own_storage
-    from nas.preparation import prepare
-
     runs = tmp_path / "runs"
     one = config.model_copy(update={"devices": DEVICES[:1]})
     run(one, runs, lambda event: None, lambda: False)
@@ -191,3 +189,19 @@ def test_what_is_derived_again_measures_nothing(config: SearchConfig, tmp_path: 
     (runs / "s" / "study.db").touch()
     with pytest.raises(StudyError, match="is not known with what is installed now: nas search --resume s measures it"):
         rebuild(host, runs, lambda event: None)
+
+
+def test_a_resume_has_what_the_runs_before_it_left_of_the_time(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.search.engine.LEAST", 4)
+    runs, one = tmp_path / "runs", config.model_copy(update={"devices": DEVICES[:1]})
+    run(one, runs, lambda event: None, lambda: False)
+    (study,) = storage.studies_of(own_storage(runs / "s"), "s")
+    storage.keep_spent(study, 1e6, storage.cost(study))
+    for budget_s, count in ((1e6, 4), (2e6, 6)):
+        longer, told = one.model_copy(update={"trials": 6, "time_budget_s": budget_s}), list[str]()
+        run(longer, runs, lambda event, told=told: told.append(event.text), lambda: False, resume=True)
+        assert len(storage.evaluated(study)) == count
+        assert ("the time for the search is over: stopped at 4 of 6 candidates" in told) == (count == 4)
+        assert any(text.startswith("earlier runs took 277 h ") for text in told)

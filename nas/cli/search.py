@@ -75,7 +75,7 @@ def search(
         int | None,
         typer.Option(metavar="N", help="Architectures to evaluate, a quarter more a further device.", show_default="150"),
     ] = None,
-    time_budget: Annotated[str | None, _option("TIME", "Wall-clock for everything, e.g. 20m or 2h.")] = None,
+    time_budget: Annotated[str | None, _option("TIME", "Wall-clock for everything, all resumed runs together, e.g. 20m or 2h.")] = None,
     target_regret: Annotated[
         str | None, _option("SHARE", "Stop when the model expects less of the hypervolume to gain, e.g. 0.5%.")
     ] = None,
