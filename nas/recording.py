@@ -6,6 +6,7 @@ import json
 import platform
 import shlex
 import subprocess
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,7 @@ from nas.report.course import BEGIN, END, LOG, Status, course_of
 from nas.report.front import CANDIDATES, CandidateRecord, FrontRecord
 from nas.report.pictures import DRAWING, write_pictures
 from nas.report.record import EvaluatedRecord, EventLog, write_candidates, write_front
-from nas.report.study import load_config, load_data_record
+from nas.report.study import load_config, load_data_record, study_id
 from nas.report.tracking import Background, Connection, StudyMirror
 from nas.search import pareto
 from nas.search.engine import losses
@@ -161,9 +162,11 @@ def front_record(
 
 
 def save_config(folder: Path, config: SearchConfig, prepared: Prepared) -> None:
-    """Writes config.json: the configuration, versions, git commit and data."""
+    """Writes config.json: the configuration, versions, git commit and data; with the id of a study that begins, which it keeps."""
+    begun = study_id(folder) if (folder / "config.json").is_file() else uuid.uuid4().hex
     facts = {
         "schema": 1,
+        **({"id": begun} if begun else {}),
         "config": json.loads(config.model_dump_json()),
         "versions": {"python": platform.python_version(), **{name: v for name in LIBRARIES if (v := _version(name))}},
         "git_commit": _git_commit(),
@@ -297,6 +300,8 @@ class Recorder:
             where = [] if runs == Path("runs") else ["--runs", str(runs)]
             later = shlex.join(["nas", "sync", self._prepared.config.study, *where])
             self.listen(Event("warning", f"MLflow does not have all of this search, its files do ({error}); to send it: {later}"))
+        for name in self._mirror.renamed:
+            self.listen(Event("info", f"MLflow has models of another search of this name: those of this one are registered as {name}"))
 
     @property
     def view(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from nas import recording
 from nas.config import SearchConfig
+from nas.events import Event
 from nas.metrics import Constraint
 from nas.preparation import Prepared, prepare
-from nas.recording import Recorder, front_record, select
+from nas.recording import Recorder, front_record, save_config, select
 from nas.report.front import OUTSIDE
 from nas.report.runs import front_metrics
+from nas.report.study import load_facts, study_id
 from nas.report.tracking import StudyMirror
 from tests.evaluated import evaluated
 
@@ -59,3 +62,25 @@ def test_counts_are_those_of_all_candidates(prepared: Prepared, monkeypatch: pyt
     archs = {each.candidate.arch for each in front.front}
     assert len(archs) < len(front.front)
     assert front.found.startswith(f"{len(archs)} of {networks} evaluated networks are on the front, {len(front.front)} with ")
+
+
+def test_models_that_had_to_be_named_otherwise_are_told(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StudyMirror, "renamed", ("s-raspberrypi4-1a2b3c4d",))
+    told: list[Event] = []
+    Recorder(tmp_path / "s", prepared, told.append).finish("FINISHED", {})
+    assert any("registered as s-raspberrypi4-1a2b3c4d" in event.text for event in told)
+
+
+def test_a_study_keeps_the_id_that_it_began_with(prepared: Prepared, tmp_path: Path) -> None:
+    folders = [tmp_path / name / "s" for name in ("one", "two")]
+    for folder in folders:
+        save_config(folder, prepared.config, prepared)
+    begun = [study_id(folder) for folder in folders]
+    assert len(set(begun)) == 2
+    save_config(folders[0], prepared.config.model_copy(update={"trials": 200}), prepared)
+    assert study_id(folders[0]) == begun[0]
+    facts = load_facts(folders[1])
+    del facts["id"]
+    (folders[1] / "config.json").write_text(json.dumps(facts))  # of an earlier version
+    save_config(folders[1], prepared.config, prepared)
+    assert study_id(folders[1]) == ""

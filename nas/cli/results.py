@@ -228,16 +228,17 @@ def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
     """
     from nas.errors import StudyError
     from nas.report.record import list_studies
-    from nas.report.study import load_config
+    from nas.report.study import load_config, study_id
     from nas.report.tracking import Connection, check_uri, fetch
-    from nas.report.view import view_key
+    from nas.report.view import view_keys
 
     where = os.environ.get("MLFLOW_TRACKING_URI") or None
     name = re.split("[@/]", uri.removeprefix("models:/"), maxsplit=1)[0]
     for folder in list_studies(runs):
         with suppress(StudyError):
             config, _ = load_config(folder)
-            if name in {view_key(config.study, path.stem) for path in folder.glob("fronts/*.json")}:
+            devices = [path.stem for path in folder.glob("fronts/*.json")]
+            if any(name in view_keys(config.study, study_id(folder), device) for device in devices):
                 where = config.tracking_uri
                 break
     with tempfile.TemporaryDirectory() as home:

@@ -28,7 +28,7 @@ def ui(
     Example: nas ui --port 0
     """
     from nas.report.record import study_folder
-    from nas.report.study import load_config
+    from nas.report.study import load_config, study_id
     from nas.report.tracking import Connection, find_view
     from nas.report.ui import serve_ui
 
@@ -36,7 +36,7 @@ def ui(
     config, _ = load_config(folder)
     if config.tracking_uri:
         connection = Connection(runs, config.tracking_uri)
-        view = find_view(connection, folder.name)
+        view = find_view(connection, folder.name, study_id(folder))
         if connection.is_server:
             _show(connection.shown.rstrip("/") + view, no_open)
         else:
@@ -86,6 +86,8 @@ def sync(
         emit({"schema": 1, "study": folder.name, "store": done.connection.shown, "sent": sent, "view": view})
         return
     typer.echo(f"sent      {done.sent.words()}")
+    for name in done.renamed:
+        typer.echo(f"models    {name}  (another search of this name has the plain one)")
     typer.echo(f"MLflow    {view if done.connection.is_server else command_line('nas ui', folder.name, Path(runs))}")
 
 

@@ -13,7 +13,7 @@ from nas.report.front import CANDIDATES, CandidateRecord, FrontRecord
 from nas.report.units import SHOWN
 
 __all__ = [
-    "Point", "StudyRun", "config_params", "cost_metrics", "cost_tags", "front_metrics", "front_tags", "gene_params", "members",
+    "STUDY_ID", "Point", "StudyRun", "config_params", "cost_metrics", "cost_tags", "front_metrics", "front_tags", "gene_params", "members",
     "param_name", "run_metrics", "run_tags", "table_of",
 ]  # fmt: skip
 
@@ -22,6 +22,8 @@ Point = tuple[str, float, int, int]
 COLOURS = (("#d9641c", "#1b5e9e"), ("#0b6e4f", "#7cc6a4"), ("#6a1b9a", "#c9a0dc"), ("#8d4004", "#e0b187"), ("#37474f", "#a9b7bd"))
 """Of runs in the charts, for each device of a study: finalists, other members of the front."""
 LONGEST_TAG = 8000
+STUDY_ID = "study_id"
+"""Tag that tells a search from others of its name; runs of studies that earlier versions began have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class StudyRun:
         source: name or path of the images.
         devices: of the study, first the one that it is known by.
         tags: more of them.
+        id: of the study (`nas.report.study.study_id`); empty where it has none.
     """
 
     study: str
@@ -44,11 +47,17 @@ class StudyRun:
     devices: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     kind: Literal["search", "supernet"] = "search"
+    id: str = ""
 
     @property
     def experiment(self) -> str:
         """Name of the experiment: one per space and data."""
         return f"{self.space} on {self.data['name']}"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The tag that all of its runs and models are told from others by, where it has an id."""
+        return {STUDY_ID: self.id} if self.id else {}
 
     @property
     def labels(self) -> dict[str, str]:
@@ -57,7 +66,7 @@ class StudyRun:
         known = {"kind": self.kind, "study": self.study, "space": self.space, "data": str(self.data["name"])}
         known |= {"data_fingerprint": str(self.data.get("fingerprint", "")), "devices": ", ".join(self.devices)}
         known |= {"mlflow.source.name": command, "mlflow.source.type": "LOCAL", "mlflow.runName": self.study}
-        return {**self.tags, **known}
+        return {**self.tags, **known, **self.identity}
 
 
 def param_name(name: str) -> str:

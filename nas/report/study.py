@@ -14,7 +14,7 @@ from nas.report.course import course_of
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.record import read_front
 
-__all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "summarise"]
+__all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "study_id", "summarise"]
 
 SCHEMA = 1
 """Version of config.json."""
@@ -52,7 +52,7 @@ def load_data_record(folder: Path) -> dict[str, Any]:
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
-    """All that config.json holds: "config", "data", "targets", "versions".
+    """All that config.json holds: "id", "config", "data", "targets", "versions".
 
     Raises:
         StudyError: as `load_config`.
@@ -68,6 +68,15 @@ def load_facts(folder: Path) -> dict[str, Any]:
         advice = "written by a newer hwnas: upgrade this one" if newer else "it was edited or is damaged"
         raise StudyError(f"{path}: schema {schema!r} cannot be read, this version reads {SCHEMA} ({advice})")
     return dict(facts)
+
+
+def study_id(folder: Path) -> str:
+    """What tells a study from others of its name, in MLflow too; empty where an earlier version began it.
+
+    Raises:
+        StudyError: as `load_config`.
+    """
+    return str(load_facts(folder).get("id", ""))
 
 
 def is_driven(folder: Path) -> bool:

@@ -20,7 +20,7 @@ import httpx
 import psutil
 
 from nas.errors import InputError
-from nas.report.study import LOCK, is_driven
+from nas.report.study import LOCK, is_driven, study_id
 from nas.report.tracking import ENVIRONMENT, Connection, TrackingError, find_view, local_store, sync
 
 __all__ = ["HOST", "free_port", "run_server", "serve_ui", "wait_until_ready"]
@@ -80,7 +80,7 @@ def _view(folder: Path) -> str:
     """Path of the study's view, with all that there is of the study behind it; of somebody else's study with what is there."""
     lock = folder / LOCK
     if is_driven(folder) or (lock.exists() and not os.access(lock, os.W_OK)):
-        return find_view(Connection(folder.parent), folder.name)
+        return find_view(Connection(folder.parent), folder.name, study_id(folder))
     return sync(folder).view_path
 
 

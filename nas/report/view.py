@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
+from nas.report.runs import STUDY_ID
 from nas.report.units import SHOWN
 
-__all__ = ["experiment_note", "is_view_of", "view_key", "view_path", "view_state", "view_tag"]
+__all__ = ["experiment_note", "is_view_of", "own_key", "view_key", "view_keys", "view_path", "view_state", "view_tag"]
 
 PREFIX = "mlflow.sharedViewState."
 GRID = MappingProxyType({"columns": 2, "cardHeight": 400})
@@ -30,6 +31,23 @@ _COLUMNS = (
 def view_key(study: str, device: str | None = None) -> str:
     """Key of the view of all devices of a study, or of one of them."""
     return study if device is None else f"{study}-{device}"
+
+
+def view_keys(study: str, study_id: str, device: str | None = None) -> tuple[str, ...]:
+    """Keys that a search may have for a view, and names for its models: the plain one, and one with the beginning of its id."""
+    key = view_key(study, device)
+    return (key, f"{key}-{study_id[:8]}") if study_id else (key,)
+
+
+def own_key(tags: Mapping[str, str], study: str, study_id: str, device: str | None = None) -> str:
+    """Key of a search's view: the first that no other search has.
+
+    Args:
+        tags: of the experiment.
+    """
+    keys = view_keys(study, study_id, device)
+    free = (key for key in keys if view_tag(key) not in tags or is_view_of(tags[view_tag(key)], study, study_id))
+    return next(free, keys[-1])
 
 
 def view_path(experiment_id: str, key: str, mode: Literal["CHART", "TABLE"] = "CHART") -> str:
@@ -46,15 +64,19 @@ def view_tag(key: str) -> str:
     return f"{PREFIX}{key}"
 
 
-def is_view_of(state: str, study: str) -> bool:
-    """Whether a view that is there already is one of this study: "a" on "b-c" and "a-b" on "c" have one key."""
+def is_view_of(state: str, study: str, study_id: str) -> bool:
+    """Whether a view that is there already is one of this search: others may have its name; "a" on "b-c" and "a-b" on "c" have one key."""
     try:
-        return f"tags.study = '{study}'" in str(json.loads(state)["searchFilter"])
+        text = str(json.loads(state)["searchFilter"])
+        is_same = f"{STUDY_ID} = '{study_id}'" in text if study_id else STUDY_ID not in text
+        return is_same and f"tags.study = '{study}'" in text
     except (ValueError, KeyError, TypeError):
         return True  # nobody's: it may be written over
 
 
-def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: str | None = None, *, three_axes: bool = False) -> str:
+def view_state(
+    study: str, genes: Sequence[str], known: Sequence[str], device: str | None = None, *, three_axes: bool = False, study_id: str = ""
+) -> str:  # fmt: skip
     """A view as the tag's value: table columns, scatter of accuracy against latency and energy, contours, parallel coordinates.
 
     Args:
@@ -63,6 +85,7 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
         device: that the view is for; None compares all of the study.
         three_axes: energy is an axis of its own; else it follows latency, and nothing lies between them. The UI has no third dimension:
             accuracy is a colour there, and front.html among the files turns it.
+        study_id: of the study; empty where it has none.
     """
     key = view_key(study, device)
     keys = {name: SHOWN[name].key for name in _COLUMNS if name in known}
@@ -86,7 +109,8 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
     if genes:
         metrics = [key for key in (latency, accuracy) if key in keys.values()]
         chart("PARALLEL", "Genes, latency and accuracy", {}, selectedParams=list(genes), selectedMetrics=metrics, showAllRuns=True)
-    only = "" if device is None else f" AND tags.device = '{device}'"
+    only = f" AND tags.{STUDY_ID} = '{study_id}'" if study_id else ""
+    only += "" if device is None else f" AND tags.device = '{device}'"
     title = f"Pareto front of {study}" + ("" if device is None else f" on {device}")
     state = {
         "searchFilter": f"tags.kind = 'candidate' AND tags.study = '{study}'{only}",
@@ -105,7 +129,7 @@ def view_state(study: str, genes: Sequence[str], known: Sequence[str], device: s
     }
     text = json.dumps(state, separators=(",", ":"))
     if len(text) > LONGEST_TAG and genes:  # a space with hundreds of genes: the first of them are shown
-        return view_state(study, genes[: len(genes) // 2], known, device, three_axes=three_axes)
+        return view_state(study, genes[: len(genes) // 2], known, device, three_axes=three_axes, study_id=study_id)
     return text
 
 

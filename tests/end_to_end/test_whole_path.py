@@ -27,6 +27,7 @@ from nas.errors import TrainingError
 from nas.metrics import UNITS
 from nas.report.front import FrontRecord
 from nas.report.record import EventLog, read_front
+from nas.report.study import study_id
 from nas.report.tracking import Connection, find_view, local_store
 from nas.search.artifacts import FILES
 from nas.search.evaluators.supernet import SupernetEvaluator
@@ -202,7 +203,7 @@ def test_exported_models_classify_the_test_set_as_the_table_says(study: Study) -
 
 
 def test_mlflow_has_the_study_and_its_candidates(study: Study) -> None:
-    assert find_view(Connection(study.folder.parent), "main") == study.printed["view"]
+    assert find_view(Connection(study.folder.parent), "main", study_id(study.folder)) == study.printed["view"]
     client = MlflowClient(local_store(study.folder.parent))
     experiments = [each.experiment_id for each in client.search_experiments()]
     (parent,) = client.search_runs(experiments, "tags.kind = 'search' AND tags.study = 'main'")

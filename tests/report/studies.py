@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -68,6 +69,7 @@ def write_study(runs: Path, fronts: Sequence[FrontRecord], trials: int = 5, trac
     targets = [front.candidates[0].candidate.target.to_dict() for front in fronts if front.candidates]
     facts = {
         "schema": 1,
+        "id": uuid.uuid4().hex,
         "config": json.loads(config.model_dump_json()),
         "versions": {"hwnas": "0.1.0"},
         "git_commit": "",

@@ -22,6 +22,7 @@ from nas.report.tracking.artifacts import finished_files
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.registry import register
 from nas.report.tracking.study import MOST_CHILDREN, PATTERNS, Tracker
+from nas.report.view import view_key
 
 __all__ = ["Sent", "StudyMirror", "epoch_points"]
 
@@ -64,12 +65,18 @@ class StudyMirror:
         self._offset = 0
         self._sent_files: Stamps = ()
         self._models = 0
+        self._renamed: dict[str, str] = {}
         self._refused: NasError | None = None
 
     @property
     def view_path(self) -> str:
         """Path of the study's view behind a server's address; empty where nothing was sent."""
         return self._tracker.view_path if self._study is not None else ""
+
+    @property
+    def renamed(self) -> tuple[str, ...]:
+        """Names of registered models that are not <study>-<device>, because another search of this name has that."""
+        return tuple(self._renamed.values())
 
     @property
     def sent(self) -> Sent:
@@ -145,7 +152,10 @@ class StudyMirror:
         self._refused = None
         for front in ordered:
             try:
-                self._models += register(self._connection, front, self._folder, ids)
+                name, made = register(self._connection, front, self._folder, ids, study)
+                self._models += made
+                if name not in ("", view_key(front.study, front.device)):
+                    self._renamed[front.device] = name
             except (StudyError, TrackingError) as exc:
                 if isinstance(exc, TrackingError) and not exc.refused:
                     raise
@@ -176,7 +186,8 @@ def study_run(folder: Path) -> StudyRun:
     tags = {**versions, **{name: str(facts[name]) for name in ("git_commit",) if facts.get(name)}}
     data = {"name": Path(str(config["data"])).stem, **facts["data"]}
     space = str(facts.get("space") or Path(str(config["space"])).stem)
-    return StudyRun(str(config["study"]), space, config, data, str(config["data"]), devices or tuple(config["devices"]), tags)
+    named, source = str(config["study"]), str(config["data"])
+    return StudyRun(named, space, config, data, source, devices or tuple(config["devices"]), tags, id=str(facts.get("id", "")))
 
 
 def epoch_points(fields: Mapping[str, object], milliseconds: int) -> list[Point]:

@@ -20,9 +20,10 @@ from nas.errors import InputError, ModelFileError, StudyError
 from nas.files import digest_of, write_atomic
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import choice, cost_of
+from nas.report.runs import STUDY_ID, StudyRun
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.units import SHOWN, describe
-from nas.report.view import view_key
+from nas.report.view import view_keys
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,14 +85,15 @@ def _shipped(each: CandidateRecord) -> str:
     return each.artifacts.get("onnx_dynamic") or each.artifacts.get("onnx", "-")
 
 
-def register(connection: Connection, record: FrontRecord, folder: Path, runs: Mapping[str, str]) -> int:
+def register(connection: Connection, record: FrontRecord, folder: Path, runs: Mapping[str, str], study: StudyRun) -> tuple[str, int]:
     """Logs and registers the finalists whose files are in the study's folder, and points the aliases at them.
 
     Args:
         folder: of the study.
         runs: run ids by candidate id.
 
-    Returns: how many versions are new. The same file of the same candidate is never registered twice.
+    Returns:
+        name of the registered model, and how many versions are new; the same file of the same candidate is never registered twice.
 
     Raises:
         TrackingError: the store fails, or a file is no ONNX model of one input and one output.
@@ -99,24 +101,25 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
     """
     finalists = [each for each in record.finalists if each.id in runs and (folder / _shipped(each)).is_file()]
     if not finalists:
-        return 0
-    name, made = view_key(record.study, record.device), 0
+        return "", 0
+    made = 0
     with connection.client() as client:
-        _registered(client, name, record)
+        name = _registered(client, record, study)
         known = {(each.tags.get("candidate_id"), each.tags.get("sha256")): each for each in client.search_model_versions(f"name='{name}'")}
     numbers: dict[str, str] = {}
     unfit = ""
     for each in finalists:
         key = each.id, digest_of(folder / _shipped(each))
+        tags = {**_version_tags(each, record, key[1]), **study.identity}
         with connection.client() as client:
             found = known.get(key)
             try:
-                new = found or _new_version(client, name, each, record, folder, client.get_run(runs[each.id]), key[1])
+                new = found or _new_version(client, name, each, tags, folder, client.get_run(runs[each.id]))
             except ModelFileError as exc:  # the others are registered all the same
                 unfit = str(exc)
                 continue
             made += found is None
-            _set_tags(client, new, _version_tags(each, record, key[1]))
+            _set_tags(client, new, tags)
             numbers[each.id] = str(new.version)
     with connection.client() as client:
         there = client.get_registered_model(name).aliases
@@ -125,7 +128,7 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
                 client.set_registered_model_alias(name, alias, numbers[each.id])
     if unfit:
         raise TrackingError(f"not registered: {unfit}", refused=True)
-    return made
+    return name, made
 
 
 def fetch(connection: Connection, uri: str, home: Path) -> Fetched:
@@ -177,39 +180,42 @@ def _version(client: MlflowClient, name: str, alias: str | None, number: str | N
         raise InputError(f"model {name!r} has no {f'alias {alias!r}' if alias else f'version {number}'}: its aliases are {known}") from exc
 
 
-def _registered(client: MlflowClient, name: str, record: FrontRecord) -> None:
-    """The registered model, made where there is none.
+def _registered(client: MlflowClient, record: FrontRecord, study: StudyRun) -> str:
+    """Name of the registered model, made where there is none: with the beginning of the study's id where another search has the plain one.
 
     Raises:
-        StudyError: another study has it: "a" on "b-c" and "a-b" on "c" have one name.
+        StudyError: a study of another name has it: "a" on "b-c" and "a-b" on "c" have one name. Or one of that name, and this has no id.
     """
     from mlflow.exceptions import MlflowException
 
-    tags = {"study": record.study, "device": record.device, "space": record.space, "data": record.data}
-    text = (
-        f"Finalists of the search `{record.study}` for `{record.device}` on `{record.data}`: "
-        "image classifiers, pixels / 255 in, logits out.\n\n"
-        f"    mlflow.pyfunc.load_model('models:/{name}@knee').predict(images)  # float32 (n, channels, height, width)\n\n"
-        "A version that takes one image at a time, as those in int8 do, says so: n is 1 then.\n"
-    )
-    try:
-        found = client.create_registered_model(name, tags, text)
-    except MlflowException as exc:
-        if exc.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        found = client.get_registered_model(name)
-    if (found.tags.get("study"), found.tags.get("device")) != (record.study, record.device):
-        raise StudyError(f"a model {name!r} of study {found.tags.get('study')!r} is registered already: choose another --study")
+    tags = {"study": record.study, "device": record.device, "space": record.space, "data": record.data, **study.identity}
+    owner = record.study
+    for name in view_keys(record.study, study.id, record.device):
+        text = (
+            f"Finalists of the search `{record.study}` for `{record.device}` on `{record.data}`: "
+            "image classifiers, pixels / 255 in, logits out.\n\n"
+            f"    mlflow.pyfunc.load_model('models:/{name}@knee').predict(images)  # float32 (n, channels, height, width)\n\n"
+            "A version that takes one image at a time, as those in int8 do, says so: n is 1 then.\n"
+        )
+        try:
+            found = client.create_registered_model(name, tags, text)
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_registered_model(name)
+        owner = found.tags.get("study")
+        if (owner, found.tags.get("device")) != (record.study, record.device):
+            break
+        if found.tags.get(STUDY_ID, "") == study.id:
+            return name
+    raise StudyError(f"a model {name!r} of study {owner!r} is registered already: choose another --study")
 
 
-def _new_version(
-    client: MlflowClient, name: str, each: CandidateRecord, record: FrontRecord, folder: Path, run: Run, digest: str
-) -> ModelVersion:
+def _new_version(client: MlflowClient, name: str, each: CandidateRecord, tags: dict[str, str], folder: Path, run: Run) -> ModelVersion:
     """Logs the model, unless an earlier try did, and registers it."""
     from mlflow.entities import LoggedModelOutput
 
-    tags = _version_tags(each, record, digest)
-    logged = _logged(client, run, digest)
+    logged = _logged(client, run, tags["sha256"])
     if logged is None:
         logged = client.create_logged_model(run.info.experiment_id, each.id, run.info.run_id, tags, model_type="image-classifier")
     if str(logged.status) != "READY":

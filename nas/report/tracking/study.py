@@ -17,6 +17,7 @@ from nas.passwords import shown_uri, without_passwords
 from nas.report.course import Status
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.runs import (
+    STUDY_ID,
     Point,
     StudyRun,
     config_params,
@@ -32,7 +33,7 @@ from nas.report.tracking.artifacts import finished_files, send_files
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.tracking.dataset import dataset_input
 from nas.report.units import SHOWN
-from nas.report.view import experiment_note, is_view_of, view_key, view_path, view_state, view_tag
+from nas.report.view import experiment_note, is_view_of, own_key, view_path, view_state, view_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,14 +64,14 @@ class Tracker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._study: StudyRun | None = None
-        self._experiment_id = self._run_id = ""
+        self._experiment_id = self._run_id = self._key = ""
         self._shown: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {}
         self.runs = self.files = 0
 
     @property
     def view_path(self) -> str:
         """Path of the study's view behind the address of an MLflow server; after `start`."""
-        return view_path(self.experiment_id, view_key(self._begun.study))
+        return view_path(self.experiment_id, self._key)
 
     @property
     def experiment_id(self) -> str:
@@ -81,6 +82,8 @@ class Tracker:
     def start(self, study: StudyRun, status: Status = "RUNNING") -> str:
         """Starts the study's parent run, or takes up the one that it already has: also one that failed, or whose driver was killed.
 
+        Another search may have the same name: runs are told apart by the tag `study_id`, and one without an id has those without.
+
         A resume that changes a param logs it as tag `resumed.<key>`: params never change.
 
         Returns: the run's id.
@@ -89,6 +92,7 @@ class Tracker:
         with self._connection.client() as client:
             self._experiment_id = self._experiment(client, study.experiment)
             self._study = study
+            self._key = own_key(client.get_experiment(self._experiment_id).tags, study.study, study.id)
             run = self._runs(client, study.kind).get(study.study)
             labels = study.labels
             if run is None:
@@ -140,7 +144,7 @@ class Tracker:
         old = {name: run for name, run in found.items() if run.data.tags.get("device") == record.device}
         ids = {}
         for rank, each in enumerate(shown, 1):
-            tags = {**run_tags(each, record, rank, study.devices), "mlflow.parentRunId": self._run_id}
+            tags = {**run_tags(each, record, rank, study.devices), **study.identity, "mlflow.parentRunId": self._run_id}
             with self._connection.client() as client:
                 ids[each.id] = self._log_candidate(client, each, tags, old.get(each.id))
         with self._connection.client() as client:
@@ -232,7 +236,7 @@ class Tracker:
 
     def _log_views(self, client: MlflowClient, record: FrontRecord, shown: Sequence[CandidateRecord]) -> None:
         """The view of this device, the one of all devices so far, and the note with all links."""
-        study = self._begun.study
+        study, study_id = self._begun.study, self._begun.id
         params = [gene_params(each) for each in shown]
         genes = tuple(name for name in (params[0] if params else ()) if all(name in each for each in params))
         known = tuple(name for name in SHOWN if any(name in each.candidate.metrics for each in shown))
@@ -240,13 +244,13 @@ class Tracker:
         self._shown[record.device] = genes, known, three_axes
         common = [name for name in genes if all(name in others for others, _, _ in self._shown.values())]
         any_known = [name for name in SHOWN if any(name in others for _, others, _ in self._shown.values())]
-        wanted = {view_key(study, record.device): view_state(study, genes, known, record.device, three_axes=three_axes)}
-        wanted[view_key(study)] = view_state(study, common, any_known, three_axes=any(each for _, _, each in self._shown.values()))
-        tags = client.get_experiment(self._experiment_id).tags
+        tags, any_axes = client.get_experiment(self._experiment_id).tags, any(each for _, _, each in self._shown.values())
+        self._key, key = own_key(tags, study, study_id), own_key(tags, study, study_id, record.device)
+        wanted = {key: view_state(study, genes, known, record.device, three_axes=three_axes, study_id=study_id)}
+        wanted[self._key] = view_state(study, common, any_known, three_axes=any_axes, study_id=study_id)
         for key, state in wanted.items():
             there = tags.get(view_tag(key))
-            may = there is None or key == view_key(study) or is_view_of(there, study)
-            if may and there != state:
+            if there != state and (there is None or is_view_of(there, study, study_id)):
                 client.set_experiment_tag(self._experiment_id, view_tag(key), state)
         for _ in range(NOTE_TRIES):  # another search may write its views and the note meanwhile: the last one to look mends it
             experiment = client.get_experiment(self._experiment_id)
@@ -280,7 +284,7 @@ class Tracker:
         return str(found.experiment_id)
 
     def _runs(self, client: MlflowClient, kind: Literal["search", "supernet", "candidate"]) -> dict[str, Run]:
-        """The study's runs of that kind, deleted ones too, by study or by candidate id."""
+        """The runs of that kind of this study, and of no other search of its name; deleted ones too; by study or by candidate id."""
         from mlflow.entities import ViewType
 
         wanted = f"tags.kind = '{kind}' AND tags.study = '{self._begun.study}'"
@@ -289,7 +293,8 @@ class Tracker:
         while token != "":
             page = client.search_runs([self._experiment_id], wanted, ViewType.ALL, 1000, page_token=token)
             runs, token = [*runs, *page], page.token or ""
-        return {run.data.tags["candidate_id" if kind == "candidate" else "study"]: run for run in runs}
+        name = "candidate_id" if kind == "candidate" else "study"
+        return {run.data.tags[name]: run for run in runs if run.data.tags.get(STUDY_ID, "") == self._begun.id}
 
     @staticmethod
     def _restore(client: MlflowClient, run: Run) -> bool:
@@ -307,8 +312,11 @@ class Tracker:
             client.set_terminated(run_id, status)
 
 
-def find_view(connection: Connection, study: str) -> str:
+def find_view(connection: Connection, study: str, study_id: str) -> str:
     """Path of the view of any study in the store.
+
+    Args:
+        study_id: empty where it has none (`nas.report.study.study_id`).
 
     Raises:
         StudyError: nothing is recorded of it.
@@ -319,10 +327,11 @@ def find_view(connection: Connection, study: str) -> str:
         raise missing
     with connection.client() as client:
         ids = [each.experiment_id for each in client.search_experiments()]
-        found = client.search_runs(ids, f"tags.kind = 'search' AND tags.study = '{study}'", max_results=1) if ids else []
-    if not found:
-        raise missing
-    return view_path(found[0].info.experiment_id, view_key(study))
+        runs = client.search_runs(ids, f"tags.kind = 'search' AND tags.study = '{study}'") if ids else []
+        found = next((run.info.experiment_id for run in runs if run.data.tags.get(STUDY_ID, "") == study_id), None)
+        if found is None:
+            raise missing
+        return view_path(found, own_key(client.get_experiment(found).tags, study, study_id))
 
 
 @dataclass(frozen=True, slots=True)

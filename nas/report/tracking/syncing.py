@@ -20,11 +20,12 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What was sent, where to, and the path of the study's view behind a server's address."""
+    """What was sent, where to, and the path of the study's view behind a server's address; models that had to be named otherwise."""
 
     sent: Sent
     connection: Connection
     view_path: str
+    renamed: tuple[str, ...] = ()
 
 
 def sync(folder: Path, uri: str | None = None) -> Synced:
@@ -46,7 +47,7 @@ def sync(folder: Path, uri: str | None = None) -> Synced:
     with locked(folder / LOCK, f"study {config.study} is being searched by another process, which sends as it goes: wait until it ends"):
         for number in range(TRIES):
             try:
-                return Synced(mirror.send(is_driven=False), connection, mirror.view_path)
+                return Synced(mirror.send(is_driven=False), connection, mirror.view_path, mirror.renamed)
             except TrackingError as exc:
                 if exc.refused or number == TRIES - 1:
                     raise

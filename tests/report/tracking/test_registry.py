@@ -19,6 +19,7 @@ from nas.files import write_atomic
 from nas.report.highlights import highlights
 from nas.report.record import read_front, write_front
 from nas.report.runs import run_tags
+from nas.report.study import study_id
 from nas.report.tracking import LOG, Connection, StudyMirror, TrackingError, fetch, local_store, registry
 from tests.report.strategies import example_front, with_pruned
 from tests.report.studies import digits, write_study
@@ -37,7 +38,8 @@ def test_aliases_mean_what_pick_means(runs: Path) -> None:
     model = store(runs).get_registered_model(NAME)
     versions = {str(each.version): each.tags["candidate_id"] for each in store(runs).search_model_versions(f"name='{NAME}'")}
     assert {alias: versions[str(number)] for alias, number in model.aliases.items()} == {key: each.id for key, each in chosen.items()}
-    assert model.tags == {"study": "digits-1", "device": "raspberrypi4", "space": "mobilenet_tiny", "data": "digits"}
+    known = {"study": "digits-1", "device": "raspberrypi4", "space": "mobilenet_tiny", "data": "digits"}
+    assert model.tags == {**known, "study_id": study_id(runs / "digits-1")}
     pruned = with_pruned(front)
     renamed = registry.aliases(pruned, pruned.finalists)
     assert renamed["fastest"].id == pruned.finalists[-1].id

@@ -14,6 +14,7 @@ from nas.errors import InputError, StudyError
 from nas.metrics import Metric
 from nas.report.front import FrontRecord
 from nas.report.record import read_front
+from nas.report.study import study_id
 from nas.report.tracking import Connection, Tracker, find_view
 from nas.report.view import view_state, view_tag
 from tests.report.strategies import example_front
@@ -101,12 +102,13 @@ def test_the_children(runs: Path) -> None:
 def test_the_views(runs: Path) -> None:
     found = experiment(store(runs))
     view = json.loads(found.tags["mlflow.sharedViewState.digits-1"])
-    assert view["searchFilter"] == "tags.kind = 'candidate' AND tags.study = 'digits-1'"
+    own = study_id(runs / "digits-1")
+    assert view["searchFilter"] == f"tags.kind = 'candidate' AND tags.study = 'digits-1' AND tags.study_id = '{own}'"
     assert [chart["type"] for chart in view["compareRunCharts"]] == ["SCATTER", "SCATTER", "CONTOUR", "PARALLEL"]
     assert view["compareRunCharts"][3]["selectedParams"] == ["depth", "width", "resolution", "kernel"]
     device = json.loads(found.tags["mlflow.sharedViewState.digits-1-raspberrypi4"])
     assert device["searchFilter"].endswith("AND tags.device = 'raspberrypi4'")
-    path = find_view(Connection(runs), "digits-1")
+    path = find_view(Connection(runs), "digits-1", study_id(runs / "digits-1"))
     assert path.startswith(f"/#/experiments/{found.experiment_id}/runs?viewStateShareKey=digits-1&compareRunsMode=CHART")
     note = found.tags["mlflow.note.content"]
     assert f"[digits-1]({path[1:]}) ([table]({path[1:].replace('CHART', 'TABLE')}))" in note
@@ -248,7 +250,7 @@ def test_nothing_before_start(runs: Path) -> None:
 
 def test_a_view_of_nothing(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="nothing is recorded yet of study digits-9"):
-        find_view(Connection(runs), "digits-9")
+        find_view(Connection(runs), "digits-9", "")
     with pytest.raises(StudyError, match="nothing is recorded yet"):
-        find_view(Connection(tmp_path), "digits-1")
+        find_view(Connection(tmp_path), "digits-1", "")
     assert not list(tmp_path.iterdir())
