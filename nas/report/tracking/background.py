@@ -26,7 +26,8 @@ class Patience:
     """How long the end of a search waits for what is still to be sent, seconds.
 
     Attributes:
-        silence_s: since the last answer; a server that was silent for as long before the end is not waited for.
+        silence_s: since the last answer, or since the end where the last try did not fail: it was idle then, not silent. A server that
+            failed, and was silent for as long before the end, is not waited for.
         least_s, most_s: of the wait, whatever happens.
     """
 
@@ -78,7 +79,8 @@ class Background:
         closed = time.monotonic()
         while self._thread.is_alive():
             now = time.monotonic()
-            silent = now > self._connection.answered_at + allowed.silence_s and now > closed + allowed.least_s
+            since = self._connection.answered_at if self._error else max(self._connection.answered_at, closed)
+            silent = now > since + allowed.silence_s and now > closed + allowed.least_s
             if silent or now > closed + allowed.most_s:
                 return self._error or TrackingError(f"tracking to {self._connection.shown} failed: no answer for {now - closed:.0f} s")
             self._thread.join(0.05)

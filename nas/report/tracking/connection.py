@@ -41,6 +41,16 @@ ADVICE = MappingProxyType(
     }
 )
 """What to do about answers that trying again does not change."""
+PACKAGES = MappingProxyType(
+    {
+        "MySQLdb": "mysqlclient",
+        "azure": "azure-storage-blob azure-identity",
+        "botocore": "boto3",
+        "google": "google-cloud-storage",
+        "psycopg2": "psycopg2-binary",
+    }
+)
+"""Of modules that mlflow loads for a store, where the package has another name."""
 
 
 class TrackingError(NasError):
@@ -134,7 +144,7 @@ class Connection:
         """mlflow's client, for one or a few calls.
 
         Raises:
-            TrackingError: in one line, without passwords.
+            TrackingError: in one line, without passwords; refused where a library is missing that the store needs.
             MissingExtraError: mlflow is not installed.
         """
         for name, value in ENVIRONMENT.items():
@@ -159,6 +169,16 @@ class Connection:
         except MlflowException as exc:
             raise self._failed(exc, _status(exc)) from exc
         except (SQLAlchemyError, CommandError, OSError) as exc:  # requests' errors are OSErrors
+            raise self._failed(exc, 0) from exc
+        except ImportError as exc:  # a driver of the database, or a client of the artifact store: mlflow loads it when it is used
+            name = (exc.name or "").partition(".")[0]
+            advice = f": pip install {PACKAGES.get(name, name)}" if name else ""
+            raise TrackingRefusedError(f"tracking to {self.shown} failed: {exc}{advice}") from exc
+        except Exception as exc:
+            # Artifact stores let the errors of their clients out: botocore's, boto3's, Google's and Azure's have no class in common, and
+            # none of those libraries is installed with us. What Python or we raise ourselves is no failure of the store.
+            if type(exc).__module__.partition(".")[0] in ("builtins", "nas"):
+                raise
             raise self._failed(exc, 0) from exc
         self.answered_at = time.monotonic()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -89,4 +90,39 @@ def test_a_silent_server_is_left_alone(connection: Connection) -> None:
     sending = Background(connection, lambda: ended.wait(60) or None)  # type: ignore[func-returns-value]
     sending.wake()
     assert "no answer" in str(sending.close(SHORT))
+    ended.set()
+
+
+def test_idle_is_not_silent(connection: Connection) -> None:
+    """Nothing was asked of the server while finalists were fine-tuned: its last answer is minutes old, and the end is waited for."""
+    sent = []
+
+    def send() -> None:
+        time.sleep(0.3)
+        sent.append(1)
+
+    connection.answered_at -= 600
+    sending = Background(connection, send)
+    sending.wake()
+    assert sending.close(Patience(silence_s=60.0, least_s=0.0)) is None
+    assert sent == [1]
+
+
+def test_a_server_that_failed_before_the_end_is_not_waited_for(connection: Connection) -> None:
+    tried, ended = [], threading.Event()
+    again = threading.Event()
+
+    def send() -> None:
+        tried.append(1)
+        if len(tried) > 1:
+            again.set()
+            ended.wait(60)
+        raise TrackingError("down")
+
+    connection.answered_at -= 600
+    sending = Background(connection, send)
+    sending.wake()
+    assert again.wait(30)
+    assert str(sending.close(Patience(silence_s=300.0, least_s=0.1, most_s=600.0))) == "down"
+    assert not ended.is_set()
     ended.set()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from nas.errors import InputError
+from nas.errors import InputError, StudyError
 from nas.report.runs import StudyRun
 from nas.report.tracking import Background, Connection, StudyMirror, Tracker, TrackingError, check_uri, sync
 from nas.report.tracking.background import Patience
@@ -158,3 +160,44 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "mlflow").write_text("")
     with pytest.raises(TrackingError, match="failed"):
         Tracker(Connection(tmp_path)).start(StudyRun("digits-1", "s", {}, {"name": "d"}))
+
+
+def test_what_a_client_of_an_artifact_store_raises_is_a_failure_of_the_store(tmp_path: Path) -> None:
+    """botocore's errors are neither MLflow's nor Python's."""
+    error = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+    connection, outcomes, done = Connection(tmp_path), [error("Could not connect to http://me:secret@minio:9000"), None], threading.Event()
+
+    def send() -> None:
+        with connection.client():
+            outcome = outcomes.pop(0)
+            if outcome is not None:
+                raise outcome
+        done.set()
+
+    with pytest.raises(TrackingError, match=r"tracking to .* failed: Could not connect to http://\*\*\*@minio:9000$") as failure:
+        send()
+    assert not failure.value.refused
+    outcomes.insert(0, error("away"))
+    sending = Background(connection, send)
+    sending.wake()
+    assert done.wait(60)
+    assert sending.close() is None
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), StudyError("another study has it")])
+def test_what_is_no_failure_of_the_store_stays_what_it_is(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as found, Connection(tmp_path).client():
+        raise error
+    assert found.value is error
+
+
+def test_a_library_that_an_artifact_store_needs_is_named(runs: Path) -> None:
+    if find_spec("boto3") is not None:
+        pytest.skip("boto3 is installed")
+    folder = write_study(runs, [replace(example_front(2, 0, study="bucket"), space="bucket")])
+    store(runs).create_experiment("bucket on digits", artifact_location="s3://bucket/runs")
+    with pytest.raises(TrackingError, match=r"failed: No module named 'boto(3|core)': pip install boto3$") as failure:
+        sync(folder)
+    assert failure.value.refused
+    assert failure.value.exit_code == 2
+    assert len(found_runs(store(runs), "bucket", "candidate")) == 2
