@@ -26,13 +26,14 @@ from nas.recording import Recorder, Selection, front_record, infeasible, refuse_
 from nas.report.course import Status
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
-from nas.report.study import LOCK
+from nas.report.study import LOCK, study_id
 from nas.rounds import Searched, scored_anew, search_device
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
 from nas.search.executors.cluster import knock
 from nas.search.kept import read_failure, read_finalist
+from nas.search.removal import claim
 
 __all__ = ["Result", "rebuild", "run"]
 
@@ -98,6 +99,7 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             refuse_lost(prepared, store, folder)
         first = open_round(prepared, prepared.devices[0], store, 1)  # the clock, and whose lease it is
         with storage.driving(first) as superseded:
+            claim(first, study_id(folder))
             if known is None:  # what others knew was taken over when the search began, if it had come so far
                 known = Earlier() if first.get_trials(deepcopy=False) else earlier(prepared, runs)
             if known.supernet is not None:

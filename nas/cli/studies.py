@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -84,27 +85,48 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Deletes a study's folder; its MLflow runs stay.
+    """Deletes a study's folder, and what its --storage holds of it.
+
+    Its MLflow runs stay. A study that is being searched is left alone.
 
     Example: nas studies rm old-study --yes
     """
     from nas.errors import StudyError
+    from nas.passwords import shown_uri
     from nas.report.record import study_folder
-    from nas.report.study import is_driven
+    from nas.report.study import is_driven, load_config, study_id
 
     folder = study_folder(runs, study)
     if is_driven(folder):
         raise StudyError(f"study {folder.name} is being searched: stop the search first")
+    url = None
+    with suppress(StudyError):  # of one whose configuration cannot be read nobody knows more than the folder
+        url = load_config(folder)[0].storage
     if not yes:
-        typer.confirm(f"delete {folder} and everything in it?", abort=True, err=True)
+        shared = f", and what {shown_uri(url)} holds of it" if url else ""
+        typer.confirm(f"delete {folder} and everything in it{shared}?", abort=True, err=True)
+    stored = _delete_stored(url, folder, study_id(folder)) if url else []
     try:
         shutil.rmtree(folder)
     except OSError as exc:
         raise StudyError(f"cannot delete {exc.filename}: {exc.strerror}") from exc
     if as_json:
-        emit({"schema": 1, "deleted": str(folder)})
+        emit({"schema": 1, "deleted": str(folder), "stored": stored})
     else:
-        typer.echo(f"deleted {folder}")
+        typer.echo(f"deleted {', '.join((str(folder), *stored))}")
+
+
+def _delete_stored(url: str, folder: Path, search_id: str) -> list[str]:
+    """Deletes what a shared storage holds of a study, so that its name is free there; what that was."""
+    from nas.errors import StudyError
+    from nas.search.removal import delete_studies
+    from nas.search.storage import open_storage
+
+    try:
+        storage = open_storage(url)
+    except StudyError as exc:
+        raise StudyError(f"{exc}; nothing is deleted: where the storage is gone for good, delete {folder} by hand") from exc
+    return delete_studies(storage, folder.name, search_id)
 
 
 @studies.command()

@@ -8,9 +8,11 @@ import json
 import re
 import shlex
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas.cli.picking import choose, judged_otherwise
@@ -21,6 +23,9 @@ from nas.files import write_atomic
 from nas.metrics import Metric
 from nas.report.record import read_front, write_front
 from nas.resources import data_root
+from nas.search.leases import DRIVER
+from nas.search.removal import claim
+from nas.search.storage import find_study, open_storage
 from nas.space import reference_names
 from tests.command import Nas
 from tests.report.examples import measured
@@ -373,6 +378,60 @@ def test_studies(nas: Nas, runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "cut", tmp_path / "cut")
     assert nas("studies", "rm", "cut", "--runs", tmp_path, "--yes").code == 0
     assert not (tmp_path / "cut").exists()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///", "journal://"])
+def test_what_a_shared_storage_holds_of_a_study_goes_with_it(scheme: str, nas: Nas, runs: Path, tmp_path: Path) -> None:
+    """Its name is free there again, and what others have is left alone; so is a study that somebody drives."""
+    url = f"{scheme}{tmp_path / 'shared'}"
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "config": {**told["config"], "storage": url}}))
+    names = ["cut/pixel3", "cut/raspberrypi4", "cut/raspberrypi4/round-2", "cut-2/raspberrypi4"]
+    for name in names:
+        optuna.create_study(storage=open_storage(url), study_name=name, directions=["maximize", "minimize"])
+    driven = find_study(open_storage(url), "cut/raspberrypi4")
+    driven.set_user_attr(DRIVER, {"host": "node7", "pid": 12, "began": 1.0, "expiry": time.time() + 60})
+    refused = nas("studies", "rm", "cut", "--runs", tmp_path, "--yes")
+    assert (refused.code, "is being searched by process 12 on node7" in refused.err) == (2, True)
+    assert path.is_file()
+    assert sorted(optuna.get_all_study_names(open_storage(url))) == sorted(names)
+    driven.set_user_attr(DRIVER, {})
+    ended = nas("studies", "rm", "cut", "--runs", tmp_path, "--yes", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["stored"] == names[:3]
+    assert not path.parent.exists()
+    assert optuna.get_all_study_names(open_storage(url)) == names[3:]
+
+
+def test_a_study_of_another_search_of_that_name_stays_in_its_storage(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    """As where two people began one at the same moment, and the second one was refused."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "id": "b" * 32, "config": {**told["config"], "storage": url}}))
+    for name in ("cut/pixel3", "cut/raspberrypi4"):
+        optuna.create_study(storage=open_storage(url), study_name=name, directions=["maximize", "minimize"])
+    for search in ("a" * 32, "b" * 32):
+        claim(find_study(open_storage(url), "cut/pixel3"), search)
+    assert nas("studies", "rm", "cut", "--runs", tmp_path, "--yes", "--json").json["stored"] == []
+    assert not path.parent.exists()
+    assert optuna.get_all_study_names(open_storage(url)) == ["cut/pixel3", "cut/raspberrypi4"]
+
+
+def test_a_storage_that_is_gone_is_named_before_a_study_is_deleted(nas: Nas, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    told = json.loads(path.read_text())
+    url = f"sqlite:///{tmp_path}/gone/shared.db"
+    path.write_text(json.dumps({**told, "config": {**told["config"], "storage": url}}))
+    ended = nas("studies", "rm", "cut", "--runs", tmp_path, "--yes")
+    assert ended.code == 2
+    assert "cannot be opened" in ended.err
+    assert f"where the storage is gone for good, delete {tmp_path / 'cut'} by hand" in ended.err
+    assert path.is_file()
 
 
 def test_options_before_a_subcommand_hold_for_it(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
