@@ -160,17 +160,14 @@ def _searched(
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
     until = began + budget_s - RESERVE_S if budget_s else None
-    made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
     maker = partial(maker_of, prepared, context, folder, recorder.listen)
     try:
+        made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
         made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, until)
     except StoppedError:  # all else is there to be looked at
-        made = [
-            (kept_pruned(prepared, device, study, finalists, folder), notes)
-            for device, study, (finalists, notes) in zip(prepared.devices, studies, made, strict=True)
-        ]
+        made = _kept(prepared, studies, selections, folder)
         seconds, cost = ledger.so_far()
-        _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were pruned"})
+        _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were made"})
         raise
     return _record(prepared, recorder, done, selections, made, *ledger.so_far()), lacking
 
@@ -242,10 +239,7 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     recorder = Recorder(folder, prepared, on_event)
     prepared, studies, done, lacking = _served(prepared, studies, done, on_event)
     selections = select_all(prepared, done)
-    made = [
-        _kept(prepared, device, study, selection, folder)
-        for device, study, selection in zip(prepared.devices, studies, selections, strict=True)
-    ]
+    made = _kept(prepared, studies, selections, folder)
     status = recorder.status
     stopped: dict[str, float | str] = {} if status == "FINISHED" else {STOPPED: "before its end"}
     recorder.start(status)
@@ -256,12 +250,16 @@ def _rebuilt(prepared: Prepared, folder: Path, empty: StudyError, on_event: List
     return Result(folder, fronts, seconds, recorder.view, lacking)
 
 
-def _kept(prepared: Prepared, device: Device, study: storage.Study, selection: Selection, folder: Path) -> Made:
-    """What runs until now made of a device's finalists, and why they failed at others: nothing is made."""
-    found = {candidate.id: read_finalist(study, candidate) for candidate in selection.finalists}
-    there = {name: each.present(folder) for name, each in found.items() if each is not None}
-    failed = {candidate.id: read_failure(study, candidate) for candidate in selection.finalists if candidate.id not in there}
-    return kept_pruned(prepared, device, study, there, folder), {name: reason for name, reason in failed.items() if reason}
+def _kept(prepared: Prepared, studies: Sequence[storage.Study], selections: Sequence[Selection], folder: Path) -> list[Made]:
+    """What runs until now made of each device's finalists, and why they failed at others: nothing is made."""
+    made: list[Made] = []
+    for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
+        found = {candidate.id: read_finalist(study, candidate) for candidate in selection.finalists}
+        there = {name: each.present(folder) for name, each in found.items() if each is not None}
+        failed = {candidate.id: read_failure(study, candidate) for candidate in selection.finalists if candidate.id not in there}
+        notes = {name: reason for name, reason in failed.items() if reason}
+        made.append((kept_pruned(prepared, device, study, there, folder), notes))
+    return made
 
 
 def _record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from nas.config import SearchConfig, TrainRecipe
-from nas.errors import InfeasibleError, StudyError, TrainingError
+from nas.errors import InfeasibleError, StoppedError, StudyError, TrainingError
 from nas.events import Event
 from nas.finishing import make_finalist
 from nas.metrics import Metric
@@ -20,8 +21,8 @@ from nas.preparation import Device, Prepared, prepare
 from nas.recording import infeasible
 from nas.report.course import BEGIN, END, LOG
 from nas.report.front import STOPPED
-from nas.report.record import EventLog
-from nas.report.study import summarise
+from nas.report.record import EventLog, read_front
+from nas.report.study import study_id, summarise
 from nas.search import storage
 from nas.space import load_space
 from tests.search.conftest import save_supernet
@@ -205,3 +206,29 @@ def test_a_resume_has_what_the_runs_before_it_left_of_the_time(
         assert len(storage.evaluated(study)) == count
         assert ("the time for the search is over: stopped at 4 of 6 candidates" in told) == (count == 4)
         assert any(text.startswith("earlier runs took 277 h ") for text in told)
+
+
+def test_a_search_that_is_stopped_while_finalists_are_made_leaves_what_there_is(config: SearchConfig, tmp_path: Path) -> None:
+    """All trials are done, the first device's finalist too: fronts and report are there, and a resume makes the rest."""
+    runs, folder, stopping = tmp_path / "runs", tmp_path / "runs" / "s", threading.Event()
+
+    def listen(event: Event) -> None:
+        if event.kind == "finalist":
+            stopping.set()
+
+    with pytest.raises(StoppedError, match="stopped before a finalist"):
+        run(config, runs, listen, stopping.is_set)
+    fronts = {device: read_front(folder, device) for device in DEVICES}
+    assert [len(front.finalists) for front in fronts.values()] == [1, 0]
+    assert all(front.front and front.search[STOPPED] == "while finalists were made" for front in fronts.values())
+    (made,) = fronts[DEVICES[0]].finalists
+    assert (folder / made.artifacts["onnx"]).is_file()
+    assert (folder / "report.html").is_file()
+    assert (EventLog(folder / LOG).read()[-1]["status"], summarise(folder)["state"]) == ("KILLED", "unfinished")
+    begun = study_id(folder)
+    result = run(config, runs, lambda event: None, lambda: False, resume=True)
+    assert [len(front.finalists) for front in result.fronts] == [1, 1]
+    assert result.fronts[0].finalists[0].artifacts == made.artifacts
+    assert study_id(folder) == begun != ""
+    owners = {study.user_attrs.get("search") for study in storage.studies_of(own_storage(folder), "s")}
+    assert owners == {begun, None}  # the study that keeps the clock says whose it is

@@ -66,7 +66,7 @@ def search(
     ] = "digits",
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study.", show_default="device-data-time")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a study: the one named by --study or after it, else the newest.")
+        bool, typer.Option("--resume", help="Go on with a study: the one named by --study or after it, else the newest unfinished one.")
     ] = False,
     resumed: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="With --resume: the study to go on with.", show_default=False)
@@ -275,10 +275,13 @@ def _anchored(url: str) -> str:
 def _resumed(runs: Path, name: str | None, trials: int | None, budget_s: float | None) -> SearchConfig:
     from nas.config import check_config
     from nas.report.record import study_folder
-    from nas.report.study import load_config
+    from nas.report.study import folder_to_resume, load_config
     from nas.report.units import seconds_text
 
-    config, _ = load_config(study_folder(runs, name))
+    folder = folder_to_resume(runs) if name is None else study_folder(runs, name)
+    if name is None:
+        typer.echo(f"going on with study {folder.name}", err=True)
+    config, _ = load_config(folder)
     if trials is not None and trials < config.trials:
         raise InputError(f"--trials may only grow on --resume: the study has {config.trials}, got {trials}")
     if budget_s is not None and budget_s < (config.time_budget_s or math.inf):

@@ -108,7 +108,10 @@ def read_front(folder: Path, device: str | None = None) -> FrontRecord:
         device = _own_name(device, known, f"(the study {folder.name} has a front for each of its devices)")
     path = folder / "front.json" if device is None else folder / "fronts" / f"{device}.json"
     if not path.is_file():
-        raise StudyError(f"study {folder.name} has no front yet: go on with nas search --resume {folder.name}")
+        name = folder.name
+        raise StudyError(
+            f"study {name} has no front yet: nas search --resume {name} goes on, nas studies rebuild {name} makes it of what was evaluated"
+        )
     try:
         data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
         if not isinstance(data, dict):

@@ -12,9 +12,9 @@ from nas.errors import StudyError
 from nas.files import is_locked
 from nas.report.course import course_of
 from nas.report.front import STOPPED, FrontRecord
-from nas.report.record import read_front
+from nas.report.record import list_studies, read_front, study_folder
 
-__all__ = ["LOCK", "is_driven", "load_config", "load_data_record", "load_facts", "study_id", "summarise"]
+__all__ = ["LOCK", "folder_to_resume", "is_driven", "load_config", "load_data_record", "load_facts", "study_id", "summarise"]
 
 SCHEMA = 1
 """Version of config.json."""
@@ -82,6 +82,16 @@ def study_id(folder: Path) -> str:
 def is_driven(folder: Path) -> bool:
     """Whether a process searches a study now, or derives or sends its files. It is only looked at."""
     return is_locked(folder / LOCK)
+
+
+def folder_to_resume(runs: Path) -> Path:
+    """The newest study that is unfinished; the newest of all where there is none.
+
+    Raises:
+        StudyError: there is no study at all.
+    """
+    unfinished = (folder for folder in list_studies(runs) if summarise(folder)["state"] == "unfinished")
+    return next(unfinished, None) or study_folder(runs)
 
 
 def summarise(folder: Path) -> dict[str, str | int]:

@@ -200,6 +200,12 @@ def test_resuming_changes_nothing_but_the_budget(arguments: tuple[str, ...], wor
     assert_clear(nas("search", "--runs", runs, "--resume", *arguments), 2, *words)
 
 
+def test_a_resume_without_a_name_goes_on_with_an_unfinished_study_and_says_which(nas: Nas, runs: Path) -> None:
+    ended = nas("search", "--runs", runs, "--resume", "--trials", "3")
+    assert_clear(ended, 2, "may only grow", "got 3")
+    assert ended.err.startswith("going on with study cut\n")  # digits-1 is newer, and done
+
+
 def test_a_time_budget_may_only_grow(nas: Nas, runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "cut", tmp_path / "cut")
     path = tmp_path / "cut" / "config.json"

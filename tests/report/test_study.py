@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nas.errors import StudyError
 from nas.files import locked
 from nas.report.course import BEGIN, END, LOG
 from nas.report.front import STOPPED
 from nas.report.record import EventLog, read_front, write_front
-from nas.report.study import LOCK, is_driven, summarise
+from nas.report.study import LOCK, folder_to_resume, is_driven, summarise
 
 from .strategies import example_front
 from .studies import write_study
@@ -39,7 +41,7 @@ def test_a_study_is_done_when_its_last_run_is(folder: Path) -> None:
     with locked(folder / LOCK, "taken"):
         assert summarise(folder)["state"] == "done"  # it is only sent
     front = read_front(folder)
-    write_front(folder, replace(front, search={**front.search, STOPPED: "while finalists were pruned"}))
+    write_front(folder, replace(front, search={**front.search, STOPPED: "while finalists were made"}))
     assert summarise(folder)["state"] == "unfinished"
 
 
@@ -61,3 +63,18 @@ def test_who_asks_for_a_driver_is_none(folder: Path) -> None:
         assert is_driven(folder)
     assert not is_driven(folder)
     assert (folder / LOCK).read_text() == "process 1 on another"
+
+
+def test_what_a_resume_without_a_name_goes_on_with(tmp_path: Path) -> None:
+    """The newest unfinished study, though a newer one is done, or is being searched by somebody."""
+    with pytest.raises(StudyError, match="no study in"):
+        folder_to_resume(tmp_path)
+    folders = {name: write_study(tmp_path, [example_front(2, 0, study=name)]) for name in ("older", "cut", "driven", "done")}
+    for age, folder in enumerate(reversed(folders.values())):
+        os.utime(folder / "config.json", (1e9 - age, 1e9 - age))
+    assert folder_to_resume(tmp_path).name == "done"
+    for name in ("older", "cut", "driven"):
+        EventLog(folders[name] / LOG).append(BEGIN)
+    with locked(folders["driven"] / LOCK, "taken"):
+        assert folder_to_resume(tmp_path).name == "cut"
+    assert folder_to_resume(tmp_path).name == "driven"
