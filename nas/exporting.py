@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compress.check import Check
 from nas.compress.int8 import MOST_DROP, calibration_pixels, labels_alone, pixels_of
-from nas.compress.parity import Check, Reference, check_openvino
+from nas.compress.parity import Reference, check_openvino
 from nas.compress.quantize import quantize_openvino
 from nas.cost import count
 from nas.errors import InputError, MissingExtraError, TargetError
@@ -30,10 +31,11 @@ from nas.models.weights import load_weights
 from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.recording import refuse_other_images
 from nas.report.front import CandidateRecord
-from nas.report.study import load_config
+from nas.report.record import read_front
+from nas.report.study import load_config, load_data_record
 from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, unless_stopped
-from nas.search.card import check_row
-from nas.search.shipped import OF_SMALL_FILE, Figures, refuse_other_model, shipped_card
+from nas.search.card import OF_SMALL_FILE, CardFacts, Description, Figures, Shipment, card
+from nas.search.shipped import refuse_other_model
 from nas.space import load_space
 from nas.target import Target
 from nas.training.data import ImageData, load_data
@@ -41,7 +43,7 @@ from nas.training.evaluate import accuracy_metric
 
 __all__ = ["export"]
 
-ALWAYS = ("card", "architecture", "labels")
+ALWAYS = ("architecture", "labels")
 NEEDED = ("onnx", "weights", *ALWAYS)
 """Kinds of files that every finalist has."""
 ONNX_KINDS = {"fp32": ("onnx", "onnx_dynamic"), "int8": ("onnx_int8",)}
@@ -53,6 +55,7 @@ CHECK = "check.json"
 """How OpenVINO's int8 file was made, and how it does."""
 OF_TARGET = frozenset({"latency_s", "latency_measured_s", "energy_j", "size_bytes", "peak_memory_bytes"})
 """Figures that another precision or runtime has otherwise."""
+LATENCIES = ("latency_s", "latency_measured_s")
 
 
 def export(
@@ -73,7 +76,7 @@ def export(
     Raises:
         InputError: `out` cannot be written to, is the study's own or has files of another model, a file was changed since it was tested,
             or the candidate has no int8 file: says why.
-        StudyError: a file is to be made, and the images are not those that the study began with.
+        StudyError: a file is to be made, and the images are not those that the study began with; or a front of the study cannot be read.
         TargetError: a file differs from torch, or loses too much in int8.
         StoppedError: `stop` said so; what was trained is kept.
     """
@@ -81,11 +84,15 @@ def export(
     if out.resolve().is_relative_to(own.resolve()):
         raise InputError(f"--out {out} is in {own}, where the study keeps its models: choose another folder")
     with whole_folder(out) as temporary:  # refuses before anything is made
-        source = own / record.id
+        source, candidate = own / record.id, record.candidate
         described = source / FILES["architecture"]
         refuse_other_model(out, described.read_bytes() if described.is_file() else b"")
-        if not _is_whole(source, form, precision):
-            make_finalist(folder, record.candidate, on_event, stop)
+        facts = CardFacts.read(source / FILES["facts"])
+        if not _is_whole(source, form, precision) or not (record.artifacts or facts):
+            candidate = make_finalist(folder, candidate, on_event, stop).candidate
+            facts = CardFacts.read(source / FILES["facts"])
+        elif facts and not record.artifacts:  # an earlier export made it
+            candidate = replace(candidate, metrics={**candidate.metrics, **facts.metrics})
         if form == "onnx" and precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
             raise InputError(f"{record.id} has no int8 file: {_no_int8(source)}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
@@ -102,8 +109,8 @@ def export(
             if made is not None and made.doubt:
                 on_event(Event("warning", f"{record.id}: {made.doubt}"))
         refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate, or a folder, that was made only now
-        figures = _figures(folder, record.candidate, form, precision, check)
-        unless_stopped(stop, partial(_write_card, temporary, out, figures))
+        figures = _figures(folder, candidate, form, precision, check)
+        unless_stopped(stop, partial(_write_card, temporary, out, candidate, facts or _of_front(folder, record), figures))
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
 
@@ -140,20 +147,26 @@ def _told(source: Path) -> dict[str, Any]:
     return told
 
 
-def _write_card(written: Path, out: Path, figures: Figures) -> None:
-    """Makes the study's card among the files that were written one of them and of those that the folder has of the model already."""
+def _of_front(folder: Path, record: CandidateRecord) -> CardFacts:
+    """How a finalist came about that an earlier version made, without card.json: what the study's front and config.json say."""
+    images = load_data_record(folder)
+    fingerprint = f"{images['fingerprint']}, at {images['size']} pixels"  # the study's, which are as large as its largest input
+    return CardFacts(record.title, images["name"], fingerprint, record.note)
+
+
+def _write_card(written: Path, out: Path, candidate: Candidate, facts: CardFacts, figures: Figures) -> None:
+    """The card of the files that were written and of those that the folder has of the model already."""
 
     def there(name: str) -> Path | None:
         return next((folder / name for folder in (written, out) if (folder / name).is_file()), None)
 
-    files = [FILES[kind] for kind in (*MODELS, "labels") if there(FILES[kind])]
-    rows, how, path = [], "", there(CHECK)
+    shipment = Shipment([FILES[kind] for kind in (*MODELS, "labels") if there(FILES[kind])], figures)
+    path = there(CHECK)
     if path is not None and there(INT8_IR[0]):
         told = json.loads(path.read_text(encoding="utf-8"))
-        how = str(told["how"])
-        rows = [check_row(Check(**{key: value for key, value in told.items() if key not in ("schema", "how", "accuracy")}))]
-    card = written / FILES["card"]
-    write_atomic(card, shipped_card(card.read_text(encoding="utf-8"), files, figures, rows, how))
+        shipment = replace(shipment, checks=(Check.from_dict(told),), openvino_int8=str(told["how"]))
+    model = Description.read(written / FILES["architecture"])
+    write_atomic(written / FILES["card"], card(candidate, facts, model, shipment))
 
 
 def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:
@@ -185,7 +198,16 @@ def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["
             metrics["accuracy_test"] = accuracy_metric(whole.correct, whole.images, "trained")
     if check is not None:
         dropped.add("latency_measured_s")  # that was model.int8.onnx
-    return Figures(title, frozenset(dropped), metrics)
+    return Figures(title, frozenset(dropped), metrics, _elsewhere(folder, candidate, target))
+
+
+def _elsewhere(folder: Path, candidate: Candidate, target: Target) -> dict[str, dict[str, Metric]]:
+    """Latencies of the network on the other targets of its study that a file for this one is for too: devices and threads, by their key."""
+    fronts = [read_front(folder, path.stem) for path in folder.glob("fronts/*.json")]
+    others = [each.candidate for front in fronts for each in front.candidates if each.candidate.arch == candidate.arch]
+    able = [each for each in others if (each.target.runtime, each.target.precision) == (target.runtime, target.precision)]
+    found = {each.target.key: {name: each.metrics[name] for name in LATENCIES if name in each.metrics} for each in able}
+    return {key: found[key] for key in sorted(found) if key != target.key}
 
 
 def _on_all_images(source: Path, precision: Literal["fp32", "int8"], runtime: str) -> Check | None:

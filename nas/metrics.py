@@ -12,7 +12,18 @@ from nas.architecture import Architecture
 from nas.errors import InputError
 from nas.target import Target
 
-__all__ = ["OBJECTIVES", "UNITS", "Candidate", "Constraint", "Metric", "Objective", "Source", "contradicts", "measured_first"]
+__all__ = [
+    "OBJECTIVES",
+    "UNITS",
+    "Candidate",
+    "Constraint",
+    "Metric",
+    "Objective",
+    "Source",
+    "contradicts",
+    "measured_first",
+    "standard_error",
+]
 
 Source = Literal["counted", "predicted", "supernet", "trained", "measured", "published", "modelled"]
 SOURCES: tuple[str, ...] = get_args(Source)
@@ -110,6 +121,12 @@ def contradicts(metrics: Mapping[str, Metric]) -> bool:
     if measured is None or seen is None or seen.low is None or seen.high is None:
         return False
     return not seen.low <= measured.value <= seen.high
+
+
+def standard_error(correct: int, total: int) -> float:
+    """Of the share (correct + 1) / (total + 2) (Laplace's rule): a perfect score on few images is not called certain."""
+    smoothed = (correct + 1) / (total + 2)
+    return math.sqrt(smoothed * (1 - smoothed) / (total + 2))
 
 
 @dataclass(frozen=True, slots=True)

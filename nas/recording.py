@@ -142,7 +142,7 @@ def front_record(
                 tied=candidate.id in tied,
                 feasible=candidate.meets(config.constraints),
                 gene_numbers=space.gene_numbers(candidate.arch),
-                title=space.describe(candidate.arch) + ("  (pruned)" if candidate.arch.widths else ""),
+                title=space.describe(candidate.arch),
                 artifacts={**made.artifacts, DRAWING: f"models/{candidate.id}/architecture.svg"} if made else {},
                 note="; ".join(filter(None, (made.note, device.scorer.words(candidate.arch)))) if made else notes.get(candidate.id, ""),
             )

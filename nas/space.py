@@ -257,7 +257,8 @@ class SearchSpace:
         return {g.name: float(i) if isinstance(g.choices[i], str) else float(g.choices[i]) for g, i in pairs}
 
     def describe(self, arch: Architecture) -> str:
-        """One line: resolution, then each stage as channels and its layers as kernel and expansion, e.g. "32px  24: 3e4 5e6  40: 3e2"."""
+        """One line: resolution, then each stage as channels and its layers as kernel and expansion, e.g. "32px  24: 3e4 5e6  40: 3e2", and
+        whether it was pruned."""
         stages: dict[str, list[str]] = {}
         size = 0
         for block in self.decode(arch):
@@ -266,7 +267,8 @@ class SearchSpace:
                 ratio = f"{block.mid_chs / block.in_chs:.3g}" if block.kind == "mbconv" else ""
                 text = f"{block.kernel_size}e{ratio}{'g' + str(block.groups) if block.groups > 1 else ''}" if ratio else "1x1"
                 stages.setdefault(f"{block.name.split('.')[0]}:{block.out_chs}", []).append(text)
-        return "  ".join([f"{size}px", *(f"{key.split(':')[1]}: {' '.join(layers)}" for key, layers in stages.items())])
+        words = [f"{size}px", *(f"{key.split(':')[1]}: {' '.join(layers)}" for key, layers in stages.items())]
+        return "  ".join([*words, "(pruned)"] if arch.widths else words)
 
     def _fold(self) -> tuple[tuple[_Position, ...], tuple[BlockSpec, ...]]:
         """One table a place, from the columns that it depends on to the index of the block; and the different blocks."""

@@ -63,5 +63,6 @@ def test_a_space_reads_what_was_pruned_from_it() -> None:
     assert SPACE.decode(pruned) == GROUPS.resized(BLOCKS, wanted)
     assert SPACE.gene_numbers(pruned) == SPACE.gene_numbers(SPACE.largest)
     assert "24: 5e" in SPACE.describe(pruned)
+    assert (SPACE.describe(pruned).endswith("  (pruned)"), "pruned" in SPACE.describe(SPACE.largest)) == (True, False)
     with pytest.raises(SpaceError, match="a pruned network is no point of space"):
         SPACE.encode([pruned])

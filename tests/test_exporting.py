@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from nas.compress.parity import Check
+from nas.compress.check import Check
 from nas.config import TrainRecipe, check_config
 from nas.cost import count
 from nas.errors import InputError, StoppedError, StudyError, TargetError
@@ -28,10 +28,12 @@ from nas.hardware.export import export_openvino
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.prediction import NamedNetwork, predict_network
-from nas.report.front import CandidateRecord
+from nas.report.front import CandidateRecord, FrontRecord
+from nas.report.record import write_front
 from nas.resources import data_root
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts
-from nas.search.card import card
+from nas.search.card import CardFacts, Description, card
+from nas.search.finalists import Finalist
 from nas.target import Target
 from nas.training.data import load_data
 from nas.training.evaluate import accuracy_metric, calibration_images
@@ -75,7 +77,9 @@ def record(study: Path) -> CandidateRecord:
     )}  # fmt: skip
     metrics = {"accuracy_search": Metric(0.7, "1", "supernet"), "latency_s": latency, **count(blocks).metrics(), **accuracies}
     candidate = Candidate(arch, target, metrics)
-    (home / FILES["card"]).write_text(card(candidate, "8px", data, made.checks, "a note", made.int8), encoding="utf-8")
+    facts = CardFacts("8px", data.name, data.fingerprint, "a note", metrics=metrics)
+    (home / FILES["facts"]).write_text(json.dumps(facts.to_dict()), encoding="utf-8")
+    (home / FILES["card"]).write_text(card(candidate, facts, Description.read(home / FILES["architecture"])), encoding="utf-8")
     return CandidateRecord(candidate, True, True, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
 
 
@@ -106,6 +110,69 @@ def test_figures_are_of_the_precision_that_goes_out(study: Path, record: Candida
     assert "int8" not in told
 
 
+def test_what_the_studys_card_says_is_what_goes_out_and_its_text_is_nobodys_source(
+    study: Path, record: CandidateRecord, tmp_path: Path
+) -> None:
+    path = study / "models" / record.id / FILES["card"]
+    content = path.read_text(encoding="utf-8")
+    told, _ = shipped(study, record, "onnx", "fp32", tmp_path / "before")
+    strange = [line for line in told.splitlines() if line not in content.splitlines()]
+    assert strange == [f"Of model.onnx on {record.candidate.target.key}."]
+    try:
+        path.write_text(content.replace("| latency_s | 0.002", "| latency_s | 0.001").replace("- Output ", "- Gives "), encoding="utf-8")
+        assert shipped(study, record, "onnx", "fp32", tmp_path / "edited")[0] == told
+        path.unlink()
+        assert shipped(study, record, "onnx", "fp32", tmp_path / "absent")[0] == told
+    finally:
+        path.write_text(content, encoding="utf-8")
+
+
+def test_a_finalist_of_an_earlier_version_goes_out_with_what_its_front_says(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    begin(study)
+    path = study / "models" / record.id / FILES["facts"]
+    told, _ = shipped(study, record, "onnx", "fp32", tmp_path / "kept")
+    content = path.read_text(encoding="utf-8")
+    path.unlink()
+    try:
+        shown = replace(record, title="8px", note="a note")
+        derived, _ = shipped(study, shown, "onnx", "fp32", tmp_path / "derived")
+        assert re.sub(r"(- Data fingerprint: [0-9a-f]{32}), at 8 pixels\n", r"\1\n", derived) == told != derived
+        path.write_text("{}", encoding="utf-8")
+        with pytest.raises(InputError, match=r"card\.json: cannot be read \('schema' is missing\); without this file"):
+            shipped(study, shown, "onnx", "fp32", tmp_path / "damaged")
+    finally:
+        path.write_text(content, encoding="utf-8")
+    assert not (tmp_path / "damaged").exists()
+
+
+def test_latencies_on_the_studys_other_targets_are_told(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    own, small = record.candidate.target, make_space().smallest
+    others = [(own.device, 4, "fp32"), (own.device, 1, "int8"), ("pixel3", 1, "fp32")]
+    targets = [own, *(replace(own, device=device, threads=threads, precision=precision) for device, threads, precision in others)]
+    latencies = {target: Metric(0.003 + number, "s", "predicted") for number, target in enumerate(targets)}
+    found = [
+        replace(record, candidate=Candidate(arch, target, {**record.candidate.metrics, "latency_s": latencies[target]}), artifacts={})
+        for target in targets
+        for arch in (record.candidate.arch, small)
+    ]
+    try:
+        for device in (own.device, "pixel3"):
+            members = tuple(each for each in found if each.candidate.target.device == device)
+            front = FrontRecord("digits", device, "tiny", "digits", "0", ("accuracy_search", "latency_s"), 0.0, (0.0, 9.0), members)
+            write_front(study, front, first=device == own.device)
+        told, _ = shipped(study, record, "onnx", "fp32", tmp_path / "fp32")
+        rows = told.partition("## Latency on other targets of the study")[2].partition("## Files")[0]
+        assert re.findall(r"^\| (\S+/\S+) \| (\w+) \| (\S+) \|", rows, re.M) == [
+            ("pixel3/onnxruntime/fp32/1", "latency_s", "3.003"), ("raspberrypi4/onnxruntime/fp32/4", "latency_s", "1.003"),
+        ]  # fmt: skip
+        told, _ = shipped(study, record, "openvino", "fp32", tmp_path / "openvino")
+        assert "other targets" not in told
+    finally:
+        shutil.rmtree(study / "fronts")
+        for path in study.glob("front*.*"):
+            path.unlink()
+
+
 def test_figures_of_an_int8_candidate_do_not_go_out_with_its_fp32_file(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
     each = record.candidate
     target = replace(each.target, precision="int8")
@@ -114,9 +181,6 @@ def test_figures_of_an_int8_candidate_do_not_go_out_with_its_fp32_file(study: Pa
     small = Candidate(each.arch, target, {name: metric for name, metric in metrics.items() if not name.endswith("_int8")})
     home = study / "models" / target.candidate_id(each.arch.arch_id)
     shutil.copytree(study / "models" / record.id, home)
-    made = Artifacts.read(home)
-    assert made is not None
-    (home / FILES["card"]).write_text(card(small, "8px", load_data("digits", 8, 0), made.checks, "a note", made.int8), encoding="utf-8")
     shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
     told, figures = shipped(study, shown, "onnx", "fp32", tmp_path / "out")
     assert "Of model.onnx on raspberrypi4/onnxruntime/fp32/1." in told
@@ -166,7 +230,6 @@ def test_what_was_measured_of_another_file_does_not_go_out(study: Path, record: 
     tested = made.of("int8", "openvino")
     accuracy = accuracy_metric(tested.correct, tested.images, "trained")
     small = Candidate(each.arch, target, {"accuracy_test": accuracy, "latency_measured_s": Metric(0.001, "s", "measured")})
-    (home / FILES["card"]).write_text(card(small, "8px", load_data("digits", 8, 0), made.checks, "a note", made.int8), encoding="utf-8")
     shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
     _, figures = shipped(study, shown, "onnx", "int8", tmp_path / "onnx")
     assert (figures["accuracy_test"], figures["latency_measured_s"]) == (f"{tested.accuracy:.6g}", "0.001")
@@ -183,10 +246,11 @@ def test_what_is_gone_is_made_again_and_no_fault_of_the_folder(
     made: list[str] = []
     whole = {name: (home / name).read_bytes() for name in ("model.xml", "model.int8.onnx")}
 
-    def again(folder: Path, candidate: Candidate, on_event: object, stop: object) -> None:
+    def again(folder: Path, candidate: Candidate, on_event: object, stop: object) -> Finalist:
         made.append(candidate.id)
         for name, content in whole.items():
             (home / name).write_bytes(content)
+        return Finalist(candidate, record.artifacts, "a note")
 
     monkeypatch.setattr("nas.exporting.make_finalist", again)
     (home / "model.xml").unlink()
@@ -232,8 +296,12 @@ def test_a_description_that_is_broken_is_named(study: Path, record: CandidateRec
     try:
         with pytest.raises(InputError, match=r"architecture\.json: was changed since it was written .*: delete it"):
             shipped(study, record, "onnx", "fp32", tmp_path / "out")
-        path.write_text(json.dumps({"int8": json.loads(content)["int8"]}), encoding="utf-8")  # as earlier versions wrote it, without sums
+        told = json.loads(content)
+        path.write_text(json.dumps({key: value for key, value in told.items() if key != "files"}), encoding="utf-8")  # without sums
         shipped(study, record, "onnx", "fp32", tmp_path / "out")
+        path.write_text(json.dumps({"int8": told["int8"]}), encoding="utf-8")
+        with pytest.raises(InputError, match=r"was changed since it was written \(.preprocessing. is missing\): delete it"):
+            shipped(study, record, "onnx", "fp32", tmp_path / "other")
     finally:
         path.write_text(content, encoding="utf-8")
     assert (tmp_path / "out" / "model.onnx").is_file()
@@ -305,7 +373,7 @@ def test_the_folder_that_it_is_made_from_is_no_place_for_it(study: Path, record:
     assert (home / "card.md").read_bytes() == before
 
 
-@pytest.mark.parametrize("asks", [0, 3, 5])
+@pytest.mark.parametrize("asks", [0, 3, 4])
 def test_an_export_that_is_stopped_leaves_nothing(asks: int, study: Path, record: CandidateRecord, tmp_path: Path) -> None:
     asked: list[int] = []
 
@@ -334,14 +402,25 @@ def test_an_int8_file_that_loses_much_is_warned_of(
 def test_what_an_earlier_export_made_is_not_made_again(
     study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The front has no files of a candidate that is no finalist, whoever made them."""
+    """The front has neither files nor test figures of one that is no finalist; card.json has, where no earlier version made it."""
+    known = {name: record.candidate.metrics[name] for name in ("accuracy_search", "latency_s")}
+    other = replace(record, finalist=False, artifacts={}, candidate=replace(record.candidate, metrics=known))
 
     def again(*given: object) -> None:
-        raise AssertionError("it is all there")
+        raise AssertionError("it is made again")
 
     monkeypatch.setattr("nas.exporting.make_finalist", again)
-    shipped(study, replace(record, finalist=False, artifacts={}), "onnx", "fp32", tmp_path / "out")
+    _, figures = shipped(study, other, "onnx", "fp32", tmp_path / "out")
     assert (tmp_path / "out" / "model.onnx").is_file()
+    assert float(figures["accuracy_test"]) == pytest.approx(record.candidate.metrics["accuracy_test"].value, abs=1e-6)
+    facts = study / "models" / record.id / FILES["facts"]
+    kept = facts.read_bytes()
+    try:
+        facts.unlink()
+        with pytest.raises(AssertionError, match="it is made again"):
+            shipped(study, other, "onnx", "fp32", tmp_path / "earlier")
+    finally:
+        facts.write_bytes(kept)
 
 
 def test_where_nncf_does_not_work_the_int8_onnx_file_is_converted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nas.compress.check import Check
 from nas.errors import TargetError
 from nas.hardware.runtimes.onnxruntime import open_session, run_session
 from nas.hardware.runtimes.openvino import openvino_errors, shared_core
 
-__all__ = ["TOLERANCE", "Check", "Reference", "check_onnx", "check_openvino"]
+__all__ = ["TOLERANCE", "Reference", "check_onnx", "check_openvino"]
 
 TOLERANCE = 1e-4
 """Largest absolute difference of logits between torch and a runtime in fp32."""
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """How an exported file compares with torch in fp32 on the same images.
-
-    Attributes:
-        file: its name.
-        runtime: that ran it, with its version.
-        max_error: largest absolute difference of a logit.
-        agreement: share of images with the same class.
-        correct: images that the runtime classifies right.
-    """
-
-    file: str
-    runtime: str
-    precision: str
-    max_error: float
-    agreement: float
-    correct: int
-    images: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.images
-
-    def to_dict(self) -> dict[str, str | int | float]:
-        return {**asdict(self), "accuracy": self.accuracy}
 
 
 @dataclass(frozen=True, slots=True)

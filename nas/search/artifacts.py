@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from nas.architecture import Architecture, BlockSpec
+from nas.compress.check import Check
 from nas.compress.int8 import MOST_DROP, Int8, Int8Maker, pixels_of
-from nas.compress.parity import TOLERANCE, Check, Reference, check_onnx, check_openvino
+from nas.compress.parity import TOLERANCE, Reference, check_onnx, check_openvino
 from nas.config import TrainRecipe
 from nas.errors import NasError, StoppedError, TargetError
 from nas.files import digest_of, write_atomic
@@ -31,7 +32,7 @@ FILES: Mapping[str, str] = MappingProxyType(
     {
         "onnx": "model.onnx", "onnx_dynamic": "model.dynamic.onnx", "onnx_int8": "model.int8.onnx", "openvino": "model.xml",
         "openvino_weights": "model.bin", "labels": "labels.txt", "weights": "weights.safetensors", "architecture": "architecture.json",
-        "card": "card.md",
+        "card": "card.md", "facts": "card.json",
     }
 )  # fmt: skip
 """Kind to name. model.onnx and the OpenVINO file take one image, model.dynamic.onnx any number."""
@@ -82,8 +83,7 @@ class Artifacts:
             told = json.loads((folder / FILES["architecture"]).read_text(encoding="utf-8"))
             if any(digest_of(folder / name) != each for name, each in told["files"].items()):
                 return None
-            checks = [{key: value for key, value in check.items() if key != "accuracy"} for check in told["checks"]]
-            return cls(tuple(Check(**check) for check in checks), told["int8"], told.get("int8_lost"))
+            return cls(tuple(map(Check.from_dict, told["checks"])), told["int8"], told.get("int8_lost"))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -105,7 +105,7 @@ class ArtifactMaker:
         self, folder: Path, network: Network, arch: Architecture, note: str, budget_s: float | None,
         on_progress: Callable[[TrainProgress], None], stop: Callable[[], bool],
     ) -> Artifacts:  # fmt: skip
-        """Everything but the card. Torch, ONNX Runtime and OpenVINO get the same test images.
+        """Everything but card.md and card.json. Torch, ONNX Runtime and OpenVINO get the same test images.
 
         Args:
             network: in eval mode.
@@ -189,11 +189,11 @@ def unless_stopped(stop: Callable[[], bool], step: Callable[[], T]) -> T:
 
 
 def copy_artifacts(source: Path, folder: Path) -> Artifacts | None:
-    """Files of the same network that were written for another target, all but the card; None where they are not whole."""
+    """Files of the same network that were written for another target, all but card.md and card.json; None where they are not whole."""
     known = Artifacts.read(source)
     if known is not None:
         for path in sorted(source.iterdir()):
-            if path.name in FILES.values() and path.name != FILES["card"]:
+            if path.name in set(FILES.values()) - {FILES["card"], FILES["facts"]}:
                 shutil.copy2(path, folder / path.name)
     return known
 

@@ -1,74 +1,261 @@
-"""The model card of a finalist, Markdown."""
+"""The card of a model, Markdown: one text of what is known of the model, of the files that are there and of the figures.
+
+What it says lies in two files of a finalist's folder: architecture.json has what holds of the network wherever it runs (`Description`),
+card.json what was the study's alone (`CardFacts`). The figures are the candidate's, as the study's front has them. No card is made
+of another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from nas.compress.parity import Check
-from nas.metrics import Candidate, contradicts, measured_first
-from nas.search.shipped import FIGURES_TITLE, FILES_TITLE, figure_row
-from nas.training.data import ImageData
-from nas.training.evaluate import standard_error
+from nas.compress.check import Check
+from nas.errors import InputError
+from nas.metrics import Candidate, Metric, contradicts, measured_first, standard_error
 
-__all__ = ["card", "check_row"]
+__all__ = ["OF_SMALL_FILE", "CardFacts", "Description", "Figures", "Origin", "Shipment", "card"]
+
+SCHEMA = 1
+"""Version of card.json."""
+SMALL_FILE, OPEN_FILE, LABELS = "model.int8.onnx", "model.dynamic.onnx", "labels.txt"
+OF_SMALL_FILE = frozenset({"accuracy_test_int8", "latency_int8_s"})
+"""Figures that a candidate has beside those of an fp32 model."""
 
 
-def card(
-    candidate: Candidate, title: str, data: ImageData, checks: Sequence[Check], note: str, int8: str, origin: Candidate | None = None,
-    unmeasured: str = "",
-) -> str:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a card says of a network and its files, on whatever target: part of architecture.json.
+
+    Attributes:
+        classes: in the order of the logits.
+        size: height and width of a picture, pixels.
+        mean, std: of each channel; they are inside the files.
+        int8: how the int8 file was made, or why there is none.
+        checks: of all files.
+    """
+
+    classes: tuple[str, ...]
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    int8: str
+    checks: tuple[Check, ...]
+
+    def __post_init__(self) -> None:
+        if not self.classes or self.size < 1:
+            raise InputError(f"a classifier has classes and pixels, got {len(self.classes)} and {self.size}")
+        if not self.mean or len(self.mean) != len(self.std):
+            raise InputError(f"each channel has a mean and a deviation, got {len(self.mean)} and {len(self.std)}")
+
+    @classmethod
+    def read(cls, path: Path) -> Description:
+        """Of an architecture.json.
+
+        Raises:
+            InputError: it does not say all of this.
+        """
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            said = told["preprocessing"]
+            return cls(
+                tuple(map(str, told["classes"])), int(said["size"]), tuple(map(float, said["folded_mean"])),
+                tuple(map(float, said["folded_std"])), str(told["int8"]), tuple(map(Check.from_dict, told["checks"])),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as exc:  # InputError is a ValueError
+            why = f"{exc} is missing" if isinstance(exc, KeyError) else exc
+            raise InputError(f"{path}: was changed since it was written ({why}): delete it, and nas export makes it again") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a network was pruned from.
+
+    Attributes:
+        changes: of each metric that both have, before and after, as one predictor told them.
+    """
+
+    id: str
+    changes: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, whole: Candidate, pruned: Candidate) -> Origin:
+        both = [name for name in pruned.metrics if name in whole.metrics]
+        return cls(whole.id, {name: (whole.metrics[name].value, pruned.metrics[name].value) for name in both})
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What a card says of how a model came about: card.json.
+
+    Attributes:
+        title: the architecture in one line.
+        data: name of the images that it was trained on.
+        fingerprint: of these, at the model's size, or with the size that it is at.
+        note: how it was trained.
+        unmeasured: why a latency was not measured on the target.
+        origin: what it was pruned from.
+        metrics: when its files were made: the study's front has those of finalists alone.
+    """
+
+    title: str
+    data: str
+    fingerprint: str
+    note: str
+    unmeasured: str = ""
+    origin: Origin | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("title", "data", "fingerprint", "note", "unmeasured"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be words, got {getattr(self, name)!r}")
+
+    def to_dict(self) -> dict[str, object]:
+        """With "origin" only where something was pruned."""
+        found: dict[str, object] = {
+            "schema": SCHEMA, "title": self.title, "data": {"name": self.data, "fingerprint": self.fingerprint},
+            "note": self.note, "unmeasured": self.unmeasured,
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
+        }  # fmt: skip
+        if self.origin is None:
+            return found
+        changes = {name: list(pair) for name, pair in self.origin.changes.items()}
+        return {**found, "origin": {"id": self.origin.id, "changes": changes}}
+
+    @classmethod
+    def read(cls, path: Path) -> CardFacts | None:
+        """Of a card.json; None where there is none, as earlier versions left it.
+
+        Raises:
+            InputError: it is of a newer version, or does not hold together.
+        """
+        if not path.is_file():
+            return None
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["schema"] != SCHEMA:
+                raise InputError(f"schema {told['schema']!r}, this version reads {SCHEMA}: upgrade hwnas")
+            data, known = told["data"], told.get("origin")
+            changes = {name: (float(before), float(after)) for name, (before, after) in known["changes"].items()} if known else {}
+            origin = Origin(str(known["id"]), changes) if known else None
+            metrics = {name: Metric.from_dict(each) for name, each in told["metrics"].items()}
+            return cls(told["title"], data["name"], data["fingerprint"], told["note"], told["unmeasured"], origin, metrics)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # InputError is a ValueError
+            why = f"{exc} is missing" if isinstance(exc, KeyError) else exc
+            raise InputError(f"{path}: cannot be read ({why}); without this file the card says what the study's front does") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the figures of a card become when some of a model's files go out.
+
+    Attributes:
+        title: whose figures they are, a line above them.
+        dropped: metrics that the candidate has of other files or of another target; none of `metrics` is lost by it.
+        metrics: in their place.
+        elsewhere: latencies of the same network on other targets, by the target's key.
+    """
+
+    title: str
+    dropped: frozenset[str] = OF_SMALL_FILE
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    elsewhere: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What goes out of a model.
+
+    Attributes:
+        files: names of those that go out: models, and labels.txt.
+        figures: of which of them.
+        checks: of files that were made for this.
+        openvino_int8: how OpenVINO's int8 file was made, where there is one.
+    """
+
+    files: Collection[str]
+    figures: Figures
+    checks: Sequence[Check] = ()
+    openvino_int8: str = ""
+
+
+def card(candidate: Candidate, facts: CardFacts, model: Description, shipment: Shipment | None = None) -> str:
     """What the model is, what it wants, every figure with its source, how its files compare with torch, how it was made.
 
     Args:
-        note: how it was trained.
-        int8: how its int8 file was made, or why there is none.
-        origin: what it was pruned from, with its figures.
-        unmeasured: why a latency was not measured on the target.
+        shipment: what goes out of it; None for the study's own card, of all files and with the candidate's figures.
     """
-    chs = {1: "grey", 3: "RGB"}.get(data.in_chs, f"{data.in_chs} channels")
+    figures = Figures("", frozenset()) if shipment is None else shipment.figures
+    files = {LABELS, OPEN_FILE, *(check.file for check in model.checks)} if shipment is None else shipment.files
+    kept = {name: metric for name, metric in candidate.metrics.items() if name not in figures.dropped}
+    shown = measured_first({**kept, **figures.metrics})
+    checks = [*(check for check in model.checks if check.file in files), *(shipment.checks if shipment else ())]
     lines = [
         f"# {candidate.id}",
         "",
-        f"Image classifier for {len(data.classes)} classes of `{data.name}`, found by hwnas for {candidate.target.key}.",
+        f"Image classifier for {len(model.classes)} classes of `{facts.data}`, found by hwnas for {candidate.target.key}.",
         "",
-        f"- Architecture ({candidate.arch.space}): {title}{'  (pruned)' if candidate.arch.widths else ''}",
+        f"- Architecture ({candidate.arch.space}): {facts.title}",
         *([f"- Channels after pruning, by group: {_widths(candidate)}"] if candidate.arch.widths else []),
-        f"- Input `images`: float32 [1, {data.in_chs}, {data.size}, {data.size}] ({chs}; [batch, {data.in_chs}, {data.size}, {data.size}] "
-        "in model.dynamic.onnx), the centre square of a picture, resized bilinearly, pixels / 255. Normalisation is inside the files: "
-        f"mean {_numbers(data.mean)}, deviation {_numbers(data.std)}",
-        f"- Output `logits`: [batch, {len(data.classes)}], in the order of labels.txt: {', '.join(data.classes)}",
-        f"- Data fingerprint: {data.fingerprint}",
-        f"- Training: {note}",
-        f"- int8: {int8}",
+        *_contract(model, files),
+        f"- Data fingerprint: {facts.fingerprint}",
+        f"- Training: {facts.note}",
+        *([f"- int8: {model.int8}"] if shipment is None or SMALL_FILE in files else []),
+        *([f"- int8 for OpenVINO: {shipment.openvino_int8}"] if shipment and shipment.openvino_int8 else []),
         "- Licence: not stated; that of the training images applies",
         "",
-        FIGURES_TITLE,
+        "## Figures",
         "",
+        *([figures.title, ""] if figures.title else []),
         "| metric | value | 90 % band or standard error | unit | source |",
         "|---|---|---|---|---|",
+        *(_figure_row(name, metric) for name, metric in shown.items()),
     ]
-    lines += [figure_row(name, metric) for name, metric in measured_first(candidate.metrics).items()]
-    if contradicts(candidate.metrics):
+    if contradicts(shown):
         lines += ["", "The measured latency is outside the 90 % band of the predicted one: count on the measured."]
-    if unmeasured:
-        lines += ["", f"{unmeasured[0].upper()}{unmeasured[1:]}."]
-    if origin is not None:
-        lines += _pruned(candidate, origin)
+    if facts.unmeasured:
+        lines += ["", f"{facts.unmeasured[0].upper()}{facts.unmeasured[1:]}."]
+    if figures.elsewhere:
+        lines += _elsewhere(figures.elsewhere)
+    if facts.origin is not None:
+        lines += _pruned(facts.origin, figures.dropped)
     lines += [
         "",
-        FILES_TITLE,
+        "## Files, run on the test images",
         "",
         "Accuracy of each file as its runtime classifies them; agreement and the largest difference of a logit are against torch in fp32.",
         "",
         "| file | precision | runtime | images | accuracy | same class as torch | largest difference |",
         "|---|---|---|---|---|---|---|",
+        *map(_check_row, checks),
     ]
-    lines += [check_row(check) for check in checks]
     return "\n".join(lines) + "\n"
 
 
-def check_row(check: Check) -> str:
-    """What a runtime made of a file, as a row of the card's last table."""
+def _contract(model: Description, files: Collection[str]) -> list[str]:
+    """What goes into the files that are there, and what comes out."""
+    channels, size = len(model.mean), model.size
+    chs = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    many = f"; [batch, {channels}, {size}, {size}] in {OPEN_FILE}" if OPEN_FILE in files else ""
+    order = f"in the order of {LABELS}" if LABELS in files else "in this order"
+    return [
+        f"- Input `images`: float32 [1, {channels}, {size}, {size}] ({chs}{many}), the centre square of a picture, resized bilinearly, "
+        f"pixels / 255. Normalisation is inside the files: mean {_numbers(model.mean)}, deviation {_numbers(model.std)}",
+        f"- Output `logits`: [batch, {len(model.classes)}], {order}: {', '.join(model.classes)}",
+    ]
+
+
+def _figure_row(name: str, metric: Metric) -> str:
+    spread = f"{metric.low:.6g} to {metric.high:.6g}" if metric.low is not None else f"± {metric.std:.2g}" if metric.std else ""
+    scope = f" ({metric.scope})" if metric.scope else ""
+    return f"| {name} | {metric.value:.6g} | {spread} | {metric.unit}{scope} | {metric.source} |"
+
+
+def _check_row(check: Check) -> str:
+    """What a runtime made of a file. nas/bench/check_export.py looks for file, images and accuracy."""
     accuracy = f"{check.accuracy:.6g} ± {standard_error(check.correct, check.images):.2g}"
     return (
         f"| {check.file} | {check.precision} | {check.runtime} | {check.images} | {accuracy} | {check.agreement:.2%} | "
@@ -76,11 +263,17 @@ def check_row(check: Check) -> str:
     )
 
 
-def _pruned(candidate: Candidate, origin: Candidate) -> list[str]:
-    """Figures before and after, of the metrics that both have."""
+def _elsewhere(latencies: Mapping[str, Mapping[str, Metric]]) -> list[str]:
+    """What the study knows of the network's latency on other targets."""
+    rows = [f"| {key} {_figure_row(name, each)}" for key, found in latencies.items() for name, each in measured_first(found).items()]
+    head = ["| target | metric | value | 90 % band or standard error | unit | source |", "|---|---|---|---|---|---|"]
+    return ["", "## Latency on other targets of the study", "", *head, *rows]
+
+
+def _pruned(origin: Origin, dropped: Collection[str]) -> list[str]:
+    """Figures before and after."""
     rows = []
-    for name in (name for name in candidate.metrics if name in origin.metrics):
-        before, after = origin.metrics[name].value, candidate.metrics[name].value
+    for name, (before, after) in ((name, pair) for name, pair in origin.changes.items() if name not in dropped):
         change = f"{100 * (after - before):+.2f} points" if name.startswith("accuracy") else f"{after / before - 1:+.1%}" if before else ""
         rows.append(f"| {name} | {before:.6g} | {after:.6g} | {change} |")
     return ["", f"## Pruned from {origin.id}", "", "| metric | before | after | change |", "|---|---|---|---|", *rows]

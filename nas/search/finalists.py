@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, unless_stopped
-from nas.search.card import card
+from nas.search.card import CardFacts, Description, Origin, card
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
@@ -137,7 +138,10 @@ class FinalistMaker:
                 made = maker.write(temporary, network, arch, note, budget_s, on_progress, stop)
             figures, unmeasured = self._figures(candidate.target, made, network.blocks, temporary, stop)
             finished = replace(candidate, metrics={**candidate.metrics, **figures, "accuracy_validation": validated(network, data)})
-            told = card(finished, self._context.space.describe(arch), data, made.checks, note, made.int8, origin, unmeasured)
+            parent = None if origin is None else Origin.of(origin, finished)
+            facts = CardFacts(self._context.space.describe(arch), data.name, data.fingerprint, note, unmeasured, parent, finished.metrics)
+            write_atomic(temporary / FILES["facts"], json.dumps(facts.to_dict(), indent=1) + "\n")
+            told = card(finished, facts, Description.read(temporary / FILES["architecture"]))
             unless_stopped(stop, partial(write_atomic, temporary / FILES["card"], told))
         Checkpoints(home / TRAINING).clear()
         files = {kind: f"models/{candidate.id}/{file}" for kind, file in FILES.items() if (home / file).is_file()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -12,12 +11,12 @@ from torch import Tensor, nn
 from nas.architecture import BlockSpec
 from nas.cost import count
 from nas.errors import TrainingError
-from nas.metrics import Metric
+from nas.metrics import Metric, standard_error
 from nas.models.lanes import each_on_a_thread, threads_for
 from nas.training.batches import Batch, tensors
 from nas.training.data import ImageData
 
-__all__ = ["accuracy", "accuracy_metric", "calibration_images", "images_at_once", "standard_error"]
+__all__ = ["accuracy", "accuracy_metric", "calibration_images", "images_at_once"]
 
 CALIBRATION_BATCHES, CALIBRATION_BATCH_SIZE = 16, 64
 """Images for exact batch-norm statistics. 16 batches of 64 rank networks as 20 of 256 do, in a fifth of the time (docs/evaluators.md)."""
@@ -45,12 +44,6 @@ def accuracy(network: nn.Module, batches: Iterable[Batch]) -> tuple[int, int]:
     if not counts:
         raise TrainingError("accuracy needs at least one image")
     return sum(correct for correct, _ in counts), sum(total for _, total in counts)
-
-
-def standard_error(correct: int, total: int) -> float:
-    """Of the share (correct + 1) / (total + 2) (Laplace's rule): a perfect score on few images is not called certain."""
-    smoothed = (correct + 1) / (total + 2)
-    return math.sqrt(smoothed * (1 - smoothed) / (total + 2))
 
 
 def accuracy_metric(correct: int, total: int, source: Literal["supernet", "trained"]) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from nas.config import check_config
 from nas.files import write_atomic
 from nas.report.record import write_front
 from nas.search.artifacts import FILES
+from tests.cards import FACTS, MODEL, described
 from tests.command import Nas, nas_command
 from tests.report.strategies import example_front
+
+PAPERS = {FILES["architecture"]: json.dumps(described(MODEL)), FILES["facts"]: json.dumps(FACTS.to_dict())}
 
 
 def _files(name: str) -> dict[str, str]:
@@ -39,6 +43,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         candidates = [replace(each, artifacts=_files(each.id)) if each.finalist else each for each in front.candidates]
         write_front(folder / front.study, replace(front, candidates=tuple(candidates)), first=number == 0)
         for each in front.finalists:
-            for path in _files(each.id).values():
-                write_atomic(folder / front.study / path, "{}" if path.endswith(".json") else f"{Path(path).name} of {each.id}")
+            for path in map(Path, _files(each.id).values()):
+                write_atomic(folder / front.study / path, PAPERS.get(path.name, f"{path.name} of {each.id}"))
     return folder

@@ -357,6 +357,9 @@ def test_export_of_a_finalist_copies_its_files(nas: Nas, runs: Path, tmp_path: P
         str(home / name) for name in ("architecture.json", "card.md", "labels.txt", "model.dynamic.onnx", "model.onnx")
     ]
     assert (home / "model.onnx").read_text(encoding="utf-8") == f"model.onnx of {finalist.id}"
+    card = (home / "card.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {finalist.id}\n")
+    assert re.findall(r"^\| (\S+/\S+) \| latency_s \|", card, re.M) == ["pixel3/onnxruntime/fp32/1"]
 
 
 def test_export_says_first_where_it_cannot_write(nas: Nas, runs: Path, tmp_path: Path) -> None:

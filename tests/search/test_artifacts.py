@@ -20,8 +20,8 @@ from PIL import Image
 
 import nas.bench.check_export as script
 from nas.compress import parity
+from nas.compress.check import Check
 from nas.compress.int8 import TEST_BATCH_BYTES, calibration_pixels, labels_alone, pixels_of
-from nas.compress.parity import Check
 from nas.config import TrainRecipe
 from nas.errors import InputError, StoppedError, TargetError
 from nas.files import whole_folder
@@ -30,7 +30,7 @@ from nas.hardware.runtimes.openvino import shared_core
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
-from nas.search.card import card, check_row
+from nas.search.card import CardFacts, Description, Figures, Shipment, card
 from nas.target import Target
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
@@ -42,6 +42,9 @@ from tests.spaces import make_space
 
 RECIPE = TrainRecipe(batch_size=64, epochs=2, finetune_epochs=2, finetune_lr=0.2, flip=False, augment=False)
 ALLOWED = {"onnxruntime", "openvino", "numpy", "PIL"}
+FACTS = CardFacts("8px", "digits", "0123456789ab", "a note")
+METRICS = {"latency_s": Metric(0.002, "s", "predicted", low=0.001, high=0.003)}
+CANDIDATE = Candidate(make_space().largest, Target("raspberrypi4", "onnxruntime", "1", "fp32", 1), METRICS)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,9 @@ def write(folder: Path, network: Network, data: ImageData) -> Artifacts:
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory, network: Network, digits: ImageData) -> Path:
     folder = tmp_path_factory.mktemp("models") / "one"
-    made = write(folder, network, digits)
-    metrics = {"latency_s": Metric(0.002, "s", "predicted", low=0.001, high=0.003)}
-    candidate = Candidate(make_space().largest, Target("raspberrypi4", "onnxruntime", "1", "fp32", 1), metrics)
-    (folder / "card.md").write_text(card(candidate, "8px", digits, made.checks, "a note", made.int8))
+    write(folder, network, digits)
+    (folder / "card.json").write_text(json.dumps(FACTS.to_dict()))
+    (folder / "card.md").write_text(card(CANDIDATE, FACTS, Description.read(folder / "architecture.json")))
     return folder
 
 
@@ -172,7 +174,7 @@ def test_the_script_passes_over_pictures_that_training_passes_over(shipped: Path
 def test_the_script_knows_what_was_made_for_an_export(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
     images = save_test_images(tmp_path / "images", digits)
     (tmp_path / "out").mkdir()
-    for name in ("architecture.json", "card.md", "labels.txt"):
+    for name in ("architecture.json", "labels.txt"):
         shutil.copy2(shipped / name, tmp_path / "out")
     export_openvino(shipped / "model.int8.onnx", tmp_path / "out" / "model.int8.xml")
     made = Artifacts.read(shipped)
@@ -181,7 +183,8 @@ def test_the_script_knows_what_was_made_for_an_export(shipped: Path, digits: Ima
     for correct, problems in ((told.correct, 0), (told.correct - 36, 1)):
         check = dataclasses.replace(told, correct=correct)
         (tmp_path / "out" / "check.json").write_text(json.dumps({"schema": 1, "how": "a word", **check.to_dict()}))
-        (tmp_path / "out" / "card.md").write_text(f"{(shipped / 'card.md').read_text()}{check_row(check)}\n")
+        shipment = Shipment(["labels.txt"], Figures("Of model.int8.xml."), (check,), "a word")
+        (tmp_path / "out" / "card.md").write_text(card(CANDIDATE, FACTS, Description.read(shipped / "architecture.json"), shipment))
         found = script.check(tmp_path / "out", images)
         assert len(found["problems"]) == problems, found
         assert found["largest_difference"] == pytest.approx(0.1 * problems)
@@ -217,7 +220,7 @@ def test_every_file_was_run(shipped: Path) -> None:
 def test_files_of_the_same_network_are_taken_as_they_are(shipped: Path, tmp_path: Path) -> None:
     made = copy_artifacts(shipped, tmp_path)
     assert made == Artifacts.read(shipped)
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES.values()) - {"card.md"}
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES.values()) - {"card.md", "card.json"}
     (tmp_path / "labels.txt").write_text("edited")
     assert Artifacts.read(tmp_path) is None
     assert Artifacts.read(tmp_path / "absent") is None
@@ -228,7 +231,7 @@ def test_a_file_that_differs_from_torch_is_refused_by_name(
 ) -> None:
     real = parity.check_openvino
 
-    def off(path: Path, reference: parity.Reference, *args: object) -> parity.Check:
+    def off(path: Path, reference: parity.Reference, *args: object) -> Check:
         moved = dataclasses.replace(reference, logits=tuple(each + 0.01 for each in reference.logits))
         return real(path, moved)
 
@@ -326,7 +329,7 @@ def test_it_is_asked_before_each_file_whether_to_go_on(network: Network, digits:
 def test_no_file_is_left_out_for_what_it_does_on_test_images(
     network: Network, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_wrong(path: Path, reference: parity.Reference, precision: str = "fp32", *more: float, **named: int) -> parity.Check:
+    def all_wrong(path: Path, reference: parity.Reference, precision: str = "fp32", *more: float, **named: int) -> Check:
         found = parity.check_onnx(path, reference, precision, *more, **named)
         return dataclasses.replace(found, correct=0) if precision == "int8" else found
 

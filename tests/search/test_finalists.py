@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nas.architecture import Architecture, BlockSpec
-from nas.compress.parity import Check
+from nas.compress.check import Check
 from nas.config import TrainRecipe
 from nas.errors import DataError, DisturbedError, InputError, StoppedError, TrainingError
 from nas.files import locked
@@ -24,7 +24,7 @@ from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
 from nas.search.artifacts import FILES
-from nas.search.card import card
+from nas.search.card import CardFacts, Description, card
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.search.finalists import MAKING, Finalist, FinalistMaker
@@ -36,6 +36,8 @@ from tests.spaces import make_space
 
 RECIPE = TrainRecipe(batch_size=64, epochs=3, finetune_epochs=3, finetune_lr=0.2, finetune_distill_weight=0.2, flip=False, augment=False)
 MEASURED = Metric(0.002, "s", "measured", low=0.0019, high=0.0022)
+FACTS = CardFacts("8px", "digits", "0123456789ab", "as it is")
+MODEL = Description(("0", "1"), 8, (0.3,), (0.4,), "none", ())
 
 
 def candidate_of(scorer: Scorer, arch: Architecture) -> Candidate:
@@ -292,27 +294,38 @@ def test_the_largest_network_has_no_teacher_and_no_epochs_mean_inherited_weights
     assert torch.equal(kept["body.stem.conv.weight"], inherited["model.shared.stem-conv.conv.weight"])
 
 
-def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+def test_the_card_marks_what_has_no_band(study: tuple[Path, Candidate, Finalist]) -> None:
     _, candidate, _ = study
     plain = dataclasses.replace(candidate, metrics={"macs": Metric(1e6, "MAC", "counted"), "latency_s": MEASURED})
-    text = card(plain, "8px", digits, [Check("model.onnx", "onnxruntime 1", "fp32", 1.5e-6, 0.9975, 350, 360)], "as it is", "none")
+    check = Check("model.onnx", "onnxruntime 1", "fp32", 1.5e-6, 0.9975, 350, 360)
+    text = card(plain, FACTS, dataclasses.replace(MODEL, checks=(check,)))
     assert "| macs | 1e+06 |  | MAC | counted |" in text
     assert f"- Architecture ({plain.arch.space}): 8px\n- Input" in text
     narrow = dataclasses.replace(plain, arch=dataclasses.replace(plain.arch, widths=(("stem.out", 8), ("head.out", 48))))
-    pruned = card(narrow, "8px", digits, [], "as it is", "none")
+    pruned = card(narrow, dataclasses.replace(FACTS, title="8px  (pruned)"), MODEL)
     assert f"- Architecture ({plain.arch.space}): 8px  (pruned)\n- Channels after pruning, by group: head.out 48, stem.out 8\n" in pruned
     assert "| latency_s | 0.002 | 0.0019 to 0.0022 | s | measured |" in text
     assert "| model.onnx | fp32 | onnxruntime 1 | 360 | 0.972222 ± 0.009 | 99.75% | 1.5e-06 |" in text
 
 
-def test_the_card_says_that_a_measurement_contradicts_the_prediction(digits: ImageData, study: tuple[Path, Candidate, Finalist]) -> None:
+def test_the_card_says_that_a_measurement_contradicts_the_prediction(study: tuple[Path, Candidate, Finalist]) -> None:
     _, candidate, _ = study
     for predicted_s, is_told in ((0.001, True), (0.002, False)):
         predicted = Metric(predicted_s, "s", "predicted", low=0.9 * predicted_s, high=1.1 * predicted_s)
         tried = dataclasses.replace(candidate, metrics={"latency_s": predicted, "latency_measured_s": MEASURED})
-        text = card(tried, "8px", digits, [], "as it is", "none")
+        text = card(tried, FACTS, MODEL)
         assert ("The measured latency is outside the 90 % band of the predicted one" in text) == is_told
         assert text.index("| latency_measured_s |") < text.index("| latency_s |")
+
+
+def test_the_card_is_that_of_what_is_kept_beside_it(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
+    folder, _, finalist = study
+    facts = CardFacts.read(folder / finalist.artifacts["facts"])
+    assert facts is not None
+    assert (facts.data, facts.fingerprint, facts.note, facts.origin) == ("digits", digits.fingerprint, finalist.note, None)
+    model = Description.read(folder / finalist.artifacts["architecture"])
+    assert (model.classes, model.size, model.mean, model.std) == (digits.classes, 8, digits.mean, digits.std)
+    assert (folder / finalist.artifacts["card"]).read_text() == card(finalist.candidate, facts, model)
 
 
 def test_two_do_not_make_one_finalist(context: EvaluatorContext, study: tuple[Path, Candidate, Finalist], tmp_path: Path) -> None:

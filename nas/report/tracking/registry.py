@@ -35,7 +35,7 @@ __all__ = ["ALIASES", "Fetched", "aliases", "fetch", "is_model_uri", "register"]
 ALIASES = ("fastest", "knee", "most-accurate")
 RECORD = "candidate.json"
 """File of a logged model: the candidate as front.json has it."""
-COPIED = ("card.md", "architecture.json", "architecture.svg")
+COPIED = ("card.md", "card.json", "architecture.json", "architecture.svg")
 REQUIREMENTS = ("numpy", "onnx", "onnxruntime")
 
 
@@ -44,7 +44,7 @@ class Fetched:
     """A registered model: whose it is, and its files.
 
     Attributes:
-        files: kind to path: "onnx", and "card" and "architecture" where they were logged.
+        files: kind to path: "onnx", and "card", "facts" and "architecture" where they were logged.
         original: name that the model's file has in the study.
     """
 
@@ -157,8 +157,8 @@ def fetch(connection: Connection, uri: str, home: Path) -> Fetched:
         candidate = CandidateRecord.from_dict(json.loads((path / RECORD).read_bytes()))
     except (OSError, ValueError) as exc:
         raise StudyError(f"{uri} was not registered by nas search: its {RECORD} cannot be read ({exc})") from exc
-    files = {"onnx": path / "model.onnx", "card": path / "card.md", "architecture": path / "architecture.json"}
-    here = {kind: file for kind, file in files.items() if file.is_file()}
+    names = {"onnx": "model.onnx", "card": "card.md", "facts": "card.json", "architecture": "architecture.json"}
+    here = {kind: path / file for kind, file in names.items() if (path / file).is_file()}
     if "onnx" not in here or digest_of(here["onnx"]) != found.tags.get("sha256"):
         raise StudyError(f"{uri}: its model.onnx is not the file that was registered: nas sync {found.tags.get('study', 'STUDY')}")
     return Fetched(found.tags["study"], found.tags["device"], candidate, here, Path(_shipped(candidate)).name)

@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.errors import ModelFileError
 from nas.files import write_atomic
-from nas.training.evaluate import standard_error
+from nas.metrics import standard_error
 
 __all__ = ["Ladder", "Progress", "Step", "goes_on"]
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from nas.architecture import Architecture
 from nas.errors import InputError, NasError
-from nas.metrics import Metric
+from nas.metrics import Metric, standard_error
 from nas.search.evaluators.base import ACCURACY, Evaluation, EvaluatorContext
 from nas.space import SearchSpace
-from nas.training.evaluate import standard_error
 
 __all__ = ["TabularEvaluator", "read_table"]
 

@@ -20,7 +20,8 @@ from nas.report.highlights import highlights
 from nas.report.record import read_front, write_front
 from nas.report.runs import run_tags
 from nas.report.study import study_id
-from nas.report.tracking import LOG, Connection, StudyMirror, TrackingError, fetch, local_store, registry
+from nas.report.tracking import LOG, Connection, StudyMirror, TrackingError, fetch, local_store, registry, write_fetched
+from tests.cards import FACTS, MODEL, described
 from tests.report.strategies import example_front, with_pruned
 from tests.report.studies import digits, write_study
 from tests.report.tracking.stores import found_runs, store, the_parent
@@ -86,7 +87,7 @@ def test_what_a_model_consists_of(runs: Path, tmp_path: Path, monkeypatch: pytes
     assert fetched.candidate in read_front(runs / "digits-1").finalists
 
 
-def test_a_model_of_one_image_says_so(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_one_image_says_so(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", local_store(runs))
     folder = write_study(runs, [replace(example_front(1, 0), study="small")])
     front = read_front(folder)
@@ -96,6 +97,8 @@ def test_a_model_of_one_image_says_so(runs: Path, monkeypatch: pytest.MonkeyPatc
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     write_atomic(path.with_name("model.int8.onnx"), proto.SerializeToString())
+    write_atomic(path.with_name("card.json"), json.dumps(FACTS.to_dict()))
+    write_atomic(path.with_name("architecture.json"), json.dumps(described(MODEL)))
     target = replace(each.candidate.target, precision="int8")
     candidate = replace(each.candidate, target=target)
     artifacts = {"onnx_int8": str(Path(each.artifacts["onnx"]).with_name("model.int8.onnx"))}
@@ -110,6 +113,11 @@ def test_a_model_of_one_image_says_so(runs: Path, monkeypatch: pytest.MonkeyPatc
     assert [model.predict(one[None])["logits"].shape for one in pixels] == [(1, 10)] * 7
     known = {each.description for each in store(runs).search_model_versions(f"name='{NAME}'")}
     assert not any("at a time" in text for text in known)
+    write_fetched(fetch(Connection(runs), f"models:/{name}@knee", tmp_path), tmp_path / "out")
+    told = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+    assert f"Of model.int8.onnx on {target.key}." in told
+    assert f"- Training: {FACTS.note}\n" in told
+    assert not (tmp_path / "out" / "card.json").exists()
 
 
 def test_the_same_file_is_registered_once_and_a_new_one_gets_the_alias(runs: Path) -> None:
