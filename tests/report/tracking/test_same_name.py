@@ -51,12 +51,18 @@ def test_each_search_has_its_own_runs_views_and_models(tmp_path: Path) -> None:
         assert sync(folder, uri).sent.words() == "nothing: all of it is there"
 
 
-def test_a_study_of_an_earlier_version_goes_on_with_the_runs_that_have_no_id(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    old, new = (write_study(tmp_path / who, [example_front(2, 0, study="same")]) for who in ("old", "new"))
+def old_and_new(home: Path) -> tuple[Path, Path]:
+    """Two searches of one name; the first was begun by a version that gave them no ids."""
+    old, new = (write_study(home / who, [example_front(2, 0, study="same")]) for who in ("old", "new"))
     facts = json.loads((old / "config.json").read_text())
     del facts["id"]
     write_atomic(old / "config.json", json.dumps(facts))
+    return old, new
+
+
+def test_a_study_of_an_earlier_version_goes_on_with_the_runs_that_have_no_id(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    old, new = old_and_new(tmp_path)
     sync(old, uri)
     assert sync(new, uri).sent.runs == 3
     assert sync(old, uri).sent.words() == "nothing: all of it is there"
@@ -67,10 +73,7 @@ def test_a_study_of_an_earlier_version_goes_on_with_the_runs_that_have_no_id(tmp
 
 def test_a_study_without_an_id_takes_no_model_of_another(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    old, new = (write_study(tmp_path / who, [example_front(2, 0, study="same")]) for who in ("old", "new"))
-    facts = json.loads((old / "config.json").read_text())
-    del facts["id"]
-    write_atomic(old / "config.json", json.dumps(facts))
+    old, new = old_and_new(tmp_path)
     sync(new, uri)
     with pytest.raises(StudyError, match=f"a model '{NAME}' of study 'same' is registered already: choose another --study"):
         sync(old, uri)
