@@ -108,7 +108,6 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             if not resume:
                 prepared = replace(prepared, words=(*reused_words(prepared, studies[0]), *prepared.words))
             ledger = Ledger(first, footprint)
-            prepared = replace(prepared, words=(*prepared.words, *ledger.words(prepared.config.time_budget_s)))
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
@@ -147,6 +146,8 @@ def _searched(
 ) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
     """Trained, searched, selected, made, recorded; and why a device is left out."""
     budget_s = prepared.config.time_budget_s
+    for event in ledger.words(budget_s):
+        recorder.listen(event)
     context = context_of(prepared, ledger.study, recorder.listen, stop, Left.of(prepared, studies, ledger.before_s))
     began = started - ledger.before_s  # as if the runs before had just ended: the budget is for all of them
     deadline = began + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None

@@ -94,7 +94,7 @@ def rm(
     from nas.errors import StudyError
     from nas.passwords import shown_uri
     from nas.report.record import study_folder
-    from nas.report.study import is_driven, load_config, study_id
+    from nas.report.study import is_driven, load_config
 
     folder = study_folder(runs, study)
     if is_driven(folder):
@@ -105,7 +105,7 @@ def rm(
     if not yes:
         shared = f", and what {shown_uri(url)} holds of it" if url else ""
         typer.confirm(f"delete {folder} and everything in it{shared}?", abort=True, err=True)
-    stored = _delete_stored(url, folder, study_id(folder)) if url else []
+    stored = _delete_stored(url, folder) if url else []
     try:
         shutil.rmtree(folder)
     except OSError as exc:
@@ -116,9 +116,10 @@ def rm(
         typer.echo(f"deleted {', '.join((str(folder), *stored))}")
 
 
-def _delete_stored(url: str, folder: Path, search_id: str) -> list[str]:
+def _delete_stored(url: str, folder: Path) -> list[str]:
     """Deletes what a shared storage holds of a study, so that its name is free there; what that was."""
     from nas.errors import StudyError
+    from nas.report.study import load_facts, study_id
     from nas.search.removal import delete_studies
     from nas.search.storage import open_storage
 
@@ -126,7 +127,8 @@ def _delete_stored(url: str, folder: Path, search_id: str) -> list[str]:
         storage = open_storage(url)
     except StudyError as exc:
         raise StudyError(f"{exc}; nothing is deleted: where the storage is gone for good, delete {folder} by hand") from exc
-    return delete_studies(storage, folder.name, search_id)
+    devices = {target["device"] for target in load_facts(folder).get("targets", ())}
+    return delete_studies(storage, folder.name, devices, study_id(folder))
 
 
 @studies.command()

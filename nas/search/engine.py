@@ -85,7 +85,7 @@ def run(
     accuracies.update({e.candidate.arch: Evaluation(_without(e.candidate.metrics, scored), e.seconds) for e in done})
     space = distributions(problem.scorer.space)
     poor, exhausted = 0, ""
-    failed: list[tuple[Trial, str]] = []  # in a row, not told yet: where they end the search they are cut off, as what a crash leaves
+    failed: list[tuple[Trial, NasError]] = []  # in a row, not told yet: where they end the search they are cut off, as what a crash leaves
     so_far = _SoFar(problem, [each.candidate for each in done])
     started, first = time.monotonic(), len(done)
     enough = problem.trials if pause_at is None else min(pause_at, problem.trials)
@@ -120,10 +120,8 @@ def run(
             for asked, evaluation in under_way.finished():
                 trial, arch = asked.trial, asked.arch
                 if isinstance(evaluation, NasError):
-                    failed.append((trial, str(evaluation)))
+                    failed.append((trial, evaluation))
                     on_event(Event("warning", f"trial {trial.number} failed: {evaluation}"))
-                    if len(failed) >= MOST_FAILURES_IN_A_ROW:
-                        raise NasError(f"{len(failed)} evaluations in a row failed, the last one: {evaluation}") from evaluation
                     continue
                 _bar(study, failed)
                 accuracies[arch] = evaluation
@@ -134,6 +132,9 @@ def run(
                 so_far.add(candidate)
                 pace = (time.monotonic() - started) / (len(done) - first)
                 on_event(so_far.event(candidate, pace, deadline_s))
+            if len(failed) >= MOST_FAILURES_IN_A_ROW:  # none of those that came back together is left out
+                last = failed[-1][1]
+                raise NasError(f"{len(failed)} evaluations in a row failed, the last one: {last}") from last
         if stop() and not is_over():
             raise StoppedError(f"stopped after {len(done)} of {problem.trials} candidates: all of them are saved")
         _bar(study, failed)
@@ -146,10 +147,10 @@ def run(
     return done
 
 
-def _bar(study: Study, failed: list[tuple[Trial, str]]) -> None:
+def _bar(study: Study, failed: list[tuple[Trial, NasError]]) -> None:
     """Tells failures that were not the end of the search: their architectures are not asked for again."""
     for trial, reason in failed:
-        storage.fail(study, trial, reason)
+        storage.fail(study, trial, str(reason))
     failed.clear()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
 
+from nas.errors import StudyError
 from nas.search.leases import driving
 from nas.search.storage import BaseStorage, Study, studies_of
 
@@ -14,18 +16,29 @@ _OWNER = "search"
 
 
 def claim(study: Study, search_id: str) -> None:
-    """Keeps with the study that keeps the clock which search began it; of one that an earlier version began that is nobody."""
-    if search_id and _OWNER not in study.user_attrs:
+    """Keeps with the study that keeps the clock which search began it; of one that an earlier version began that is nobody.
+
+    Raises:
+        StudyError: it is another search's, which began under that name at the same moment.
+    """
+    if not search_id:
+        return
+    if study.user_attrs.get(_OWNER, search_id) != search_id:
+        raise StudyError(f"the storage has a study {study.study_name} of another search: start a new one with another --study")
+    if _OWNER not in study.user_attrs:
         study.set_user_attr(_OWNER, search_id)
 
 
-def delete_studies(storage: BaseStorage, name: str, search_id: str) -> list[str]:
-    """Deletes the Optuna studies of a search, those of all devices and rounds; returns their names, none where they are another search's.
+def delete_studies(storage: BaseStorage, name: str, devices: Collection[str], search_id: str) -> list[str]:
+    """Deletes the Optuna studies of a search, those of all rounds; returns their names, none where they are another search's.
+
+    Args:
+        devices: of the search; those of the others are other searches' of its name.
 
     Raises:
         StudyError: a driver is alive, here or elsewhere: nothing is deleted.
     """
-    studies = studies_of(storage, name)
+    studies = [study for study in studies_of(storage, name) if study.study_name.removeprefix(f"{name}/").split("/")[0] in devices]
     if any(study.user_attrs.get(_OWNER, search_id) != search_id for study in studies):
         return []
     with ExitStack() as held:  # refused where anybody drives one of them; let go of first, for a lease is given back to its study

@@ -52,6 +52,15 @@ class Checkpoints:
             raise ModelFileError(f"{problem}: delete it to train anew") from problem
         return None
 
+    def seconds(self) -> float:
+        """Of training until the newest; 0 where there is none.
+
+        Raises:
+            ModelFileError: as `newest`.
+        """
+        newest = self.newest()
+        return 0.0 if newest is None else float(newest[1]["seconds"])
+
     def clear(self) -> None:
         """Deletes all of them."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -20,6 +20,7 @@ from nas.models.lanes import threads_for
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights, save_weights
 from nas.training.batches import Batches, tensors
+from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData
 from nas.training.evaluate import accuracy, calibration_images, images_at_once
 from nas.training.loop import TrainProgress, train
@@ -127,6 +128,7 @@ def fit(
         network: in eval mode with batch norm recalibrated.
         ask: for a teacher's answers to the training images (`nas.training.answers.answers`), within the time budget, where the recipe wants
             them; None for no teacher.
+        budget_s: seconds from now on, whatever a training that goes on took before; None for all epochs.
         checkpoint: folder to go on from after an interruption; removed by nobody here.
 
     Raises:
@@ -151,9 +153,10 @@ def fit(
     began = time.perf_counter()
     batches = Batches.of(data, recipe, seed, ask() if ask is not None and recipe.distill_weight else None)
     asked_s = time.perf_counter() - began
-    left_s = None if budget_s is None else max(LEAST_S, budget_s - asked_s)
+    before_s = 0.0 if budget_s is None or checkpoint is None else Checkpoints(checkpoint).seconds()
+    until_s = None if budget_s is None else before_s + max(LEAST_S, budget_s - asked_s)
     result = train(
-        network, plain_step(recipe), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr, budget_s=left_s,
+        network, plain_step(recipe), batches, fit_average(recipe, epochs * len(batches)), epochs=epochs, lr=lr, budget_s=until_s,
         checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch, stop=stop,
     )  # fmt: skip
     if not result.complete:  # a time budget ended it within an epoch

@@ -18,7 +18,7 @@ import pytest
 from nas.cli.picking import choose, judged_otherwise
 from nas.cli.show import candidate_lines, print_front
 from nas.config import check_config
-from nas.errors import InfeasibleError
+from nas.errors import InfeasibleError, StudyError
 from nas.files import write_atomic
 from nas.metrics import Metric
 from nas.report.record import read_front, write_front
@@ -30,6 +30,9 @@ from nas.space import reference_names
 from tests.command import Nas
 from tests.report.examples import measured
 from tests.report.strategies import example_front, with_pruned
+
+TARGETS = [{"device": device} for device in ("raspberrypi4", "pixel3")]
+"""As config.json has them, of what `nas studies rm` looks at."""
 
 
 def test_a_table_has_what_tells_its_targets_apart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +393,7 @@ def test_what_a_shared_storage_holds_of_a_study_goes_with_it(scheme: str, nas: N
     shutil.copytree(runs / "cut", tmp_path / "cut")
     path = tmp_path / "cut" / "config.json"
     told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "config": {**told["config"], "storage": url}}))
+    path.write_text(json.dumps({**told, "targets": TARGETS, "config": {**told["config"], "storage": url}}))
     names = ["cut/pixel3", "cut/raspberrypi4", "cut/raspberrypi4/round-2", "cut-2/raspberrypi4"]
     for name in names:
         optuna.create_study(storage=open_storage(url), study_name=name, directions=["maximize", "minimize"])
@@ -414,14 +417,34 @@ def test_a_study_of_another_search_of_that_name_stays_in_its_storage(nas: Nas, r
     shutil.copytree(runs / "cut", tmp_path / "cut")
     path = tmp_path / "cut" / "config.json"
     told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "id": "b" * 32, "config": {**told["config"], "storage": url}}))
+    path.write_text(json.dumps({**told, "id": "b" * 32, "targets": TARGETS, "config": {**told["config"], "storage": url}}))
     for name in ("cut/pixel3", "cut/raspberrypi4"):
         optuna.create_study(storage=open_storage(url), study_name=name, directions=["maximize", "minimize"])
-    for search in ("a" * 32, "b" * 32):
-        claim(find_study(open_storage(url), "cut/pixel3"), search)
+    claim(find_study(open_storage(url), "cut/pixel3"), "a" * 32)
+    with pytest.raises(StudyError, match="study cut/pixel3 of another search: start a new one with another --study"):
+        claim(find_study(open_storage(url), "cut/pixel3"), "b" * 32)  # as on --resume
     assert nas("studies", "rm", "cut", "--runs", tmp_path, "--yes", "--json").json["stored"] == []
     assert not path.parent.exists()
     assert optuna.get_all_study_names(open_storage(url)) == ["cut/pixel3", "cut/raspberrypi4"]
+
+
+@pytest.mark.parametrize("whose", ["a" * 32, ""])
+def test_a_search_of_that_name_for_other_devices_is_left_alone(whose: str, nas: Nas, runs: Path, tmp_path: Path) -> None:
+    """From other folders two searches of one name may share a storage; one of them may be driven, and an earlier version's says nothing."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    shutil.copytree(runs / "cut", tmp_path / "cut")
+    path = tmp_path / "cut" / "config.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "id": "b" * 32, "targets": TARGETS[:1], "config": {**told["config"], "storage": url}}))
+    names = ["cut/raspberrypi4", "cut/raspberrypi4/round-2", "cut/pixel3"]
+    for name in names:
+        optuna.create_study(storage=open_storage(url), study_name=name, directions=["maximize", "minimize"])
+    other = find_study(open_storage(url), names[2])
+    claim(find_study(open_storage(url), names[0]), "b" * 32)
+    claim(other, whose)
+    other.set_user_attr(DRIVER, {"host": "node7", "pid": 12, "began": 1.0, "expiry": time.time() + 600})
+    assert nas("studies", "rm", "cut", "--runs", tmp_path, "--yes", "--json").json["stored"] == names[:2]
+    assert optuna.get_all_study_names(open_storage(url)) == names[2:]
 
 
 def test_a_storage_that_is_gone_is_named_before_a_study_is_deleted(nas: Nas, runs: Path, tmp_path: Path) -> None:

@@ -99,6 +99,19 @@ class Fragile(MadeUp):
                     each.set_result(Evaluation({"accuracy_search": Metric(accuracy(arch), "1", "supernet", std=0.01)}, 0.005))
 
 
+class AtOnce(MadeUp):
+    """All that it is asked for is over when it is looked at; the first ones fail."""
+
+    def submit(self, arch: Architecture) -> Future[Evaluation]:
+        self.asked.append(arch)
+        future: Future[Evaluation] = Future()
+        if len(self.asked) <= engine.MOST_FAILURES_IN_A_ROW:
+            future.set_exception(TrainingError("diverged"))
+        else:
+            future.set_result(Evaluation({"accuracy_search": Metric(accuracy(arch), "1", "supernet", std=0.01)}, 0.002))
+        return future
+
+
 class Hanging(MadeUp):
     """Never answers for the second architecture that it is asked for, until it is told to give up."""
 
@@ -286,6 +299,12 @@ def test_failures_among_successes_do_not_end_it(new: Callable[..., Search], capa
     executor = MadeUp(capacity, lambda arch: TrainingError("diverged") if arch.arch_id[0] in "01234567" else None)
     assert len(search.run(executor)) == 40
     assert len(search.trials(TrialState.FAIL)) > engine.MOST_FAILURES_IN_A_ROW
+
+
+def test_a_success_that_comes_back_with_many_failures_is_told(new: Callable[..., Search]) -> None:
+    search = new(25, sampler="random")
+    assert len(search.run(AtOnce(engine.MOST_FAILURES_IN_A_ROW + 1))) == 25
+    assert [trial.user_attrs["reason"] for trial in search.trials(TrialState.FAIL)] == ["diverged"] * engine.MOST_FAILURES_IN_A_ROW
 
 
 @pytest.mark.parametrize("error", [ValueError("a plug-in's bug"), KeyboardInterrupt()])

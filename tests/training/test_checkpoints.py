@@ -32,8 +32,10 @@ def test_the_newest_is_read_and_the_last_two_are_kept(tmp_path: Path) -> None:
     assert tensors["a"].tolist() == [600.0] * 3
     assert state == {"schema": 1, "step": 600, "seconds": 300.0}
     assert path.name == "step-000000600.safetensors"
+    assert kept.seconds() == 300.0
     kept.clear()
     assert kept.newest() is None
+    assert kept.seconds() == 0.0
     kept.clear()
 
 

@@ -19,6 +19,7 @@ from nas.models.network import Network, recalibrate
 from nas.training import finetune
 from nas.training.answers import answers
 from nas.training.batches import tensors
+from nas.training.checkpoints import Checkpoints
 from nas.training.data import ImageData, ImageSet, load_data
 from nas.training.evaluate import accuracy, calibration_images
 from nas.training.finetune import Fitted, fit, fit_average, plain_step, softened, time_network
@@ -194,6 +195,18 @@ def test_a_time_budget_ends_it_within_an_epoch(few_digits: ImageData, trained: T
     fitted = quick(network, few_digits, epochs=10_000, lr=0.001, budget_s=0.2)
     assert 1 <= fitted.epochs < 10_000
     assert fitted.after == score(network, few_digits) >= trained[1]
+
+
+def test_what_a_training_took_before_it_goes_on_is_no_part_of_its_budget(few_digits: ImageData, tmp_path: Path) -> None:
+    """Two steps an epoch: stopped after the first one, which took longer than there is left."""
+    kept = Checkpoints(tmp_path / "training")
+    with pytest.raises(StoppedError):
+        quick(build(few_digits), few_digits, checkpoint=kept.folder, stop=lambda: True)
+    newest = kept.newest()
+    assert newest is not None
+    kept.save(1, newest[0], {**newest[1], "seconds": 1e6})
+    fitted = quick(build(few_digits), few_digits, checkpoint=kept.folder, budget_s=1e6)
+    assert fitted.epochs == 4
 
 
 def test_timing_changes_nothing(few_digits: ImageData, trained: Trained) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.architecture import Architecture
-from nas.errors import ClusterError, MissingExtraError, NasError
+from nas.errors import ClusterError, InputError, MissingExtraError, NasError
 from nas.search.evaluators import Evaluation, EvaluatorContext
 from nas.search.executors.base import LostError, evaluate_here
 
@@ -195,7 +195,7 @@ def _evaluate_remotely(name: str, context: EvaluatorContext, weights: bytes | No
     """On a worker."""
     try:
         context = _settled(context, weights)
-    except OSError as exc:
+    except (InputError, OSError) as exc:
         raise LostError(f"{socket.gethostname()} has no place for what an evaluation needs: {exc}") from exc
     return evaluate_here(name, context, arch)
 

@@ -19,6 +19,7 @@ from nas.errors import ClusterError, MissingExtraError, NasError
 from nas.search.evaluators import Evaluation, EvaluatorContext
 from nas.search.executors import Executor, InProcess, LostError, open_executor
 from nas.search.underway import ATTEMPTS
+from tests.training.test_checkpoints import files_of_at_most
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'hwnas[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -127,6 +128,15 @@ def test_a_machine_without_room_for_the_weights_loses_the_evaluation(
     away = replace(context, weights=tmp_path / "of another machine.safetensors")
     with pytest.raises(LostError, match="has no place for what an evaluation needs"):
         _evaluate_remotely("supernet", away, b"weights", context.space.smallest)
+
+
+def test_a_machine_whose_disk_is_full_loses_it_too(context: EvaluatorContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.search.executors.cluster import _evaluate_remotely
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    away = replace(context, weights=tmp_path / "of another machine.safetensors")
+    with files_of_at_most(1000), pytest.raises(LostError, match="has no place for what an evaluation needs: cannot write "):
+        _evaluate_remotely("supernet", away, bytes(2000), context.space.smallest)
 
 
 def test_images_that_workers_do_not_have_are_said_before_the_search(cluster: Any, context: EvaluatorContext, tmp_path: Path) -> None:
