@@ -14,7 +14,7 @@ from nas.events import Listener
 from nas.metrics import Metric
 from nas.opening import STORAGE, facts_of, own_storage
 from nas.preparation import Prepared
-from nas.report.study import load_config
+from nas.report.study import devices_of, load_config
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.training.oneshot import build_supernet
@@ -141,7 +141,7 @@ def _told(prepared: Prepared, folder: Path) -> tuple[dict[Architecture, Metric],
     store = own_storage(folder) if old.storage is None else storage.open_storage(old.storage)
     accuracies: dict[Architecture, Metric] = {}
     supernet = None
-    for study in storage.studies_of(store, name):
+    for study in storage.studies_of(store, name, devices_of(folder)):
         candidates = storage.candidates_of(study, facts_of(prepared))
         accuracies |= {candidate.arch: candidate.metrics["accuracy_search"] for candidate in candidates}
         supernet = study.user_attrs.get(_SUPERNET, supernet)

@@ -132,6 +132,8 @@ def test_an_earlier_study_may_be_kept_elsewhere(tmp_path: Path) -> None:
     elsewhere = f"sqlite:///{tmp_path / 'lab.db'}"
     begun(ready(tmp_path, storage=elsewhere), tmp_path, told=2)
     begun(ready(tmp_path, study="other", storage=elsewhere), tmp_path, told=3)
+    theirs = tmp_path / "theirs"  # of that name too, for another device
+    begun(ready(theirs, devices=("pixel3",), storage=elsewhere), theirs, told=3)
     assert len(earlier(ready(tmp_path, study="new", warm_start=("s",)), tmp_path).accuracies) == 2
 
 

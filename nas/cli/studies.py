@@ -119,7 +119,7 @@ def rm(
 def _delete_stored(url: str, folder: Path) -> list[str]:
     """Deletes what a shared storage holds of a study, so that its name is free there; what that was."""
     from nas.errors import StudyError
-    from nas.report.study import load_facts, study_id
+    from nas.report.study import devices_of, study_id
     from nas.search.removal import delete_studies
     from nas.search.storage import open_storage
 
@@ -127,8 +127,7 @@ def _delete_stored(url: str, folder: Path) -> list[str]:
         storage = open_storage(url)
     except StudyError as exc:
         raise StudyError(f"{exc}; nothing is deleted: where the storage is gone for good, delete {folder} by hand") from exc
-    devices = {target["device"] for target in load_facts(folder).get("targets", ())}
-    return delete_studies(storage, folder.name, devices, study_id(folder))
+    return delete_studies(storage, folder.name, devices_of(folder), study_id(folder))
 
 
 @studies.command()

@@ -14,7 +14,7 @@ from nas.report.course import course_of
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.record import list_studies, read_front, study_folder
 
-__all__ = ["LOCK", "folder_to_resume", "is_driven", "load_config", "load_data_record", "load_facts", "study_id", "summarise"]
+__all__ = ["LOCK", "devices_of", "folder_to_resume", "is_driven", "load_config", "load_data_record", "load_facts", "study_id", "summarise"]
 
 SCHEMA = 1
 """Version of config.json."""
@@ -77,6 +77,18 @@ def study_id(folder: Path) -> str:
         StudyError: as `load_config`.
     """
     return str(load_facts(folder).get("id", ""))
+
+
+def devices_of(folder: Path) -> frozenset[str]:
+    """What the studies of its devices are named by in a storage, which may hold other searches of that name.
+
+    Raises:
+        StudyError: as `load_config`.
+    """
+    try:
+        return frozenset(str(target["device"]) for target in load_facts(folder)["targets"])
+    except (KeyError, TypeError) as exc:
+        raise StudyError(f"{folder / 'config.json'}: its targets cannot be read: {exc}") from exc
 
 
 def is_driven(folder: Path) -> bool:

@@ -33,12 +33,12 @@ def delete_studies(storage: BaseStorage, name: str, devices: Collection[str], se
     """Deletes the Optuna studies of a search, those of all rounds; returns their names, none where they are another search's.
 
     Args:
-        devices: of the search; those of the others are other searches' of its name.
+        devices: of the search, see `studies_of`.
 
     Raises:
         StudyError: a driver is alive, here or elsewhere: nothing is deleted.
     """
-    studies = [study for study in studies_of(storage, name) if study.study_name.removeprefix(f"{name}/").split("/")[0] in devices]
+    studies = studies_of(storage, name, devices)
     if any(study.user_attrs.get(_OWNER, search_id) != search_id for study in studies):
         return []
     with ExitStack() as held:  # refused where anybody drives one of them; let go of first, for a lease is given back to its study

@@ -248,9 +248,14 @@ def carry_over(old: Study, new: Study, rescore: Callable[[Candidate], Candidate 
     new.set_user_attr(CARRIED, len(trials))
 
 
-def studies_of(storage: BaseStorage, name: str) -> list[Study]:
-    """The Optuna studies of a search, one for each device and round."""
+def studies_of(storage: BaseStorage, name: str, devices: Collection[str] | None = None) -> list[Study]:
+    """The Optuna studies of a search, one for each device and round.
+
+    Args:
+        devices: of the search: those of others are another search's of that name. None for all.
+    """
     names = sorted(each for each in optuna.get_all_study_names(storage) if each.startswith(f"{name}/"))
+    names = [each for each in names if devices is None or each.removeprefix(f"{name}/").split("/")[0] in devices]
     return [optuna.load_study(study_name=each, storage=storage) for each in names]
 
 
