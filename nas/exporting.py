@@ -34,8 +34,8 @@ from nas.report.front import CandidateRecord
 from nas.report.record import read_front
 from nas.report.study import load_config, load_data_record
 from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, unless_stopped
-from nas.search.card import OF_SMALL_FILE, CardFacts, Description, Figures, Shipment, card
-from nas.search.shipped import refuse_other_model
+from nas.search.card import OF_SMALL_FILE, CardFacts, Description, Figures, card
+from nas.search.shipped import CHECK, INT8_IR, refuse_other_model, shipment
 from nas.space import load_space
 from nas.target import Target
 from nas.training.data import ImageData, load_data
@@ -47,12 +47,8 @@ ALWAYS = ("architecture", "labels")
 NEEDED = ("onnx", "weights", *ALWAYS)
 """Kinds of files that every finalist has."""
 ONNX_KINDS = {"fp32": ("onnx", "onnx_dynamic"), "int8": ("onnx_int8",)}
-MODELS = ("onnx", "onnx_dynamic", "onnx_int8", "openvino")
-INT8_IR = ("model.int8.xml", "model.int8.bin")
 MADE_FROM = ("openvino", "openvino_weights", "onnx_int8", "weights")
 """Files that OpenVINO's int8 file is made from and compared with."""
-CHECK = "check.json"
-"""How OpenVINO's int8 file was made, and how it does."""
 OF_TARGET = frozenset({"latency_s", "latency_measured_s", "energy_j", "size_bytes", "peak_memory_bytes"})
 """Figures that another precision or runtime has otherwise."""
 LATENCIES = ("latency_s", "latency_measured_s")
@@ -91,8 +87,8 @@ def export(
         if not _is_whole(source, form, precision) or not (record.artifacts or facts):
             candidate = make_finalist(folder, candidate, on_event, stop).candidate
             facts = CardFacts.read(source / FILES["facts"])
-        elif facts and not record.artifacts:  # an earlier export made it
-            candidate = replace(candidate, metrics={**candidate.metrics, **facts.metrics})
+        elif facts is not None:  # an earlier export may have made it, or made it again
+            candidate = facts.figures_of(candidate)
         if form == "onnx" and precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
             raise InputError(f"{record.id} has no int8 file: {_no_int8(source)}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
@@ -156,17 +152,8 @@ def _of_front(folder: Path, record: CandidateRecord) -> CardFacts:
 
 def _write_card(written: Path, out: Path, candidate: Candidate, facts: CardFacts, figures: Figures) -> None:
     """The card of the files that were written and of those that the folder has of the model already."""
-
-    def there(name: str) -> Path | None:
-        return next((folder / name for folder in (written, out) if (folder / name).is_file()), None)
-
-    shipment = Shipment([FILES[kind] for kind in (*MODELS, "labels") if there(FILES[kind])], figures)
-    path = there(CHECK)
-    if path is not None and there(INT8_IR[0]):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        shipment = replace(shipment, checks=(Check.from_dict(told),), openvino_int8=str(told["how"]))
     model = Description.read(written / FILES["architecture"])
-    write_atomic(written / FILES["card"], card(candidate, facts, model, shipment))
+    write_atomic(written / FILES["card"], card(candidate, facts, model, shipment(written, out, figures)))
 
 
 def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:

@@ -92,6 +92,12 @@ def shipped(
     return told, dict(re.findall(r"^\| (\w+) \| (\S+) \|", told, re.M))
 
 
+def keep_facts(home: Path, candidate: Candidate) -> None:
+    """The card.json of a candidate whose files are in a folder."""
+    facts = CardFacts("8px", "digits", "0123456789ab", "a note", metrics=candidate.metrics)
+    (home / FILES["facts"]).write_text(json.dumps(facts.to_dict()), encoding="utf-8")
+
+
 def check_of(study: Path, record: CandidateRecord, file: str) -> Check:
     made = Artifacts.read(study / "models" / record.id)
     assert made is not None
@@ -181,6 +187,7 @@ def test_figures_of_an_int8_candidate_do_not_go_out_with_its_fp32_file(study: Pa
     small = Candidate(each.arch, target, {name: metric for name, metric in metrics.items() if not name.endswith("_int8")})
     home = study / "models" / target.candidate_id(each.arch.arch_id)
     shutil.copytree(study / "models" / record.id, home)
+    keep_facts(home, small)
     shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
     told, figures = shipped(study, shown, "onnx", "fp32", tmp_path / "out")
     assert "Of model.onnx on raspberrypi4/onnxruntime/fp32/1." in told
@@ -230,6 +237,7 @@ def test_what_was_measured_of_another_file_does_not_go_out(study: Path, record: 
     tested = made.of("int8", "openvino")
     accuracy = accuracy_metric(tested.correct, tested.images, "trained")
     small = Candidate(each.arch, target, {"accuracy_test": accuracy, "latency_measured_s": Metric(0.001, "s", "measured")})
+    keep_facts(home, small)
     shown = replace(record, candidate=small, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
     _, figures = shipped(study, shown, "onnx", "int8", tmp_path / "onnx")
     assert (figures["accuracy_test"], figures["latency_measured_s"]) == (f"{tested.accuracy:.6g}", "0.001")
@@ -371,6 +379,19 @@ def test_the_folder_that_it_is_made_from_is_no_place_for_it(study: Path, record:
         with pytest.raises(InputError, match=r"is in .*models, where the study keeps its models: choose another folder"):
             shipped(study, record, "onnx", "fp32", out)
     assert (home / "card.md").read_bytes() == before
+
+
+def test_figures_of_files_are_their_own_and_predictions_are_those_of_the_front(
+    study: Path, record: CandidateRecord, tmp_path: Path
+) -> None:
+    """A front may be of files that were deleted and made again by an export; what it predicts may be newer than they are."""
+    known = record.candidate.metrics
+    told = {**known, "latency_s": Metric(0.004, "s", "predicted"), "accuracy_test": Metric(0.123, "1", "trained")}
+    shown = replace(record, candidate=replace(record.candidate, metrics=told))
+    for number, each in enumerate((shown, replace(shown, finalist=False, artifacts={}))):
+        _, figures = shipped(study, each, "onnx", "fp32", tmp_path / str(number))
+        assert figures["latency_s"] == "0.004"
+        assert float(figures["accuracy_test"]) == pytest.approx(known["accuracy_test"].value, abs=1e-6)
 
 
 @pytest.mark.parametrize("asks", [0, 3, 4])

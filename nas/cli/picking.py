@@ -9,8 +9,9 @@ from typing import Literal
 from nas.cli.quantities import parse
 from nas.errors import InfeasibleError, InputError, UnknownNameError
 from nas.report.front import CandidateRecord, FrontRecord
+from nas.target import Target
 
-__all__ = ["Role", "choose", "find_candidate", "judged_otherwise", "role_of"]
+__all__ = ["Role", "choose", "contradicted", "find_candidate", "judged_otherwise", "role_of"]
 
 Role = Literal["fastest", "knee", "most accurate"]
 LATENCY, MEASURED, INT8_LATENCY = "latency_s", "latency_measured_s", "latency_int8_s"
@@ -129,7 +130,23 @@ def judged_otherwise(each: CandidateRecord, form: str, precision: str) -> str:
     """What a bound of latency was held against, where that is not what goes out; else empty."""
     own = each.candidate.target
     seen = replace(own, precision="int8") if _bounded(each, precision) == INT8_LATENCY else own
-    out = replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)
+    out = _goes_out_on(each, form, precision)
     if out == seen:
         return ""
     return f"--max-latency was held against {each.id} on {seen.key}; its latency on {out.key} is in the card, where it is known"
+
+
+def contradicted(each: CandidateRecord, form: str, precision: str) -> str:
+    """What the measured latency says against the predicted one, where both are of what goes out; else empty."""
+    from nas.report.units import contradiction
+
+    is_made = (form, precision) == ("openvino", "int8")  # for the export: the study measured another file
+    if is_made or _goes_out_on(each, form, precision) != each.candidate.target:
+        return ""
+    return contradiction(each.candidate.metrics)
+
+
+def _goes_out_on(each: CandidateRecord, form: str, precision: str) -> Target:
+    """The target that a candidate's file of a form and precision is for."""
+    own = each.candidate.target
+    return replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)

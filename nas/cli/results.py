@@ -168,12 +168,11 @@ def export(
 
     Example: nas export --knee --format openvino --precision int8
     """
-    from nas.cli.picking import choose, judged_otherwise, role_of
+    from nas.cli.picking import choose, contradicted, judged_otherwise, role_of
     from nas.cli.search import stopping
     from nas.cli.show import Display
     from nas.report.record import read_front, study_folder
     from nas.report.tracking import is_model_uri
-    from nas.report.units import contradiction
 
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, {"--max-latency": max_latency}, knee or fastest or most_accurate)
@@ -206,7 +205,7 @@ def export(
         return
     for path in written:
         typer.echo(f"wrote {path}")
-    if told := contradiction(chosen.candidate.metrics):
+    if told := contradicted(chosen, form, wanted):
         typer.echo(f"warning: {told}", err=True)
 
 

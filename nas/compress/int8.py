@@ -136,7 +136,8 @@ class Int8Maker:
         except StoppedError:
             raise
         except NasError as exc:
-            return Int8(fp32, after, None, f"{words}; training with rounding failed: {exc}")
+            why = str(exc).replace(f"{path.parent}/", "")  # the words go out with the file
+            return Int8(fp32, after, None, f"{words}; training with rounding failed: {why}")
         finally:
             trained.unlink(missing_ok=True)
         after_words = f"{100 * (fp32 - aware):.2f} points lost"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nas.compress.check import Check
@@ -23,6 +23,8 @@ SCHEMA = 1
 SMALL_FILE, OPEN_FILE, LABELS = "model.int8.onnx", "model.dynamic.onnx", "labels.txt"
 OF_SMALL_FILE = frozenset({"accuracy_test_int8", "latency_int8_s"})
 """Figures that a candidate has beside those of an fp32 model."""
+FOUND = ("trained", "measured")
+"""Sources of figures that hold of a model's files as they were made, and of no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class CardFacts:
         note: how it was trained.
         unmeasured: why a latency was not measured on the target.
         origin: what it was pruned from.
-        metrics: when its files were made: the study's front has those of finalists alone.
+        metrics: when its files were made: the study's front has those of finalists alone, and of files that an export made again none.
     """
 
     title: str
@@ -112,6 +114,12 @@ class CardFacts:
         for name in ("title", "data", "fingerprint", "note", "unmeasured"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be words, got {getattr(self, name)!r}")
+
+    def figures_of(self, candidate: Candidate) -> Candidate:
+        """The candidate with what was found of its files when they were made; what is counted or predicted stays as it is told now."""
+        found = {name: metric for name, metric in self.metrics.items() if metric.source in FOUND or name not in candidate.metrics}
+        known = {**candidate.metrics, **found}.items()
+        return replace(candidate, metrics={name: each for name, each in known if name in self.metrics or each.source not in FOUND})
 
     def to_dict(self) -> dict[str, object]:
         """With "origin" only where something was pruned."""

@@ -40,6 +40,8 @@ MAKING = ".making"
 """Folder of a study: a lock for each candidate that some process makes a finalist."""
 TRAIN_SHARE = 0.8
 """Of a finalist's time; the rest is for training with rounding, should int8 need it."""
+OF_FILES = frozenset({"accuracy_test", "accuracy_test_int8", "latency_measured_s", "latency_int8_s"})
+"""Figures of the files that ship: a candidate whose files are made again has those of the ones before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ class FinalistMaker:
                 maker = ArtifactMaker(data, self._recipe, self._context.data_seed)
                 made = maker.write(temporary, network, arch, note, budget_s, on_progress, stop)
             figures, unmeasured = self._figures(candidate.target, made, network.blocks, temporary, stop)
-            finished = replace(candidate, metrics={**candidate.metrics, **figures, "accuracy_validation": validated(network, data)})
+            known = {name: metric for name, metric in candidate.metrics.items() if name not in OF_FILES}
+            finished = replace(candidate, metrics={**known, **figures, "accuracy_validation": validated(network, data)})
             parent = None if origin is None else Origin.of(origin, finished)
             facts = CardFacts(self._context.space.describe(arch), data.name, data.fingerprint, note, unmeasured, parent, finished.metrics)
             write_atomic(temporary / FILES["facts"], json.dumps(facts.to_dict(), indent=1) + "\n")

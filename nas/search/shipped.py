@@ -1,14 +1,23 @@
-"""The folder that a model's files go out to."""
+"""The folder that a model's files go out to: it has one model, and its card is of all files that are there."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+from nas.compress.check import Check
 from nas.errors import InputError
+from nas.search.card import Figures, Shipment
 
-__all__ = ["refuse_other_model"]
+__all__ = ["CHECK", "INT8_IR", "refuse_other_model", "shipment"]
 
-PAPERS = frozenset({"architecture.json", "card.md", "check.json", "labels.txt", "weights.safetensors"})
+MODELS = ("model.onnx", "model.dynamic.onnx", "model.int8.onnx", "model.xml")
+"""Files that a finalist's card has checks of."""
+INT8_IR = ("model.int8.xml", "model.int8.bin")
+CHECK = "check.json"
+"""How OpenVINO's int8 file was made, and how it does."""
+PAPERS = frozenset({"architecture.json", "card.md", CHECK, "labels.txt", "weights.safetensors"})
 
 
 def refuse_other_model(out: Path, architecture: bytes) -> None:
@@ -28,6 +37,25 @@ def refuse_other_model(out: Path, architecture: bytes) -> None:
     first = card.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if card.is_file() else ""
     whose = f" ({first[2:]})" if first.startswith("# ") else ""
     raise InputError(f"{out} holds files of another model{whose}: {', '.join(names)}: choose another --out, or remove them")
+
+
+def shipment(written: Path, out: Path, figures: Figures) -> Shipment:
+    """What a folder has of a model: the files that were written for it, and those of the model that it has already.
+
+    Args:
+        written: folder of the new files, which go to `out`.
+        figures: of what was written.
+    """
+
+    def there(name: str) -> Path | None:
+        return next((folder / name for folder in (written, out) if (folder / name).is_file()), None)
+
+    found = Shipment([name for name in (*MODELS, "labels.txt") if there(name)], figures)
+    path = there(CHECK)
+    if path is None or not there(INT8_IR[0]):
+        return found
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return replace(found, checks=(Check.from_dict(told),), openvino_int8=str(told["how"]))
 
 
 def _is_ours(path: Path) -> bool:

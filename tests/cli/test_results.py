@@ -15,7 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.cli.picking import choose, judged_otherwise
+from nas.cli.picking import choose, contradicted, judged_otherwise
 from nas.cli.show import candidate_lines, print_front
 from nas.config import check_config
 from nas.errors import InfeasibleError, StudyError
@@ -332,6 +332,15 @@ def test_a_bound_of_latency_is_held_against_what_was_measured_and_what_goes_out(
     words = f"--max-latency was held against {slow.id} on {key}; its latency on {key.replace('/fp32/', '/int8/')} is in the card"
     assert judged_otherwise(slow, "onnx", "int8").startswith(words)
     assert "/openvino/int8/" in judged_otherwise(known, "openvino", "int8")
+
+
+def test_an_export_warns_of_a_contradiction_of_what_goes_out_alone() -> None:
+    each = measured(example_front(6, 0)).finalists[-1]
+    metrics = each.candidate.metrics
+    far = replace(metrics["latency_measured_s"], value=3 * metrics["latency_s"].value, low=None, high=None)
+    known = replace(each, candidate=replace(each.candidate, metrics={**metrics, "latency_measured_s": far}))
+    assert "outside the 90 % band of the predicted (" in contradicted(known, "onnx", "fp32")
+    assert [contradicted(known, form, precision) for form, precision in (("onnx", "int8"), ("openvino", "fp32"))] == ["", ""]
 
 
 def test_an_export_tells_what_its_bound_was_held_against(nas: Nas, runs: Path, tmp_path: Path) -> None:

@@ -135,7 +135,11 @@ def test_a_large_drop_is_trained_away(tmp_path: Path, monkeypatch: pytest.Monkey
     assert made.words.startswith("trained with rounding (2 epochs)") == made.is_aware
     plain = Int8Maker(data, RECIPE, 0, most_drop=1.0).make(network, tmp_path / "fp32.onnx", tmp_path / "plain.onnx", {})
     assert (plain.aware, plain.after_training) == (None, made.after_training)
-    assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "plain.onnx"}
+    monkeypatch.setattr("nas.compress.int8.SAME_CLASS", 1.1)
+    other = Int8Maker(data, RECIPE, 0, most_drop=-1.0).make(network, tmp_path / "fp32.onnx", tmp_path / "other.onnx", {})
+    assert (other.aware, other.after_training) == (None, made.after_training)
+    assert "; training with rounding failed: aware-other.onnx: the same class as in torch for " in other.words
+    assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "plain.onnx", "other.onnx"}
 
 
 def _logits(path: Path, pixels: Tensor) -> np.ndarray:

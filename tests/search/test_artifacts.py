@@ -30,7 +30,7 @@ from nas.hardware.runtimes.openvino import shared_core
 from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
-from nas.search.card import CardFacts, Description, Figures, Shipment, card
+from nas.search.card import CardFacts, Description, Figures, Origin, Shipment, card
 from nas.target import Target
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
@@ -157,6 +157,20 @@ def test_the_script_compares_the_file_of_one_image_and_the_figures(shipped: Path
     card = (edited / "card.md").read_text().replace(head, f"{head}| accuracy_test | 0.123 | ± 0.01 | 1 | trained |\n", 1)
     (edited / "card.md").write_text(card)
     assert "card.md: accuracy_test 0.123 is that of no file on 360 images" in script.check(edited, images)["problems"]
+
+
+def test_the_script_takes_no_figure_of_what_a_network_was_pruned_from(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
+    images, pruned = save_test_images(tmp_path / "images", digits), tmp_path / "pruned"
+    shutil.copytree(shipped, pruned)
+    made = Artifacts.read(shipped)
+    assert made is not None
+    own = made.of("fp32", "onnxruntime").accuracy
+    tested = dataclasses.replace(CANDIDATE, metrics={**METRICS, "accuracy_test": Metric(own, "1", "trained")})
+    facts = dataclasses.replace(FACTS, origin=Origin("another", {"accuracy_test": (0.123, own)}))
+    told = card(tested, facts, Description.read(pruned / "architecture.json"))
+    assert "\n| accuracy_test | 0.123 |" in told
+    (pruned / "card.md").write_text(told)
+    assert script.check(pruned, images)["problems"] == []
 
 
 def test_the_script_passes_over_pictures_that_training_passes_over(shipped: Path, digits: ImageData, tmp_path: Path) -> None:

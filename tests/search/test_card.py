@@ -142,6 +142,19 @@ def test_what_is_kept_for_it_is_read_again(tmp_path: Path) -> None:
     assert CardFacts.read(tmp_path / "absent.json") is None
 
 
+def test_what_was_found_of_files_is_their_own_and_what_is_predicted_is_told_anew() -> None:
+    told = {
+        "macs": Metric(5, "MAC", "counted"), "latency_s": Metric(0.3, "s", "predicted"),
+        "accuracy_test": Metric(0.1, "1", "trained"), "accuracy_validation": Metric(0.2, "1", "trained"),
+    }  # fmt: skip
+    known, own = dict(FACTS.figures_of(replace(CANDIDATE, metrics=told)).metrics), CANDIDATE.metrics
+    assert list(known)[:3] == ["macs", "latency_s", "accuracy_test"]
+    assert known == {
+        "macs": told["macs"], "latency_s": told["latency_s"],
+        **{name: own[name] for name in ("accuracy_test", "accuracy_test_int8", "latency_measured_s")},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def test_it_is_all_there_under_the_names_that_its_papers_have(tmp_path: Path) ->
     assert f"Of model.dynamic.onnx on {model.candidate.candidate.target.key}." in told
     assert "_int8" not in told
     assert [line.split(" | ")[0] for line in told.splitlines() if line.startswith("| model")] == ["| model.dynamic.onnx"]
+    (tmp_path / "out" / "model.xml").touch()  # as an export of the same model to OpenVINO leaves it
     write_fetched(model, tmp_path / "out")
+    told = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (model\S+) ", told, re.M) == ["model.dynamic.onnx", "model.xml"]
     other = replace(MODEL, classes=("ant", "cat"))
     with pytest.raises(InputError, match=rf"another model \({model.candidate.id}\)"):
         write_fetched(fetched(tmp_path / "other", described(other)), tmp_path / "out")
