@@ -135,8 +135,9 @@ def _drop_model(searched: Sequence[Searched], drops: Mapping[str, float], on_eve
         on_event(Event("warning", f"int8 is left out on {', '.join(each.device.target.device for each in searched)}: {exc}"))
         return None
     text = f"int8 costs {100 * model.mean:.2f} ± {100 * model.std:.2f} points on search-validation ({model.networks} networks quantised"
-    few = model.networks < min(QUANTISED, len(done))
-    on_event(Event("warning" if few else "info", f"{text}{f', of {QUANTISED} that it should be' if few else ''})"))
+    should = min(QUANTISED, len(done))
+    few = model.networks < should
+    on_event(Event("warning" if few else "info", f"{text}{f', of {should} that it should be' if few else ''})"))
     return model
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.config import SearchConfig
-from nas.errors import InputError, StoppedError, StudyError, UnknownNameError
+from nas.errors import InputError, StoppedError, StudyError, TargetError, UnknownNameError
 from nas.events import Event, Listener
 from nas.files import try_folder
+from nas.hardware.calibrate import MIN_NETWORKS
 from nas.hardware.newcomer import own_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
@@ -124,7 +125,7 @@ def prepare(
         predictors = {}
         for target in several:
             predictors[target] = profile.predictor(target)
-            if target.device == HOST and not _knows(predictors[target], space):
+            if target.device == HOST and not _knows(predictors[target], space, HOST_NETWORKS if measure else MIN_NETWORKS):
                 if not measure:
                     raise StudyError(
                         f"latency on {target.key} is not known with what is installed now: nas search --resume {config.study} measures it"
@@ -244,7 +245,8 @@ def _images(config: SearchConfig, size: int, cache: Path, on_event: Listener) ->
     data = load_data(config.data, size, config.seed, cache, decoding)
     needs = accuracy_evaluator(config.evaluator).needs
     epochs = config.halving.epochs if config.evaluator == "train" else config.recipe.epochs if "supernet" in needs else 0
-    for warning in filter(None, (*data.warnings(), data.few_steps(epochs, config.recipe.batch_size))):
+    few = "" if config.weights else data.few_steps(epochs, config.recipe.batch_size)  # given weights are not at chance
+    for warning in filter(None, (*data.warnings(), few)):
         on_event(Event("warning", warning))
     return data
 
@@ -272,10 +274,10 @@ def _check_going_on(stop: Callable[[], bool]) -> None:
         raise StoppedError("stopped before anything was trained")
 
 
-def _knows(predictor: LatencyPredictor, space: SearchSpace) -> bool:
-    """Whether enough was measured, and the extremes of the space are like it."""
+def _knows(predictor: LatencyPredictor, space: SearchSpace, fewest: int) -> bool:
+    """Whether so many networks were measured, and the extremes of the space are like them."""
     ends = (space.decode(space.smallest), space.decode(space.largest))
-    return predictor.measurements >= HOST_NETWORKS and all(predictor.in_range(blocks) for blocks in ends)
+    return predictor.measurements >= fewest and all(predictor.in_range(blocks) for blocks in ends)
 
 
 def _known_int8(
@@ -285,18 +287,21 @@ def _known_int8(
     """Of a target in int8: this machine is measured where it was not, and may be.
 
     Raises:
-        InputError: nothing is known of it.
+        InputError: nothing is known of it, or it is not to be had: a runtime may lack int8, or make something else of it.
     """
     if target.device != HOST:
         return profile.predictor(target)
     own = own_profile(profile)
     known = own.predictor(target) if own.predictor_path(target).is_file() else None
-    if known is not None and (_knows(known, space) or not measure):
+    if known is not None and (_knows(known, space, HOST_NETWORKS) or not measure):
         return known
     if not measure:
         options = f"--runtime {target.runtime} --precision int8 --threads {target.threads}"
         raise InputError(f"nothing was measured in it: nas measure --device {HOST} {options}")
-    return _measure_host(target, space, config, on_event, stop)
+    try:
+        return _measure_host(target, space, config, on_event, stop)
+    except TargetError as exc:
+        raise InputError(str(exc)) from exc
 
 
 def _measure_host(

@@ -82,7 +82,8 @@ def _images(request: Request, size: int, on_event: Listener, members: Team) -> I
     data = load_data(request.data, size, request.seed, request.runs / ".cache", decoding)
     if members.leads:
         members.wait()
-    for warning in filter(None, (*data.warnings(), data.few_steps(request.recipe.epochs, request.recipe.batch_size))):
+    few = "" if request.first else data.few_steps(request.recipe.epochs, request.recipe.batch_size)  # given weights are not at chance
+    for warning in filter(None, (*data.warnings(), few)):
         on_event(Event("warning", warning))
     return data
 

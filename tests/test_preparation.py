@@ -36,3 +36,10 @@ def test_workers_elsewhere_find_the_images_and_few_of_them_are_told(tmp_path: Pa
     assert prepared.cache == (tmp_path / "runs/.cache").resolve()
     (warning,) = [event.text for event in told if event.kind == "warning"]
     assert warning.startswith("84 training images in batches of 128 are 1 step(s) an epoch, 20 in all")
+
+
+def test_nobody_is_warned_of_a_few_steps_from_given_weights(tmp_path: Path) -> None:
+    photos, told = grow(tmp_path / "photos", {"a": 60, "b": 60}), list[Event]()
+    values = {"study": "few", "devices": ("raspberrypi4",), "space": "mobilenet_tiny", "data": str(photos), "weights": "w.safetensors"}
+    prepare(check_config(values), tmp_path / "runs", told.append, lambda: False)
+    assert [event.text for event in told if event.kind == "warning"] == []

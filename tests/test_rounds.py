@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
 
 from nas.config import MeasureProtocol, check_config
-from nas.errors import InputError
+from nas.errors import InputError, TargetError
 from nas.events import Event
 from nas.hardware.profile import load_profile
 from nas.metrics import Candidate
@@ -106,6 +107,31 @@ def test_a_search_with_int8_measures_it_here_once(prepared: Prepared, home: Path
         assert word.endswith("(measured)")
     again = prepare(config(precision="both", verify=False), home / "runs", events.append, lambda: False, measure=False)
     assert [word.text for word in again.words] == [word.text for word in both.words]
+
+
+def test_int8_that_this_machine_does_not_run_is_left_out(
+    prepared: Prepared, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*given: object) -> NoReturn:
+        raise TargetError("openvino runs it in fp32, not in int8: measure --precision fp32")
+
+    shutil.copytree(home / "hw_profiles", tmp_path / "hw_profiles", ignore=shutil.ignore_patterns("*-int8-*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.preparation.measure_networks", refused)
+    both = prepare(config(precision="both", verify=False), tmp_path / "runs", lambda event: None, lambda: False)
+    assert [scorer.target.precision for scorer in both.devices[0].scorer.all] == ["fp32"]
+    (word,) = (event for event in both.words if event.text.startswith("int8 "))
+    assert word.kind == "warning"
+    assert word.text.startswith("int8 is left out on host/")
+    assert word.text.endswith(": openvino runs it in fp32, not in int8: measure --precision fp32")
+
+
+def test_what_is_derived_again_takes_what_could_be_measured(prepared: Prepared, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small space has few networks, and one that the runtime refuses is missing for good."""
+    known = load_profile("host").predictor(prepared.devices[0].target)
+    monkeypatch.setattr("nas.preparation.HOST_NETWORKS", known.measurements + 1)
+    again = prepare(config(verify=False), home / "runs", lambda event: None, lambda: False, measure=False)
+    assert again.devices[0].scorer.predictor == known
 
 
 @pytest.mark.parametrize("verify", [True, False])

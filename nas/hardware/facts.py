@@ -15,7 +15,9 @@ from nas.hardware.roofline import CoreFacts
 from nas.space import reference_names
 from nas.target import PRECISIONS
 
-__all__ = ["Amount", "Chip", "Default", "Fact", "Power", "PredictorEntry", "PublishedEntry", "RuntimeEntry", "Sibling", "Strict"]
+__all__ = [
+    "Amount", "Chip", "Default", "Fact", "Power", "PredictorEntry", "PublishedEntry", "RuntimeEntry", "Sibling", "Strict", "can_be",
+]  # fmt: skip
 
 
 class Strict(BaseModel):
@@ -71,11 +73,17 @@ _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _CHIP: Mapping[str, _Quantity] = MappingProxyType(
     {
         "clock_hz": _Quantity("Hz", 1e7, 2e9, 1e10, (("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3))),
-        "memory_bytes_per_s": _Quantity("bytes/s", 1e7, 1e10, 1e13, _SIZES),
-        "memory_bytes": _Quantity("bytes", 1e6, 4e9, 1e14, _SIZES),
+        "memory_bytes_per_s": _Quantity("bytes/s", 1e7, 1e10, 1e14, _SIZES),
+        "memory_bytes": _Quantity("bytes", 2e5, 4e9, 1e14, _SIZES),
     }
 )
 _LATENCY = _Quantity("s", 1e-5, 0.05, 10.0, (("ms", 1e-3), ("microseconds", 1e-6)))
+
+
+def can_be(name: str, value: float) -> bool:
+    """Whether a fact of a chip, by its name in `Chip`, can have a value in SI units."""
+    known = _CHIP.get(name)
+    return known is None or known.low <= value <= known.high
 
 
 class Chip(Strict):

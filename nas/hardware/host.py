@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from nas.hardware.chip import is_arm, told_facts
+from nas.hardware.facts import can_be
 from nas.hardware.newcomer import assumed_power
 from nas.hardware.profile import HOST, HOST_ALIASES, NAME, DeviceProfile, parse_profile
 from nas.target import PRECISIONS
@@ -26,9 +27,9 @@ _ASSUMED_MEMORY = "assumption by class of machine, caches included"
 def _clock() -> dict[str, object]:
     """Where /proc and /sys do not tell it: not Linux."""
     frequency = None
-    with suppress(OSError, NotImplementedError, RuntimeError):
+    with suppress(OSError, NotImplementedError, RuntimeError, SystemError):  # the last one on Apple's M5, psutil 7.2
         frequency = psutil.cpu_freq()
-    if frequency is not None and frequency.max:
+    if frequency is not None and can_be("clock_hz", frequency.max * 1e6):  # on an M4 it is in GHz
         return {"value": frequency.max * 1e6, "source": "psutil: highest clock"}
     return {"value": _FALLBACK_CLOCK_HZ, "kind": "modelled", "source": "assumption: the machine does not tell its clock"}
 
@@ -64,7 +65,8 @@ def detect_host(root: Path | None = None) -> DeviceProfile:
         root: ./hw_profiles by default.
     """
     facts, versions = told_facts(), _runtimes()
-    chip, arm = facts["chip"], is_arm(facts["machine"])
+    chip = {name: fact for name, fact in facts["chip"].items() if can_be(name, fact["value"])}
+    arm = is_arm(facts["machine"])
     model, cores = chip["cpu"]["value"], chip["cores"]["value"]
     # Clocks move with load and are left out: the fingerprint must not.
     installed = "|".join(f"{name} {version}" for name, version in versions.items())

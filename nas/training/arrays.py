@@ -24,8 +24,8 @@ PICTURE_CHS = frozenset({1, 3, 4})
 """Channels of grey pictures, of coloured ones, and of those with transparency: where they come first, they were meant to come last."""
 
 
-def read_arrays(path: Path, size: int) -> Pool:
-    """The images of a .npz, their centre squares resized to `size` x `size` pixels.
+def read_arrays(path: Path, size: int) -> tuple[Pool, int]:
+    """The images of a .npz, their centre squares resized to `size` x `size` pixels; and the pixels of their shorter side as they were.
 
     Args:
         path: a file with `images` uint8 (n, height, width, channels) or (n, height, width), `labels` (n,), whole numbers from 0 on; and
@@ -54,7 +54,8 @@ def read_arrays(path: Path, size: int) -> Pool:
     content = hashlib.sha256(digests.tobytes() + labels.tobytes() + parts.tobytes() + "\0".join(classes).encode())
     content.update(str(images.shape).encode())
     paths = tuple(f"images[{number}]" for number in order)
-    return Pool(classes, _resized(images, size), labels, parts, digests, paths, content.hexdigest(), ())
+    pool = Pool(classes, _resized(images, size), labels, parts, digests, paths, content.hexdigest(), ())
+    return pool, min(images.shape[1:3])
 
 
 def _checked(path: Path, arrays: dict[str, NDArray[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -66,7 +66,8 @@ def load_data(
         return split(_digits(size), DIGITS, size, seed, test=360, validation=360)
     path = _find(name_or_path)
     if path.suffix.lower() == ".npz":
-        return split(read_arrays(path, size), path.stem, size, seed)
+        pool, side = read_arrays(path, size)
+        return replace(split(pool, path.stem, size, seed), shorter_side=side)
     with open_source(path) as source:
         pool = _read(source, path, size, cache, on_progress, in_use)
         side = shorter_side(source.read, source.files)

@@ -102,7 +102,7 @@ def team() -> Iterator[Team]:
 
 def _device(local: int) -> torch.device:
     """Of this machine's process of that number."""
-    gpus = torch.cuda.device_count()
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0  # those that the driver is too old for are counted, too
     if not gpus:
         return torch.device("cpu")
     if local >= gpus:

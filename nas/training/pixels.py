@@ -149,6 +149,8 @@ def shorter_side(read: Callable[[str], bytes], files: Sequence[ImageFile]) -> in
     """Pixels of the shorter side of the images as they are: the median of a few spread over `files`; 0 where none of them can be read."""
     sides = []
     for file in files[:: max(1, len(files) // LOOKED_AT)]:
+        if file.size_bytes > MAX_FILE_BYTES:  # left out unread where it is decoded, too
+            continue
         try:
             with _told_as_data_error(), Image.open(io.BytesIO(read(file.path))) as image:
                 sides.append(min(image.size))

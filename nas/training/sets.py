@@ -94,7 +94,7 @@ class ImageData:
             found.append(f"{self.duplicates} test or validation images occur in another set too: accuracies flatter")
         if self.shorter_side > self.size:
             text = f"images are reduced to {self.size} x {self.size} pixels, their shorter side has {self.shorter_side}"
-            found.append(f"{text}: nas spaces lists spaces that see more (--space)")
+            found.append(f"{text}: a space of a larger resolution sees more (--space NAME or FILE)")
         counts = self.per_class
         largest, smallest = int(counts.argmax()), int(counts.argmin())
         if counts[largest] >= UNBALANCED * counts[smallest]:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from nas.errors import InputError, ProfileError, UnknownNameError
+from nas.hardware.facts import Chip
 from nas.hardware.profile import Power, load_profile, parse_profile, profile_names
 from nas.resources import data_root
 
@@ -128,7 +129,7 @@ def test_a_target_of_another_device_is_refused() -> None:
         (("chip", "clock_hz", "value"), 1.8e6, "if that is in kHz, write 1.8e"),
         (("chip", "memory_bytes_per_s", "value"), 4.6, r"chip.memory_bytes_per_s: 4.6 bytes/s cannot be.* in GB, write 4.6e\+09"),
         (("chip", "memory_bytes", "value"), 4096, r"chip.memory_bytes: .* in MB, write 4.096e\+09"),
-        (("chip", "memory_bytes", "value"), 1e300, "1e.300 bytes cannot be, it is 1e.06 to 1e.14, got"),
+        (("chip", "memory_bytes", "value"), 1e300, "1e.300 bytes cannot be, it is 200000 to 1e.14, got"),
         (("chip", "cores"), 4, "chip.cores"),
         (("schema",), 2, "schema"),
         (("runtimes", "onnxruntime", "precisions"), ["fp23"], "fp23"),
@@ -152,6 +153,12 @@ def test_a_typo_is_named_with_its_key_and_value(raw: dict[str, Any], keys: tuple
     owner[keys[-1]] = value
     with pytest.raises(ProfileError, match=f"^profile.yaml: .*{words}"):
         parse_profile(raw, Path(), "profile.yaml")
+
+
+@pytest.mark.parametrize(("name", "value"), [("clock_hz", 6.4e7), ("memory_bytes", 262_144), ("memory_bytes_per_s", 2.2e13)])
+def test_microcontrollers_and_stacked_memory_are_in_their_units(raw: dict[str, Any], name: str, value: float) -> None:
+    chip = Chip.model_validate({**raw["chip"], name: {"value": value, "source": "data sheet"}})
+    assert getattr(chip, name).value == value
 
 
 def test_a_profile_in_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:

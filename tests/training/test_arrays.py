@@ -122,3 +122,11 @@ def test_a_damaged_or_renamed_file_is_refused(tmp_path: Path) -> None:
     for name, reason in (("damaged", "decompressing"), ("renamed", "it is one array, a .npy under another name")):
         with pytest.raises(DataError, match=rf"{name}\.npz cannot be read \(.*{reason}"):
             load_data(str(tmp_path / f"{name}.npz"), 8, 0)
+
+
+def test_arrays_that_are_reduced_are_warned_of(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 10, 14), np.uint8)
+    path = save(tmp_path / "a.npz", images=images)
+    (warning,) = load_data(path, 5, 0).warnings()
+    assert warning.startswith("images are reduced to 5 x 5 pixels, their shorter side has 10: ")
+    assert load_data(path, 10, 0).warnings() == []

@@ -15,6 +15,8 @@ from nas.models.network import Network, recalibrate
 from nas.training.data import load_data
 from nas.training.evaluate import calibration_images
 from nas.training.finetune import fit
+from nas.training.images import ImageFile
+from nas.training.pixels import MAX_FILE_BYTES, shorter_side
 from tests.spaces import make_space
 
 from .pictures import grow, png
@@ -157,10 +159,22 @@ def test_unbalanced_classes_duplicates_and_broken_images_are_warned_of(tmp_path:
 def test_images_that_are_reduced_are_warned_of(tmp_path: Path) -> None:
     root = grow(tmp_path / "photos", {"a": 12, "b": 12})
     (root / "a" / "0000.png").write_bytes(png(1, (300, 200)))  # one that is larger does not stand for all
-    text = "images are reduced to 4 x 4 pixels, their shorter side has 8: nas spaces lists spaces that see more (--space)"
+    text = "images are reduced to 4 x 4 pixels, their shorter side has 8: a space of a larger resolution sees more (--space NAME or FILE)"
     assert load_data(str(root), 4, 0, tmp_path / "cache").warnings() == [text]
     assert load_data(str(root), 4, 0, tmp_path / "cache").warnings() == [text]  # from the cache, too
     assert load_data(str(root), 8, 0).warnings() == []
+
+
+def test_a_file_that_is_left_out_for_its_bytes_is_not_read_for_its_pixels_either() -> None:
+    asked: list[str] = []
+
+    def read(path: str) -> bytes:
+        asked.append(path)
+        return png(1, (30, 20))
+
+    files = [ImageFile("bomb.png", MAX_FILE_BYTES + 1, 0), ImageFile("photo.png", 100, 0)]
+    assert shorter_side(read, files) == 20
+    assert asked == ["photo.png"]
 
 
 def test_a_training_of_hardly_a_step_is_warned_of(tmp_path: Path) -> None:

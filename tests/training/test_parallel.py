@@ -35,11 +35,14 @@ def test_a_process_by_itself_asks_nobody_else(monkeypatch: pytest.MonkeyPatch) -
     chosen: list[torch.device] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert alone_here() == ALONE
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert alone_here() == Team(device=torch.device("cuda", 0))
     assert chosen == [torch.device("cuda", 0)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # two, and a driver that is too old for this torch
+    assert alone_here() == ALONE
 
 
 @pytest.mark.parametrize("processes", range(1, 8))
@@ -69,6 +72,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gpus", [1])
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
