@@ -97,7 +97,9 @@ def run(data: Path, smoke: bool, new: int | None = None) -> Outcome:
     rows += [_volume_row(contest, name, seed, each) for name, seed, each in found.named]
     rows += [_point_row(name, seed, point) for name, seed, each in found.named for point in front(each.points)]
     points = [{seed: each.points for seed, each in runs.items()} for runs in (found.ours, found.theirs)]
-    return Outcome(rows, _marks(found.ours, found.theirs), picture(points[0], points[1], contest.device, contest.budget_s / 60))
+    beside = {f"the same, {epochs} epochs a trial": each.points for epochs, each in found.lengths.items() if epochs != found.length}
+    drawn = picture(points[0], points[1], beside, contest.device, contest.budget_s / 60)
+    return Outcome(rows, _marks(found.ours, found.theirs), drawn)
 
 
 def contested(contest: Contest, pieces: Pieces, cache: Path, lengths: Sequence[int], seeds: Sequence[int]) -> Found:

@@ -11,13 +11,17 @@ __all__ = ["picture"]
 
 LINES = ("-", "--", ":")
 
+Fronts = Mapping[int, Sequence[Point]]
+"""Points by seed."""
 
-def picture(ours: Mapping[int, Sequence[Point]], theirs: Mapping[int, Sequence[Point]], device: str, minutes: float) -> bytes:
+
+def picture(ours: Fronts, theirs: Fronts, beside: Mapping[str, Sequence[Point]], device: str, minutes: float) -> bytes:
     """A PNG: test accuracy and predicted latency of each front's members, with what one would take at each latency as a line, and the
     baseline's other trials as faint dots.
 
     Args:
-        ours, theirs: points by seed.
+        ours, theirs: of the search and of the baseline.
+        beside: points of runs that are not the baseline, by what they are.
     """
     figure, axes = figure_of(7.5, 5.0)
     for points in theirs.values():
@@ -30,6 +34,10 @@ def picture(ours: Mapping[int, Sequence[Point]], theirs: Mapping[int, Sequence[P
             axes.plot(
                 x, y, line, drawstyle="steps-post", marker="o", color=colour, markersize=5, linewidth=1.6, label=f"{name}, seed {seed}"
             )
+    for name, points in beside.items():
+        members = front(points)
+        x, y = [1e3 * each.latency_s for each in members], [100 * each.test for each in members]
+        axes.plot(x, y, "-.", drawstyle="steps-post", marker="x", color=GREY, markersize=5, linewidth=1.2, label=name)
     axes.set_xlabel(f"predicted latency on {device}, ms")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"{minutes:.0f} minutes on the same cores, front by search-validation", loc="left", fontsize=11)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nas.bench import cifar10
+from nas.bench.cifar10_plot import picture
 from nas.bench.contest import Contest, Run
 from nas.bench.contest_fronts import Point
 from nas.bench.pieces import Pieces
@@ -64,3 +65,9 @@ def test_it_runs_and_gives_every_mark() -> None:
     assert all(float(row["s for it alone"]) <= 60 * float(row["ready, minutes"]) for row in members)
     assert outcome.picture is not None
     assert outcome.picture.startswith(b"\x89PNG")
+
+
+def test_the_length_that_is_not_the_baseline_is_in_the_picture() -> None:
+    points = [Point("a", 0.001, 0.7, 0.7, 1.0, 1.0), Point("b", 0.002, 0.8, 0.8, 2.0, 1.0)]
+    alone, both = (picture({0: points}, {0: points}, beside, "pixel3", 60) for beside in ({}, {"the same, 10 epochs a trial": points}))
+    assert alone != both
