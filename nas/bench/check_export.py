@@ -93,7 +93,9 @@ def decoded(content: bytes, size: int, mode: str) -> Any:
                 return None
             picture.load()
             return eight_bits(upright(picture)).convert(mode)
-    except Exception:  # decoders raise what they like: OSError, SyntaxError, struct.error, zlib.error
+    except MemoryError:  # no fault of the picture
+        raise
+    except Exception:  # as in training: Pillow's decoders raise whatever falls out of a broken file
         return None
 
 
@@ -188,7 +190,7 @@ def answers_of(path: Path, pixels: Any) -> Iterator[Any]:
         for one in pixels:
             yield run(one[None])
     except Exception as exc:  # ONNX Runtime's errors have no base of their own
-        raise UnusableError(f"{path}: cannot be run: {str(exc).splitlines()[0]}") from exc
+        raise UnusableError(f"{path}: cannot be run: {(str(exc) or type(exc).__name__).splitlines()[0]}") from exc
 
 
 def _changed(path: Path, digest: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -191,9 +191,18 @@ def test_what_is_no_failure_of_the_store_stays_what_it_is(error: Exception, tmp_
     assert found.value is error
 
 
-def test_a_library_that_an_artifact_store_needs_is_named(runs: Path) -> None:
-    if find_spec("boto3") is not None:
-        pytest.skip("boto3 is installed")
+class Absent:
+    """An import system in which no library of Amazon's is found, whatever is installed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in ("boto3", "botocore"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_a_library_that_an_artifact_store_needs_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    for name in [each for each in sys.modules if each.partition(".")[0] in ("boto3", "botocore")]:
+        monkeypatch.delitem(sys.modules, name)
     folder = write_study(runs, [replace(example_front(2, 0, study="bucket"), space="bucket")])
     store(runs).create_experiment("bucket on digits", artifact_location="s3://bucket/runs")
     with pytest.raises(TrackingError, match=r"failed: No module named 'boto(3|core)': pip install boto3$") as failure:
