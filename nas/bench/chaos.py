@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def _killed(stage: _Stage, study: str, after_s: float) -> str:
 def _worker(stage: _Stage, study: str, number: signal.Signals, *options: str) -> str:
     """A worker process is killed or stopped; the search itself must go on."""
     with stage.search(study, "--workers", "2", *options) as process:
-        worker = _a_worker(process.pid)
+        worker = _a_worker(process)
         time.sleep(1.0)
         worker.send_signal(number)
         _ended_well(process, stage)
@@ -189,18 +189,16 @@ def _worker(stage: _Stage, study: str, number: signal.Signals, *options: str) ->
     return f"{number.name} to worker {worker.pid}"
 
 
-def _a_worker(driver: int) -> psutil.Process:
+def _a_worker(driver: subprocess.Popen[bytes]) -> psutil.Process:
     """A process that evaluates, once there is one."""
     until = time.monotonic() + END_S
-    while time.monotonic() < until:
-        try:
-            for child in psutil.Process(driver).children(recursive=True):
+    while driver.poll() is None and time.monotonic() < until:
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            with suppress(psutil.Error):  # some live for a moment only: commands by which a library asks about the machine
                 if any("spawn_main" in part for part in child.cmdline()):
                     return child
-        except psutil.Error as exc:
-            raise BrokenError("the search ended before it had a worker") from exc
         time.sleep(0.05)
-    raise BrokenError("no worker was started")
+    raise BrokenError("the search ended before it had a worker" if driver.poll() is not None else "no worker was started")
 
 
 def _ended_well(process: subprocess.Popen[bytes], stage: _Stage) -> None:

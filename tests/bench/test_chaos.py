@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,23 @@ def test_killed_searches_come_to_their_end(tmp_path: Path, monkeypatch: pytest.M
     with sqlite3.connect(runs / "undisturbed" / "study.db") as database:
         database.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 3")
     broken("29 candidates of 30")
+
+
+DRIVER = """
+import subprocess, sys
+subprocess.Popen(["true"])  # ended, not waited for
+worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()  # spawn_main"], stdin=subprocess.PIPE)
+print(worker.pid, flush=True)
+sys.stdin.read()
+worker.communicate()
+"""
+
+
+def test_a_worker_is_found_among_processes_that_end() -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert driver.stdout is not None
+    worker = int(driver.stdout.readline())
+    assert chaos._a_worker(driver).pid == worker
+    driver.communicate()
+    with pytest.raises(BrokenError, match="the search ended before"):
+        chaos._a_worker(driver)
