@@ -259,8 +259,9 @@ class Recorder:
                 path.unlink()
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
-        pruned = [EvaluatedRecord(each.candidate) for front in fronts for each in front.finalists if each.candidate.arch.widths]
-        write_candidates(self._folder, [EvaluatedRecord(e.candidate, e.seconds) for evaluated in done for e in evaluated] + pruned)
+        made = {each.id: each.candidate for front in fronts for each in front.finalists}  # with what was trained and measured of them
+        rows = [EvaluatedRecord(made.pop(e.candidate.id, e.candidate), e.seconds) for evaluated in done for e in evaluated]
+        write_candidates(self._folder, rows + [EvaluatedRecord(candidate) for candidate in made.values()])  # those left were pruned
         facts = study_facts(prepared, fronts, done, self._log.read())
         for front in fronts:
             self._write_ceilings(front, facts.ceilings.get(front.device, {}))

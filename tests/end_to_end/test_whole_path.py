@@ -156,7 +156,10 @@ def test_the_table_and_the_log_have_every_candidate(study: Study) -> None:
     assert len(table) == sum(CANDIDATES.values())
     for device in FRONTS:
         ids = [each.id for each in study.front(device).candidates]
-        assert sorted(table[table.device == device].id) == sorted(ids)
+        rows = table[table.device == device].set_index("id")
+        assert sorted(rows.index) == sorted(ids)
+        tested = {each.id: each.value("accuracy_test") for each in study.front(device).finalists}
+        assert rows.accuracy_test.dropna().to_dict() == tested
     events = EventLog(study.folder / "log.jsonl").read()
     kinds = [event["kind"] for event in events]
     assert kinds.count("trial") == TRIALS + 2 * MORE
