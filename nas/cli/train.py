@@ -50,7 +50,8 @@ def train_supernet(
     """Trains the network that a search takes accuracies from.
 
     The same command goes on where it was stopped, and finds it trained the second time; so does nas search with the same space, data,
-    recipe and seed.
+    recipe and seed. Of its --time-budget a search gives half to the supernet: it finds one that took no less, and without --time-budget one
+    that was trained to its end.
 
     Several GPUs or processes: torchrun --nproc-per-node 2 -m nas train-supernet, with the same options.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -124,13 +125,17 @@ class SupernetJob:
         if self.folder is not None:
             path = self.home() / WEIGHTS
             return path if path.is_file() else None
-        done: dict[float, Path] = {}
-        for path in self.home(whole=True).parent.glob(f"{self.key}*/{WEIGHTS}"):
-            budget = FOLDER.fullmatch(path.parent.name)
+        longest_s, longest = self._longest()
+        return longest if longest_s >= (math.inf if self.budget_s is None else self.budget_s) else None
+
+    def _longest(self) -> tuple[float, Path | None]:
+        """What the longest training that was done might take, infinity where it came to its end; and its weights."""
+        done: dict[float, Path | None] = {-math.inf: None}
+        for weights in self.home(whole=True).parent.glob(f"{self.key}*/{WEIGHTS}"):
+            budget = FOLDER.fullmatch(weights.parent.name)
             if budget:
-                done[float(budget["seconds"] or math.inf)] = path
-        longest = max(done, default=-math.inf)
-        return done[longest] if longest >= (math.inf if self.budget_s is None else self.budget_s) else None
+                done[float(budget["seconds"] or math.inf)] = weights
+        return max(done.items())
 
     def run(self, on_event: Listener, stop: Callable[[], bool], team: Team = ALONE) -> SupernetFile:
         """Finds the supernet trained, or trains it, going on from a checkpoint where there is one.
@@ -145,7 +150,20 @@ class SupernetJob:
         if (made := self._made(on_event, team)) is not None:  # it is whole: searches that find it need not wait for each other
             return made
         with locked(home / ".lock", taken) if team.leads else nullcontext():
-            return self._made(on_event, team) or self._train(home, on_event, stop, team)
+            if (made := self._made(on_event, team)) is not None:
+                return made
+            if team.leads and self.folder is None:
+                self._tell_shorter(on_event)
+            return self._train(home, on_event, stop, team)
+
+    def _tell_shorter(self, on_event: Listener) -> None:
+        """Of a training that is there and was not to take as long as this one: somebody may have meant it."""
+        longest_s, path = self._longest()
+        if path is None:
+            return
+        wanted = "all epochs" if self.budget_s is None else f"{self.budget_s:.3g} s"
+        text = f"a supernet of {longest_s:.3g} s is there and this one takes {wanted}: trained anew"
+        on_event(Event("info", f"{text}; to search with that one: --weights {shlex.quote(str(path))} --epochs 0"))
 
     def _made(self, on_event: Listener, team: Team) -> SupernetFile | None:
         """The supernet where it is trained."""

@@ -66,8 +66,11 @@ def test_a_training_that_was_cut_short_serves_its_budget_and_smaller_ones(job: S
     for budget_s in (1e-6, 1e-7):
         found = run(replace(job, budget_s=budget_s))
         assert (found.path, found.trained_s) == (hurried.path, 0)
-    longer = run(replace(job, budget_s=2e-6))
+    events: list[Event] = []
+    longer = run(replace(job, budget_s=2e-6), events)
     assert longer.trained_s > 0
+    assert "a supernet of 1e-06 s is there and this one takes 2e-06 s: trained anew" in events[0].text
+    assert f"--weights {hurried.path} --epochs 0" in events[0].text
     assert run(replace(job, budget_s=1e-6)).path == longer.path
     (hurried.path.parent.parent / f"{job.key}-of somebody else").mkdir()
     assert run(job).steps == 8
