@@ -171,5 +171,6 @@ def find_images(place: Path) -> Sequence[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        is_broken = path.is_symlink() and not path.exists()  # to be told as one that cannot be read
+        if path.suffix.lower() in SUFFIXES and (path.is_file() or is_broken) and not path.name.startswith("."):
             yield path

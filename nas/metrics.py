@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal, cast, get_args
 
@@ -99,10 +99,12 @@ class Metric:
         Raises:
             InputError: for unknown or missing keys and for values that the class refuses.
         """
+        if not {"value", "unit", "source"} <= data.keys() <= {field.name for field in fields(cls)}:
+            raise InputError(f"a metric has value, unit and source, and may have std, low, high, scope; got {sorted(data)}")
         try:
             return cls(**cast("dict[str, float]", dict(data)))  # type: ignore[arg-type]
         except TypeError as exc:
-            raise InputError(f"a metric has value, unit and source, and may have std, low, high, scope; got {sorted(data)}") from exc
+            raise InputError(f"a metric's value, std, low and high are numbers, its other fields words; got {dict(data)}") from exc
 
 
 def measured_first(metrics: Mapping[str, Metric]) -> dict[str, Metric]:

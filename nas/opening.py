@@ -20,6 +20,7 @@ from nas.search.scored_domain import ScoredDomain
 
 __all__ = [
     "STORAGE",
+    "advice_where_none",
     "begin_studies",
     "clock",
     "facts_of",
@@ -35,6 +36,7 @@ __all__ = [
 
 STORAGE = "study.db"
 """File of a study's folder, unless the configuration names a storage."""
+LOST = "put the storage back, or start a new study"
 FALLBACK = 1000
 """Feasible architectures that the sampler may fall back on."""
 
@@ -67,10 +69,19 @@ def refuse_lost(prepared: Prepared, store: storage.BaseStorage, folder: Path) ->
     name = study_name(prepared, prepared.devices[0])
     # One without a trial is of no more use: all that was told is lost.
     is_there = storage.has(store, name) and bool(storage.find_study(store, name).get_trials(deepcopy=False))
-    if is_there or not any(event["kind"] == "trial" for event in EventLog(folder / LOG).read()):
+    if is_there or not _told_candidates(folder):
         return
     where = folder / STORAGE if prepared.config.storage is None else shown_uri(prepared.config.storage)
-    raise StudyError(f"{where} has no study {name}, whose log has candidates: put the storage back, or start a new study")
+    raise StudyError(f"{where} has no study {name}, whose log has candidates: {LOST}")
+
+
+def advice_where_none(folder: Path, name: str) -> str:
+    """What to do where the storage has no candidate of a study: it is lost, or nothing was evaluated yet."""
+    return f"its log has some: {LOST}" if _told_candidates(folder) else f"go on with nas search --resume {name}"
+
+
+def _told_candidates(folder: Path) -> bool:
+    return any(event["kind"] == "trial" for event in EventLog(folder / LOG).read())
 
 
 def find_studies(prepared: Prepared, store: storage.BaseStorage) -> dict[str, storage.Study]:

@@ -17,7 +17,18 @@ from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
 from nas.ledger import Ledger
-from nas.opening import STORAGE, begin_studies, clock, find_studies, open_round, own_storage, refuse_lost, reused_words, shared_storage
+from nas.opening import (
+    STORAGE,
+    advice_where_none,
+    begin_studies,
+    clock,
+    find_studies,
+    open_round,
+    own_storage,
+    refuse_lost,
+    reused_words,
+    shared_storage,
+)
 from nas.precision import on_every_target, tell_foreign
 from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
@@ -210,7 +221,7 @@ def rebuild(config: SearchConfig, runs: Path, on_event: Listener) -> Result:
         StudyError: the storage has nothing of the study, or the images are others than those that it began with.
     """
     folder = runs / config.study
-    empty = StudyError(f"the storage has no candidate of study {config.study}: go on with nas search --resume {config.study}")
+    empty = StudyError(f"the storage has no candidate of study {config.study}: {advice_where_none(folder, config.study)}")
     if config.storage is None and not (folder / STORAGE).is_file():
         raise empty
     with locked(folder / LOCK, f"study {config.study} is being searched: its files are derived when the search ends"):

@@ -224,17 +224,18 @@ def test_pictures_of_a_folder_that_cannot_be_read_are_listed(nas: Nas, model: Pa
     texture = b"DDS " + struct.pack("<I", 124) + bytes(120)  # Pillow says NotImplementedError, which is no OSError
     for name, content in (("bad.jpg", b"no picture"), ("empty.png", b""), ("huge.ppm", b"P6 90000 90000 255 "), ("texture.png", texture)):
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "link.png").symlink_to("nowhere.png")
     none = nas("run", model, tmp_path)
     assert none.code == 2
     assert "bad.jpg" in none.err
-    assert "nor any of the 3 others" in none.err
+    assert "nor any of the 4 others" in none.err
     assert nas("run", model, tmp_path / "bad.jpg").code == 2
     (tmp_path / "good.png").write_bytes((pictures / "a.png").read_bytes())
     ended = nas("run", model, tmp_path, "--json")
     assert ended.code == 0
     assert [Path(each["image"]).name for each in ended.json["images"]] == ["good.png"]
-    assert [Path(each["image"]).name for each in ended.json["skipped"]] == ["bad.jpg", "empty.png", "huge.ppm", "texture.png"]
-    assert "4 of 5 pictures cannot be read" in ended.err
+    assert [Path(each["image"]).name for each in ended.json["skipped"]] == ["bad.jpg", "empty.png", "huge.ppm", "link.png", "texture.png"]
+    assert "5 of 6 pictures cannot be read" in ended.err
     assert "bad.jpg" in ended.err
     assert "empty.png" in ended.err
 

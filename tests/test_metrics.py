@@ -43,6 +43,8 @@ def test_json_holds_what_is_set_only() -> None:
         ({"low": 1.1, "high": 2.0}, "hold its value, got 1.1 <= 1.0 <= 2.0"),
         ({"low": math.nan, "high": 2.0}, "hold its value, got nan"),
         ({"sd": 0.1}, "may have std, low, high, scope; got .*'sd'"),
+        ({"value": "fast"}, "value, std, low and high are numbers, .* got .*'fast'"),
+        ({"std": [0.1]}, r"are numbers, .* got .*\[0.1\]"),
     ],
 )
 def test_metrics_that_cannot_be_are_refused(changes: dict[str, Any], word: str) -> None:

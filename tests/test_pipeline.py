@@ -98,6 +98,12 @@ def test_what_is_derived_again_ended_as_the_search_did(config: SearchConfig, tmp
     assert ended()[4:] == ["FINISHED", "FINISHED"]
     assert log.read()[-1]["kind"] == END
     assert STOPPED not in rebuild(one, runs, lambda event: None).fronts[0].search
+    (runs / "s" / "study.db").unlink()
+    with pytest.raises(StudyError, match="no candidate of study s: its log has some: put the storage back"):
+        rebuild(one, runs, lambda event: None)
+    (runs / "s" / LOG).unlink()
+    with pytest.raises(StudyError, match="no candidate of study s: go on with nas search --resume s"):
+        rebuild(one, runs, lambda event: None)
     assert summarise(runs / "s")["state"] == "done"
 
 

@@ -5,15 +5,19 @@ Imports of heavy libraries stand inside the commands: `nas --help` is quick and 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from nas.errors import MissingExtraError, NasError
+from nas.errors import InputError, MissingExtraError, NasError
 
 __all__ = ["main"]
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""Of a write, to a file or to where the output goes."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,6 +50,8 @@ def _told(error: Exception) -> tuple[int, str]:
         error = MissingExtraError(str(error.name), "search")
     if isinstance(error, NasError):
         return error.exit_code, str(error)
+    if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:
+        return InputError.exit_code, f"cannot write what it has to say or keep: {error.strerror}: free some space"
     return 5, f"internal error: {type(error).__name__}: {error}\nrun it again with --debug and report what it prints"
 
 

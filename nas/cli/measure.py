@@ -27,7 +27,7 @@ HELD_OUT = ("out_of_fold_mape",)
 
 def measure(
     device: Annotated[str, typer.Option("--device", "-d", help="Name of a device; a new name makes a profile.", show_default=False)],
-    n: Annotated[int, typer.Option("-n", "--networks", help="How many networks to measure, earlier ones included.", min=4)] = 40,
+    n: Annotated[int, typer.Option("-n", "--networks", help="Networks to measure, earlier ones of this space included.", min=4)] = 40,
     via: ViaOption = None,
     space: Annotated[str, typer.Option(help="Space that the networks are from: name or YAML file.")] = "mobilenetv3",
     runtime: RuntimeOption = None,

@@ -66,7 +66,8 @@ def search(
     ] = "digits",
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study.", show_default="device-data-time")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a study: the one named by --study or after it, else the newest unfinished one.")
+        bool,
+        typer.Option("--resume", help="Go on with the study named by --study or after it, else the newest unfinished, else the newest."),
     ] = False,
     resumed: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="With --resume: the study to go on with.", show_default=False)

@@ -5,6 +5,7 @@ OpenVINO gets its own, by NNCF where that is installed, else from the same QDQ f
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import tempfile
@@ -146,8 +147,9 @@ def quantize_openvino(source: Path, path: Path, images: Sequence[Images]) -> Non
     split = [image[None] for batch in images for image in batch] if one else list(images)
     batches = _checked(split, shape, source)
     nncf.set_log_level(logging.ERROR)
+    progress = sys.stderr if sys.stderr.isatty() else io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # it draws its progress where a command's answer goes
+        with warnings.catch_warnings(), redirect_stdout(progress):  # it draws it where a command's answer goes
             warnings.simplefilter("ignore")
             made = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
         path.parent.mkdir(parents=True, exist_ok=True)

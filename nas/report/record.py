@@ -120,7 +120,8 @@ def read_front(folder: Path, device: str | None = None) -> FrontRecord:
     except OSError as exc:
         raise StudyError(f"cannot read {path}: {exc.strerror}") from exc
     except ValueError as exc:  # InputError, json.JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise StudyError(f"{path}: {exc}") from exc
+        remedy = "" if "upgrade" in str(exc) else f": nas studies rebuild {folder.name} makes it again"
+        raise StudyError(f"{path}: {exc}{remedy}") from exc
 
 
 def _own_name(device: str, known: Sequence[str], hint: str) -> str:

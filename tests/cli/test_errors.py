@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -303,6 +304,7 @@ def test_architecture_files_that_hold_none(data: object, nas: Nas, tmp_path: Pat
     [
         (TargetError("the clock stands still"), 4, ("the clock stands still",)),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, ('pip install "hwnas[search]"',)),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, ("No space left on device", "free some space")),
         (ZeroDivisionError("division by zero"), 5, ("internal error: ZeroDivisionError", "--debug")),
         (KeyboardInterrupt(), 130, ("interrupted",)),
     ],

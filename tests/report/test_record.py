@@ -67,8 +67,8 @@ def test_every_figure_says_what_it_is_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "front.json: "),
-        ("[]", "must be an object"),
+        ("{", "nas studies rebuild"),
+        ("[]", "must be an object, got list: nas studies rebuild"),
         ('{"schema": 7}', "newer hwnas"),
         ('{"schema": NaN}', "NaN"),
         ("\x00", "front.json"),

@@ -41,6 +41,8 @@ ADVICE = MappingProxyType(
     }
 )
 """What to do about answers that trying again does not change."""
+DAMAGED = ("file is not a database", "database disk image is malformed")
+"""SQLite's words."""
 PACKAGES = MappingProxyType(
     {
         "MySQLdb": "mysqlclient",
@@ -192,6 +194,8 @@ class Connection:
         text = f"tracking to {self.shown} failed: {_cause(exc)}"
         if status in ADVICE:
             return TrackingRefusedError(f"{text}: {ADVICE[status]}")
+        if self.database is not None and any(words in text for words in DAMAGED):
+            return TrackingRefusedError(f"{text}: move {self.database} away, and nas sync STUDY sends a study to a new one")
         return TrackingError(text) if self.database is not None else TrackingServerError(text)
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.errors import InputError, ModelFileError, StudyError
+from nas.errors import InputError, ModelFileError, StudyError, UnknownNameError
 from nas.files import digest_of, write_atomic
 from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.highlights import choice, cost_of
@@ -174,8 +174,7 @@ def _version(client: MlflowClient, name: str, alias: str | None, number: str | N
             raise
         models = {each.name: each for each in client.search_registered_models(max_results=1000)}
         if name not in models:
-            known = ", ".join(sorted(models)[:8]) or "none"
-            raise InputError(f"no model {name!r} is registered: registered are {known}") from exc
+            raise UnknownNameError("registered model", name, models) from exc
         known = ", ".join(f"@{each}" for each in sorted(models[name].aliases)) or "none"
         raise InputError(f"model {name!r} has no {f'alias {alias!r}' if alias else f'version {number}'}: its aliases are {known}") from exc
 

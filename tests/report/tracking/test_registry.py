@@ -202,7 +202,7 @@ def test_a_refused_model_is_told_when_the_search_ends(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("models:/nosuch@knee", ("no model 'nosuch'", NAME)),
+        ("models:/nosuch@knee", ("unknown registered model 'nosuch'", NAME)),
         (f"models:/{NAME}@best", ("no alias 'best'", "@knee")),
         (f"models:/{NAME}/99", ("no version 99", "@fastest")),
         (f"models:/{NAME}", ("models:/NAME@ALIAS", NAME)),

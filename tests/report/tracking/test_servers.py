@@ -60,7 +60,7 @@ def test_a_bad_uri_with_a_password_does_not_show_it() -> None:
         ("http://somebody:secret@127.0.0.1:9/", "127.0.0.1"),
         ("sqlite:////proc/nowhere/mlflow.db", "/proc/nowhere"),
         ("gopher://host/", "gopher"),
-        ("sqlite:///{tmp}/text.db", "text.db"),
+        ("sqlite:///{tmp}/text.db", "text.db away, and nas sync STUDY"),
     ],
 )
 def test_a_store_that_fails_is_one_clear_error(uri: str, says: str, tmp_path: Path) -> None:
