@@ -106,8 +106,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Held-out error: ten-fold cross-validation.
 
-    Below ten networks one a fold. Every fold decides anew whatever a fit decides. The band is that inside the measured range.
-    The picture shows predicted against measured.
+    Below ten networks one a fold. Every fold decides anew whatever a fit decides: a little more error than nas measure and a report tell,
+    whose fit chose its ridge by those very folds. The band is that inside the measured range. The picture shows predicted against measured.
 
     Example: nas predictor evaluate --device host --plot host.png
     """

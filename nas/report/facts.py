@@ -25,7 +25,7 @@ class PredictorFacts:
 
     Attributes:
         measurements: latencies that were fitted, published ones too; 0 where the model comes from chip facts.
-        held_out_error: mean relative error on what the fit had not seen; None where nothing was held out.
+        held_out_error: mean relative error on what the fit had not seen, by which it chose its ridge; None where nothing was held out.
         band: the 90 % band inside the measured range is the value x/÷ this.
         source: of the measurements, or how the model came about.
         outside: ids of members of the front and finalists that are outside the measured range (`LatencyPredictor.in_range`).
