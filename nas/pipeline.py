@@ -111,26 +111,22 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
-            fronts: tuple[FrontRecord, ...] = ()
             try:
-                fronts, lacking = _searched(
-                    prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger
-                )
+                lacking = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger)
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
                 raise
             finally:
-                took = time.monotonic() - started
                 seconds, cost = ledger.so_far()
                 with suppress(NasError):  # a storage that is away or full takes no ending with it
                     seconds, cost = ledger.keep()
                 try:
-                    fronts = recorder.close_costs(fronts, cost)
+                    fronts = recorder.close_costs(seconds, cost)
                 finally:
                     recorder.finish(status, cost)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
-    recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
+    recorder.listen(Event("done", f"{config.study}: done in {seconds - ledger.before_s:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view, lacking)
 
 
@@ -143,8 +139,8 @@ def _refuse_existing(folder: Path) -> None:
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
     stop: Callable[[], bool], started: float, ledger: Ledger,
-) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
-    """Trained, searched, selected, made, recorded; and why a device is left out."""
+) -> InfeasibleError | None:  # fmt: skip
+    """Trained, searched, selected, made, recorded; returns why a device is left out."""
     budget_s = prepared.config.time_budget_s
     for event in ledger.words(budget_s):
         recorder.listen(event)
@@ -170,7 +166,8 @@ def _searched(
         seconds, cost = ledger.so_far()
         _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were made"})
         raise
-    return _record(prepared, recorder, done, selections, made, *ledger.so_far()), lacking
+    _record(prepared, recorder, done, selections, made, *ledger.so_far())
+    return lacking
 
 
 def _served(

@@ -20,11 +20,13 @@ from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared, prepare
 from nas.recording import infeasible
 from nas.report.course import BEGIN, END, LOG
+from nas.report.footprint import seconds_of
 from nas.report.front import STOPPED
 from nas.report.record import EventLog, read_front
 from nas.report.study import study_id, summarise
 from nas.search import storage
 from nas.space import load_space
+from tests.report.tracking.stores import store, the_parent
 from tests.search.conftest import save_supernet
 from tests.spaces import space_data
 
@@ -209,6 +211,19 @@ def test_a_resume_has_what_the_runs_before_it_left_of_the_time(
         assert told_at < next(row for row, text in enumerate(told) if text.startswith("This will take"))
 
 
+def one_figure(folder: Path) -> float:
+    """Seconds of a study: the same in the files of its fronts, in its log, in its storage and in MLflow."""
+    (study,) = (each for each in storage.studies_of(own_storage(folder), "s") if storage.spent(each))
+    seconds = storage.spent(study)
+    ending = [event for event in EventLog(folder / LOG).read() if event["kind"] == END][-1]
+    assert seconds_of(ending["cost"]) == pytest.approx(seconds)
+    for device in DEVICES:
+        kept = read_front(folder, device).search
+        assert kept["seconds"] == pytest.approx(seconds_of(kept)) == pytest.approx(seconds)
+    assert the_parent(store(folder.parent), "s").data.metrics[f"{DEVICES[0]}/search_seconds"] == pytest.approx(seconds)
+    return seconds
+
+
 def test_a_search_that_is_stopped_while_finalists_are_made_leaves_what_there_is(config: SearchConfig, tmp_path: Path) -> None:
     """All trials are done, the first device's finalist too: fronts and report are there, and a resume makes the rest."""
     runs, folder, stopping = tmp_path / "runs", tmp_path / "runs" / "s", threading.Event()
@@ -226,8 +241,12 @@ def test_a_search_that_is_stopped_while_finalists_are_made_leaves_what_there_is(
     assert (folder / made.artifacts["onnx"]).is_file()
     assert (folder / "report.html").is_file()
     assert (EventLog(folder / LOG).read()[-1]["status"], summarise(folder)["state"]) == ("KILLED", "unfinished")
-    begun = study_id(folder)
-    result = run(config, runs, lambda event: None, lambda: False, resume=True)
+    begun, told = study_id(folder), list[Event]()
+    before = one_figure(folder)
+    result = run(config, runs, told.append, lambda: False, resume=True)
+    in_all = one_figure(folder)
+    assert result.seconds == told[-1].fields["seconds"] == pytest.approx(in_all)
+    assert told[-1].text == f"s: done in {result.seconds - before:.0f} s, {result.seconds:.0f} s with earlier runs"
     assert [len(front.finalists) for front in result.fronts] == [1, 1]
     assert result.fronts[0].finalists[0].artifacts == made.artifacts
     assert study_id(folder) == begun != ""
