@@ -13,6 +13,7 @@ from nas.cost import count
 from nas.events import Event
 from nas.models.supernet import Supernet
 from nas.preparation import Prepared
+from nas.schedule import FURTHER, SEARCH_SHARE, TRAIN_SHARE
 from nas.search import storage
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.kept import finalists_made
@@ -20,15 +21,10 @@ from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
 from nas.training.parallel import alone_here
 
-__all__ = ["FURTHER", "SEARCH_SHARE", "TRAIN_SHARE", "Estimate", "Left", "estimate"]
+__all__ = ["Estimate", "Left", "estimate"]
 
-FURTHER = 0.25
-"""Evaluations for each device after the first, over those for the first: it is told all that is known, so only the model of where its own
-front lies has to be made sharper."""
 EXPORT_S, EXPORT_RUNS = 3.0, 6
 """Of a finalist: seconds for its files, and runs over as many images as there are test images."""
-TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
-"""Of a time budget: supernet, search; the rest is for the finalists."""
 
 
 @dataclass(frozen=True, slots=True)

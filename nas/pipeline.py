@@ -12,7 +12,7 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError, NasError, StoppedError, StudyError
-from nas.estimating import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Left
+from nas.estimating import Left
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
@@ -28,6 +28,7 @@ from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.study import LOCK, study_id
 from nas.rounds import Searched, scored_anew, search_device
+from nas.schedule import FURTHER, SEARCH_SHARE, TRAIN_SHARE
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
