@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,46 +11,17 @@ from nas.cost import count
 from nas.events import Event
 from nas.models.supernet import Supernet
 from nas.preparation import Prepared
-from nas.schedule import FURTHER, SEARCH_SHARE, TRAIN_SHARE
-from nas.search import storage
+from nas.remaining import Left
+from nas.schedule import SEARCH_SHARE, TRAIN_SHARE
 from nas.search.evaluators.from_scratch import fresh_network
-from nas.search.kept import finalists_made
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
 from nas.training.parallel import alone_here
 
-__all__ = ["Estimate", "Left", "estimate"]
+__all__ = ["Estimate", "estimate"]
 
 EXPORT_S, EXPORT_RUNS = 3.0, 6
 """Of a finalist: seconds for its files, and runs over as many images as there are test images."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a search has still to do: all of it, or where it goes on what the storage does not have.
-
-    Attributes:
-        evaluations, finalists: of all devices.
-        spent_s: of the time budget.
-    """
-
-    evaluations: int
-    finalists: int
-    spent_s: float = 0.0
-
-    @classmethod
-    def of(cls, prepared: Prepared, studies: Sequence[storage.Study], spent_s: float = 0.0) -> Left:
-        """Of a search by its devices' studies; finalists that were made count as made once no evaluation is left to change the front."""
-        config, evaluations, missing = prepared.config, 0, 0
-        finalists = config.finalists * (1 if config.prune is None else 2)
-        for number, study in enumerate(studies):
-            done = len(storage.evaluated(study))
-            wanted = config.trials
-            if number:  # it begins when it is told what others found; until then it has what --warm-start gave it
-                wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
-            evaluations += max(0, wanted - done)
-            missing += max(0, finalists - finalists_made(study))
-        return cls(evaluations, finalists * len(studies) if evaluations else missing, spent_s)
 
 
 @dataclass(frozen=True, slots=True)

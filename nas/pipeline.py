@@ -12,7 +12,6 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError, NasError, StoppedError, StudyError
-from nas.estimating import Left
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
@@ -23,6 +22,7 @@ from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
+from nas.remaining import Left
 from nas.report.course import Status
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
@@ -145,7 +145,8 @@ def _searched(
     budget_s = prepared.config.time_budget_s
     for event in ledger.words(budget_s):
         recorder.listen(event)
-    context = context_of(prepared, ledger.study, recorder.listen, stop, Left.of(prepared, studies, ledger.before_s))
+    left = Left.of(prepared, studies, folder, ledger.before_s)
+    context = context_of(prepared, ledger.study, recorder.listen, stop, left)
     began = started - ledger.before_s  # as if the runs before had just ended: the budget is for all of them
     deadline = began + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
     for event in prepared.words:

@@ -22,10 +22,11 @@ from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
 from nas.search.judging import unbeaten
 from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned
 from nas.search.pruned import Pruned, Pruner
+from nas.search.scoring import BaseScorer
 from nas.target import Target
 from nas.training.loop import TrainProgress
 
-__all__ = ["Made", "Workshop", "kept_pruned", "prune_finalists", "why_left_out", "with_pruned"]
+__all__ = ["Made", "Workshop", "kept_pruned", "left_to_prune", "prune_finalists", "why_left_out", "with_pruned"]
 
 Made = tuple[dict[str, Finalist], dict[str, str]]
 """Finalists of a device and, of those that failed, why: by candidate id."""
@@ -123,7 +124,7 @@ def _candidates(
     candidates: dict[str, Candidate] = {}
     fresh: dict[str, Pruned] = {}
     for number, (name, pruner) in enumerate(pruners.items()):
-        found = _kept(study, finalists[name], pruner)
+        found = _kept(study, finalists[name].candidate, pruner.scorer, pruner.share)
         if found is None:
             made = _pruned(study, finalists[name], pruner, shop, len(pruners) - number)
             if made is None:
@@ -140,24 +141,48 @@ def kept_pruned(
     share, found = prepared.config.prune, dict(finalists)
     scorers = {scorer.target: scorer for scorer in device.scorer.all}
     for each in finalists.values():
-        known = None if share is None else read_pruned(study, each.candidate, share)
-        if known is not None and each.candidate.target in scorers:
-            metrics = scorers[each.candidate.target].metrics(known[0])
-            candidate = Candidate(known[0], each.candidate.target, metrics, each.candidate.trial)
-            shipped = read_finalist(study, candidate)
-            if shipped is not None and "onnx" in shipped.present(folder).artifacts:
-                found[candidate.id] = shipped
+        if share is None or each.candidate.target not in scorers:
+            continue
+        candidate = _kept(study, each.candidate, scorers[each.candidate.target], share)
+        shipped = None if candidate is None else read_finalist(study, candidate)
+        if shipped is not None and "onnx" in shipped.present(folder).artifacts:
+            found[shipped.candidate.id] = shipped
     return found
 
 
-def _kept(study: storage.Study, parent: Finalist, pruner: Pruner) -> Candidate | None:
+def left_to_prune(
+    prepared: Prepared, device: Device, study: storage.Study, candidates: Sequence[Candidate], made: Mapping[str, Finalist], folder: Path
+) -> int:  # fmt: skip
+    """Of how many finalists of a device the pruned form is still to be made, or made anew, and shipped: those that earn no place are not.
+
+    Args:
+        candidates: that are to be finalists.
+        made: those of them that earlier runs made.
+    """
+    share = prepared.config.prune
+    scorers = {scorer.target: scorer for scorer in device.scorer.all if scorer.target.precision == "fp32"}
+    able = [candidate for candidate in candidates if candidate.target in scorers]
+    if share is None:
+        return 0
+    found = {each.id: _kept(study, each, scorers[each.target], share) for each in able}
+    pruned = [candidate for candidate in found.values() if candidate is not None]
+    whole = [made[each.id].candidate for each in able if each.id in made]
+    judged = [*(each for each in whole if "accuracy_validation" in each.metrics), *pruned]
+    missing = len(able) - len(pruned)
+    for candidate in pruned:
+        shipped = read_finalist(study, candidate)
+        is_there = shipped is not None and shipped.present(folder) == shipped
+        missing += not is_there and not why_left_out(candidate, judged, prepared.front_objectives, prepared.config.constraints)
+    return missing
+
+
+def _kept(study: storage.Study, parent: Candidate, scorer: BaseScorer, share: float) -> Candidate | None:
     """What an earlier run pruned a finalist to, with its costs as they are predicted now."""
-    known = read_pruned(study, parent.candidate, pruner.share)
+    known = read_pruned(study, parent, share)
     if known is None:
         return None
     arch, accuracy, _ = known
-    metrics = {"accuracy_validation": accuracy, **pruner.scorer.metrics(arch)}
-    return Candidate(arch, parent.candidate.target, metrics, parent.candidate.trial)
+    return Candidate(arch, parent.target, {"accuracy_validation": accuracy, **scorer.metrics(arch)}, parent.trial)
 
 
 def _pruned(study: storage.Study, parent: Finalist, pruner: Pruner, shop: Workshop, left: int) -> Pruned | None:

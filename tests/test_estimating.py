@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from nas.cost import count
-from nas.estimating import Estimate, Left, estimate
+from nas.estimating import Estimate, estimate
 from nas.metrics import Constraint
 from nas.models.network import Network
-from nas.search.finalists import Finalist
-from nas.search.kept import keep_finalist
+from nas.remaining import Left
 from nas.training.finetune import Times
-from tests.executors import Growing
-from tests.test_opening import TRIALS, ready, searched
+from tests.test_opening import ready
 
 
 def test_finalists_that_devices_share_are_not_counted_twice() -> None:
@@ -27,18 +25,6 @@ def test_finalists_that_devices_share_are_not_counted_twice() -> None:
         "finalists where one serves both"
     )
     assert two.event().fields["estimate_s"] == 330.0
-
-
-def test_a_search_that_goes_on_has_less_to_do(tmp_path: Path) -> None:
-    devices = ("raspberrypi4", "pixel3")
-    prepared, longer = ready(tmp_path, devices=devices), ready(tmp_path, devices=devices, trials=2 * TRIALS)
-    done = searched(prepared, tmp_path, Growing(prepared.space))
-    studies = [each.study for each in done]
-    assert Left.of(prepared, studies) == Left(0, 10)
-    keep_finalist(studies[0], Finalist(done[0].done[0].candidate, {}, ""))
-    assert Left.of(prepared, studies) == Left(0, 9)
-    # With twice the evaluations, and for the second device a quarter of them, other finalists may be better.
-    assert Left.of(longer, studies) == Left(TRIALS + TRIALS // 4, 10)
 
 
 def test_the_time_is_told_of_a_network_that_may_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
