@@ -9,10 +9,11 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.cost import count
 from nas.events import Event
+from nas.measuring import measuring_s
 from nas.models.supernet import Supernet
 from nas.preparation import Prepared
 from nas.remaining import Left
-from nas.schedule import SEARCH_SHARE, TRAIN_SHARE
+from nas.schedule import EXPORT_S, NETWORKS, TRAIN_SHARE, ends_s, record_s
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
@@ -20,8 +21,8 @@ from nas.training.parallel import alone_here
 
 __all__ = ["Estimate", "estimate"]
 
-EXPORT_S, EXPORT_RUNS = 3.0, 6
-"""Of a finalist: seconds for its files, and runs over as many images as there are test images."""
+EXPORT_RUNS = 6
+"""Of a finalist's files, over as many images as there are test images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Estimate:
     """What a search will take on this machine.
 
     Attributes:
-        seconds: of each part at most: supernet, search, finalists.
+        seconds: of each part at most, where nothing disturbs it: supernet, search, measuring (of `--verify`), finalists, record.
         disk_bytes: of the study's folder and of decoded images, at most.
         shared_s: of the finalists, as far as a finalist of one device is one of the others too: it is trained once.
     """
@@ -44,7 +45,8 @@ class Estimate:
 
     def event(self) -> Event:
         """In words."""
-        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in self.seconds.items())
+        told = {name: s for name, s in self.seconds.items() if s or name != "measuring"}
+        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in told.items())
         total = _minutes(max(self.total_s, 6), self.shared_s)
         text = f"about {total} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
         if self.shared_s:
@@ -79,7 +81,9 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
     seconds = {
         "supernet": supernet_s,
         "search": left.evaluations * evaluations.get(config.evaluator, 0.0) / config.workers,
+        "measuring": left.measurings * measuring_s(config.measure, NETWORKS),
         "finalists": left.finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
+        "record": record_s(len(prepared.devices)),
     }
     if supernet is not None and left.finalists and epochs and recipe.finetune_distill_weight:
         # The largest network is asked about every training image once, and about its mirror image.
@@ -87,10 +91,12 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
         seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)
     alone_s = seconds["finalists"] / len(prepared.devices)
     if config.time_budget_s is not None:
-        rest = max(0.0, config.time_budget_s - left.spent_s)
-        for part, share in (("supernet", TRAIN_SHARE), ("search", SEARCH_SHARE), ("finalists", 1.0)):
-            seconds[part] = min(seconds[part], share * config.time_budget_s, rest)
-            rest -= seconds[part]
+        searched_s, made_s = ends_s(config.time_budget_s, len(prepared.devices), left.finalists)
+        seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
+        past_s = left.spent_s
+        for part, end_s in (("supernet", made_s), ("search", searched_s), ("measuring", searched_s), ("finalists", made_s)):
+            seconds[part] = max(0.0, min(seconds[part], end_s - past_s))
+            past_s += seconds[part]
     weights = count(space.decode(space.largest)).weight_bytes
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
     kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum

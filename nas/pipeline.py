@@ -28,7 +28,7 @@ from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.study import LOCK, study_id
 from nas.rounds import Searched, scored_anew, search_device
-from nas.schedule import FURTHER, SEARCH_SHARE, TRAIN_SHARE
+from nas.schedule import FURTHER, Pace, ends_s
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
@@ -39,8 +39,6 @@ from nas.search.removal import claim
 __all__ = ["Result", "rebuild", "run"]
 
 ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
-RESERVE_S = 10.0
-"""Of a time budget: for plots and MLflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,6 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
 def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], footprint: Footprint, *, resume: bool) -> Result:
     if config.ray is not None:
         knock(config.ray)
-    started = time.monotonic()
     folder = runs / config.study
     if not resume:
         _refuse_existing(folder)
@@ -113,7 +110,7 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             recorder.start()
             status: Status = "FAILED"
             try:
-                lacking = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger)
+                lacking = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), ledger)
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
@@ -139,16 +136,18 @@ def _refuse_existing(folder: Path) -> None:
 
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
-    stop: Callable[[], bool], started: float, ledger: Ledger,
+    stop: Callable[[], bool], ledger: Ledger,
 ) -> InfeasibleError | None:  # fmt: skip
     """Trained, searched, selected, made, recorded; returns why a device is left out."""
     budget_s = prepared.config.time_budget_s
     for event in ledger.words(budget_s):
         recorder.listen(event)
+    began = time.monotonic() - ledger.so_far()[0]  # as if the runs before had just ended: the budget is for all of them
     left = Left.of(prepared, studies, folder, ledger.before_s)
     context = context_of(prepared, ledger.study, recorder.listen, stop, left)
-    began = started - ledger.before_s  # as if the runs before had just ended: the budget is for all of them
-    deadline = began + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    deadline = until = None
+    if budget_s is not None:
+        deadline, until = (began + end_s for end_s in ends_s(budget_s, len(prepared.devices), left.finalists))
     for event in prepared.words:
         recorder.listen(event)
     tell_foreign(prepared, recorder.listen)
@@ -158,11 +157,10 @@ def _searched(
     done = on_every_target(searched, context, recorder.listen, stop, deadline)
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
-    until = began + budget_s - RESERVE_S if budget_s else None
-    maker = partial(maker_of, prepared, context, folder, recorder.listen)
+    maker, pace = partial(maker_of, prepared, context, folder, recorder.listen), Pace(until)
     try:
-        made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-        made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, until)
+        made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, pace)
+        made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, pace)
     except StoppedError:  # all else is there to be looked at
         made = _kept(prepared, studies, selections, folder)
         seconds, cost = ledger.so_far()

@@ -12,7 +12,7 @@ from nas.preparation import Prepared
 from nas.pruning import left_to_prune
 from nas.recording import infeasible, select_all
 from nas.rounds import Searched, scored_anew
-from nas.schedule import FURTHER
+from nas.schedule import FURTHER, measurings
 from nas.search import storage
 from nas.search.finalists import Finalist
 from nas.search.kept import read_finalist
@@ -27,11 +27,13 @@ class Left:
     Attributes:
         evaluations, finalists: of all devices; what finalists are pruned to counts as finalists.
         spent_s: of the time budget.
+        measurings: of networks near the fronts, at most.
     """
 
     evaluations: int
     finalists: int
     spent_s: float = 0.0
+    measurings: int = 0
 
     @classmethod
     def of(cls, prepared: Prepared, studies: Sequence[storage.Study], folder: Path, spent_s: float = 0.0) -> Left:
@@ -40,15 +42,17 @@ class Left:
         Args:
             folder: of the study, with the files of its finalists.
         """
-        config, evaluations = prepared.config, 0
-        for number, study in enumerate(studies):
+        config, evaluations, pauses = prepared.config, 0, 0
+        for number, (device, study) in enumerate(zip(prepared.devices, studies, strict=True)):
             done = len(storage.evaluated(study))
             wanted = config.trials
             if number:  # it begins when it is told what others found; until then it has what --warm-start gave it
                 wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
             evaluations += max(0, wanted - done)
+            if config.verify and device.profile is not None:
+                pauses += measurings(done, wanted, "verified" in study.user_attrs)
         most = config.finalists * (1 if config.prune is None else 2) * len(studies)
-        return cls(evaluations, most if evaluations else _finalists(prepared, studies, folder), spent_s)
+        return cls(evaluations, most if evaluations else _finalists(prepared, studies, folder), spent_s, pauses)
 
 
 def _finalists(prepared: Prepared, studies: Sequence[storage.Study], folder: Path) -> int:

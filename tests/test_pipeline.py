@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,17 +15,18 @@ from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, StoppedError, StudyError, TrainingError
 from nas.events import Event
 from nas.finishing import make_finalist
-from nas.metrics import Metric
+from nas.metrics import Candidate, Metric
 from nas.opening import begin_studies, own_storage
 from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared, prepare
-from nas.recording import infeasible
+from nas.recording import Selection, infeasible
 from nas.report.course import BEGIN, END, LOG
 from nas.report.footprint import seconds_of
 from nas.report.front import STOPPED
 from nas.report.record import EventLog, read_front
 from nas.report.study import study_id, summarise
 from nas.search import storage
+from nas.search.finalists import Finalist, FinalistMaker
 from nas.space import load_space
 from tests.report.tracking.stores import store, the_parent
 from tests.search.conftest import save_supernet
@@ -209,6 +211,29 @@ def test_a_resume_has_what_the_runs_before_it_left_of_the_time(
         assert ("the time for the search is over: stopped at 4 of 6 candidates" in told) == (count == 4)
         (told_at,) = (row for row, text in enumerate(told) if text.startswith("earlier runs took 277 h "))
         assert told_at < next(row for row, text in enumerate(told) if text.startswith("This will take"))
+
+
+def test_what_the_files_of_finalists_take_is_no_time_for_their_training(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a million seconds for two: the first file is thought to take a tenth, the second what the first one took."""
+    monkeypatch.setattr("nas.schedule.EXPORT_S", 1e5)
+    shares: list[float] = []
+
+    def made(maker: FinalistMaker, candidate: Candidate, budget_s: float, *given: Any) -> Finalist:
+        shares.append(budget_s)
+        return maker.make(candidate, budget_s, *given)
+
+    def first_two(prepared: Prepared, done: list[list[storage.Evaluated]]) -> list[Selection]:
+        """Random weights may leave one network on the front."""
+        chosen = tuple(each.candidate for each in done[0][:2])
+        return [Selection(chosen, chosen)]
+
+    monkeypatch.setattr("nas.finishing._make", made)
+    monkeypatch.setattr("nas.pipeline.select_all", first_two)
+    one = config.model_copy(update={"devices": DEVICES[:1], "finalists": 2, "time_budget_s": 1e6})
+    run(one, tmp_path / "runs", lambda event: None, lambda: False)
+    assert [round(share_s / 1e5) for share_s in shares] == [4, 10]
 
 
 def one_figure(folder: Path) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.opening import begin_studies, own_storage
 from nas.recording import select_all
 from nas.remaining import Left
 from nas.search.finalists import Finalist
@@ -37,6 +38,17 @@ def test_a_search_that_goes_on_has_less_to_do(tmp_path: Path) -> None:
         for study in studies:
             keep_finalist(study, Finalist(candidate, {}, ""))
     assert Left.of(prepared, studies, folder) == Left(0, 0)
+
+
+def test_how_often_networks_near_the_front_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.schedule.EVERY", TRIALS)
+    for trials, count in ((4, 0), (TRIALS, 1), (2 * TRIALS + 1, 2)):
+        prepared = ready(tmp_path, study=str(trials), trials=trials, verify=True, via="ssh://nobody@nowhere.invalid")
+        (tmp_path / str(trials)).mkdir()
+        studies = begin_studies(prepared, own_storage(tmp_path / str(trials)), {})
+        assert Left.of(prepared, studies, tmp_path).measurings == count
+    plain = ready(tmp_path, study=str(trials), trials=trials)
+    assert Left.of(plain, studies, tmp_path).measurings == 0
 
 
 @pytest.mark.parametrize(("finalists", "prune"), [(50, None), (50, 0.7)])

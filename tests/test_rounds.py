@@ -124,7 +124,17 @@ def test_a_search_with_int8_measures_it_here_once(prepared: Prepared, home: Path
     for phases in (1, 0):
         events: list[Event] = []
         both = prepare(config(precision="both", verify=False), home / "runs", events.append, lambda: False)
-        assert len([event for event in events if event.text == f"Measuring 6 networks on this machine, {target.key}"]) == phases
+        assert (
+            len(
+                [
+                    event
+                    for event in events
+                    if event.text
+                    == f"Measuring 6 networks on this machine, {target.key}: about 6 s; what all else takes is told after that"
+                ]
+            )
+            == phases
+        )
         (word,) = (event.text for event in both.words if event.text.startswith("int8 "))
         assert target.key in word
         assert word.endswith("(measured)")
