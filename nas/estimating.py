@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,52 +9,20 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.cost import count
 from nas.events import Event
+from nas.measuring import measuring_s
 from nas.models.supernet import Supernet
 from nas.preparation import Prepared
-from nas.search import storage
+from nas.remaining import Left
+from nas.schedule import EXPORT_S, NETWORKS, TRAIN_SHARE, ends_s, record_s
 from nas.search.evaluators.from_scratch import fresh_network
-from nas.search.kept import finalists_made
 from nas.training.finetune import time_network
 from nas.training.oneshot import time_step
 from nas.training.parallel import alone_here
 
-__all__ = ["FURTHER", "SEARCH_SHARE", "TRAIN_SHARE", "Estimate", "Left", "estimate"]
+__all__ = ["Estimate", "estimate"]
 
-FURTHER = 0.25
-"""Evaluations for each device after the first, over those for the first: it is told all that is known, so only the model of where its own
-front lies has to be made sharper."""
-EXPORT_S, EXPORT_RUNS = 3.0, 6
-"""Of a finalist: seconds for its files, and runs over as many images as there are test images."""
-TRAIN_SHARE, SEARCH_SHARE = 0.5, 0.2
-"""Of a time budget: supernet, search; the rest is for the finalists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a search has still to do: all of it, or where it goes on what the storage does not have.
-
-    Attributes:
-        evaluations, finalists: of all devices.
-        spent_s: of the time budget.
-    """
-
-    evaluations: int
-    finalists: int
-    spent_s: float = 0.0
-
-    @classmethod
-    def of(cls, prepared: Prepared, studies: Sequence[storage.Study], spent_s: float = 0.0) -> Left:
-        """Of a search by its devices' studies; finalists that were made count as made once no evaluation is left to change the front."""
-        config, evaluations, missing = prepared.config, 0, 0
-        finalists = config.finalists * (1 if config.prune is None else 2)
-        for number, study in enumerate(studies):
-            done = len(storage.evaluated(study))
-            wanted = config.trials
-            if number:  # it begins when it is told what others found; until then it has what --warm-start gave it
-                wanted = math.ceil(FURTHER * config.trials) + int(study.user_attrs.get(storage.TOLD, done))
-            evaluations += max(0, wanted - done)
-            missing += max(0, finalists - finalists_made(study))
-        return cls(evaluations, finalists * len(studies) if evaluations else missing, spent_s)
+EXPORT_RUNS = 6
+"""Of a finalist's files, over as many images as there are test images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +30,7 @@ class Estimate:
     """What a search will take on this machine.
 
     Attributes:
-        seconds: of each part at most: supernet, search, finalists.
+        seconds: of each part at most, where nothing disturbs it: supernet, search, measuring (of `--verify`), finalists, record.
         disk_bytes: of the study's folder and of decoded images, at most.
         shared_s: of the finalists, as far as a finalist of one device is one of the others too: it is trained once.
     """
@@ -79,7 +45,8 @@ class Estimate:
 
     def event(self) -> Event:
         """In words."""
-        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in self.seconds.items())
+        told = {name: s for name, s in self.seconds.items() if s or name != "measuring"}
+        parts = ", ".join(f"{name} {_minutes(s, self.shared_s if name == 'finalists' else 0.0)}" for name, s in told.items())
         total = _minutes(max(self.total_s, 6), self.shared_s)
         text = f"about {total} minutes ({parts}) and {self.disk_bytes / 2**20:.0f} MiB of disk"
         if self.shared_s:
@@ -114,7 +81,9 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
     seconds = {
         "supernet": supernet_s,
         "search": left.evaluations * evaluations.get(config.evaluator, 0.0) / config.workers,
+        "measuring": left.measurings * measuring_s(config.measure, NETWORKS),
         "finalists": left.finalists * (epochs * (steps * one.step_s + one.evaluation_s) + export_s),
+        "record": record_s(len(prepared.devices)),
     }
     if supernet is not None and left.finalists and epochs and recipe.finetune_distill_weight:
         # The largest network is asked about every training image once, and about its mirror image.
@@ -122,10 +91,12 @@ def estimate(prepared: Prepared, supernet: Supernet | None, trained: bool, left:
         seconds["finalists"] += larger * one.evaluation_s * 2 * len(data.train) / len(data.search_validation)
     alone_s = seconds["finalists"] / len(prepared.devices)
     if config.time_budget_s is not None:
-        rest = max(0.0, config.time_budget_s - left.spent_s)
-        for part, share in (("supernet", TRAIN_SHARE), ("search", SEARCH_SHARE), ("finalists", 1.0)):
-            seconds[part] = min(seconds[part], share * config.time_budget_s, rest)
-            rest -= seconds[part]
+        searched_s, made_s = ends_s(config.time_budget_s, len(prepared.devices), left.finalists)
+        seconds["supernet"] = min(seconds["supernet"], TRAIN_SHARE * config.time_budget_s)
+        past_s = left.spent_s
+        for part, end_s in (("supernet", made_s), ("search", searched_s), ("measuring", searched_s), ("finalists", made_s)):
+            seconds[part] = max(0.0, min(seconds[part], end_s - past_s))
+            past_s += seconds[part]
     weights = count(space.decode(space.largest)).weight_bytes
     images_bytes = 0 if data.name == "digits" else sum(s.images.nbytes for s in (data.train, data.search_validation, data.test))
     kept = 0 if supernet is None else 3 * 4 * sum(p.numel() for p in supernet.parameters())  # weights, their average and momentum

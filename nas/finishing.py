@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from nas.provenance import context_of
 from nas.pruning import Made
 from nas.recording import Selection, refuse_other_images
 from nas.report.study import load_config
+from nas.schedule import Pace
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
@@ -33,16 +33,22 @@ __all__ = ["make_finalist", "make_finalists", "maker_of", "telling"]
 
 def make_finalists(
     prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], selections: list[Selection],
-    on_event: Listener, stop: Callable[[], bool], until_s: float | None,
+    on_event: Listener, stop: Callable[[], bool], pace: Pace,
 ) -> list[Made]:  # fmt: skip
-    """Makes the finalists of every device; those that an earlier run made are taken from the storage."""
-    config = prepared.config
+    """Makes the finalists of every device; those that an earlier run made are taken from the storage.
+
+    Args:
+        pace: of these and of what they are pruned to.
+    """
     total = sum(len(selection.finalists) for selection in selections)
     on_event(
         Event("phase", f"Fine-tuning, testing and exporting {total} finalist{'s' if total != 1 else ''}", fields={"phase": "finalists"})
     )
-    trainings = total * (1 if config.prune is None else 2)
+    to_prune = 0 if prepared.config.prune is None else total
     supernet = cache(partial(SupernetEvaluator, context))
+    pairs = [(study, candidate) for study, selection in zip(studies, selections, strict=True) for candidate in selection.finalists]
+    there = {candidate.arch for study, candidate in pairs if _kept(study, candidate, folder) is not None}
+    to_train = {candidate.arch for _, candidate in pairs} - there  # once for all devices
     made, number = [], 0
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
         targets = {each.target for each in selection.finalists}
@@ -50,11 +56,10 @@ def make_finalists(
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
-            kept = read_finalist(study, candidate)
-            if kept is not None and kept.present(folder) != kept:
-                kept = None  # its files were deleted
+            kept = _kept(study, candidate, folder)
             number += 1
-            budget_s = max(1.0, (until_s - time.monotonic()) / (trainings - number + 1)) if until_s else None
+            networks = len(to_train) + to_prune
+            budget_s = pace.share_s(networks, networks)
             try:
                 ready = kept or _make(
                     makers[candidate.target], candidate, budget_s, telling(on_event, f"finalist {number} of {total}"), stop
@@ -62,12 +67,16 @@ def make_finalists(
             except StoppedError:
                 raise
             except NasError as exc:
+                to_train.discard(candidate.arch)
                 notes[candidate.id] = f"failed as a finalist: {exc}"
                 keep_failure(study, candidate, notes[candidate.id])
                 on_event(Event("warning", f"{candidate.id} failed as a finalist: {exc}"))
                 continue
             keep_finalist(study, ready)
             finalists[candidate.id] = ready
+            if candidate.arch in to_train:
+                to_train.remove(candidate.arch)
+                pace.shipped(ready.files_s)
             test = ready.candidate.metrics["accuracy_test"].value
             words = f"{candidate.id}: test accuracy {test:.4f}, {ready.note}"
             on_event(Event("finalist", words, share=number / total, fields={"id": candidate.id}))
@@ -75,6 +84,12 @@ def make_finalists(
                 on_event(Event("warning", f"{candidate.id}: {ready.doubt}"))
         made.append((finalists, notes))
     return made
+
+
+def _kept(study: storage.Study, candidate: Candidate, folder: Path) -> Finalist | None:
+    """What an earlier run made of a candidate; None where it has not, or its files were deleted."""
+    kept = read_finalist(study, candidate)
+    return kept if kept is not None and kept.present(folder) == kept else None
 
 
 def maker_of(

@@ -47,6 +47,7 @@ __all__ = [
     "band_note",
     "choose_networks",
     "measure_networks",
+    "measuring_s",
     "quality_text",
     "reach",
     "refit_energy",
@@ -58,6 +59,9 @@ HOST = "host"
 LOCAL = "local"
 _CLOCK_HZ = 3.5e9
 """Of this machine, for the choice of networks, where it tells none but that of the moment: the same command must choose the same ones."""
+ANCHORED, OPENING_S = 1.5, 1.0
+"""Of a network that is measured: its windows with those of the anchor, over its own, and seconds to make its file, open it and warm up (one
+busy machine: 1.5 to 2.4 s a network in all, by the default protocol)."""
 POOL = 400
 """Random networks of the space that the measured ones are chosen from."""
 
@@ -146,6 +150,11 @@ def choose_networks(space: SearchSpace, profile: DeviceProfile, n: int, seed: in
     latency_s = np.array([expected.predict(blocks).value for blocks in networks])
     picks = choose(np.array([network_features(blocks) for blocks in networks]), min(n, len(networks)), latency_s)
     return [networks[pick] for pick in picks]
+
+
+def measuring_s(protocol: MeasureProtocol, networks: int) -> float:
+    """Seconds that measuring so many networks takes where nothing disturbs it and none is so slow that windows are longer."""
+    return networks * (ANCHORED * protocol.windows * protocol.window_s + OPENING_S)
 
 
 def measure_networks(

@@ -12,7 +12,6 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import InfeasibleError, NasError, StoppedError, StudyError
-from nas.estimating import FURTHER, SEARCH_SHARE, TRAIN_SHARE, Left
 from nas.events import Event, Listener
 from nas.files import locked
 from nas.finishing import make_finalists, maker_of, telling
@@ -34,11 +33,13 @@ from nas.preparation import Device, Prepared, prepare
 from nas.provenance import Earlier, context_of, earlier, keep_supernet
 from nas.pruning import Made, kept_pruned, prune_finalists
 from nas.recording import Recorder, Selection, front_record, infeasible, refuse_other_images, save_config, select_all
+from nas.remaining import Left
 from nas.report.course import Status
 from nas.report.footprint import Footprint, track
 from nas.report.front import STOPPED, FrontRecord
 from nas.report.study import LOCK, study_id
 from nas.rounds import Searched, scored_anew, search_device
+from nas.schedule import FURTHER, Pace, ends_s
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.executors import Evaluation, open_executor
@@ -49,8 +50,6 @@ from nas.search.removal import claim
 __all__ = ["Result", "rebuild", "run"]
 
 ELSEWHERE = "journal:///PATH or postgresql://USER@HOST/DATABASE"
-RESERVE_S = 10.0
-"""Of a time budget: for plots and MLflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,6 @@ def run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[],
 def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[], bool], footprint: Footprint, *, resume: bool) -> Result:
     if config.ray is not None:
         knock(config.ray)
-    started = time.monotonic()
     folder = runs / config.study
     if not resume:
         _refuse_existing(folder)
@@ -122,26 +120,22 @@ def _run(config: SearchConfig, runs: Path, on_event: Listener, stop: Callable[[]
             recorder = Recorder(folder, prepared, ledger.hearing(on_event))
             recorder.start()
             status: Status = "FAILED"
-            fronts: tuple[FrontRecord, ...] = ()
             try:
-                fronts, lacking = _searched(
-                    prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), started, ledger
-                )
+                lacking = _searched(prepared, studies, store, recorder, folder, lambda: stop() or superseded.is_set(), ledger)
                 status = "FINISHED"
             except (StoppedError, KeyboardInterrupt):
                 status = "KILLED"
                 raise
             finally:
-                took = time.monotonic() - started
                 seconds, cost = ledger.so_far()
                 with suppress(NasError):  # a storage that is away or full takes no ending with it
                     seconds, cost = ledger.keep()
                 try:
-                    fronts = recorder.close_costs(fronts, cost)
+                    fronts = recorder.close_costs(seconds, cost)
                 finally:
                     recorder.finish(status, cost)
     in_all = f", {seconds:.0f} s with earlier runs" if resume else ""
-    recorder.listen(Event("done", f"{config.study}: done in {took:.0f} s{in_all}", fields={"seconds": seconds}))
+    recorder.listen(Event("done", f"{config.study}: done in {seconds - ledger.before_s:.0f} s{in_all}", fields={"seconds": seconds}))
     return Result(folder, fronts, seconds, recorder.view, lacking)
 
 
@@ -153,15 +147,18 @@ def _refuse_existing(folder: Path) -> None:
 
 def _searched(
     prepared: Prepared, studies: Sequence[storage.Study], store: storage.BaseStorage, recorder: Recorder, folder: Path,
-    stop: Callable[[], bool], started: float, ledger: Ledger,
-) -> tuple[tuple[FrontRecord, ...], InfeasibleError | None]:  # fmt: skip
-    """Trained, searched, selected, made, recorded; and why a device is left out."""
+    stop: Callable[[], bool], ledger: Ledger,
+) -> InfeasibleError | None:  # fmt: skip
+    """Trained, searched, selected, made, recorded; returns why a device is left out."""
     budget_s = prepared.config.time_budget_s
     for event in ledger.words(budget_s):
         recorder.listen(event)
-    context = context_of(prepared, ledger.study, recorder.listen, stop, Left.of(prepared, studies, ledger.before_s))
-    began = started - ledger.before_s  # as if the runs before had just ended: the budget is for all of them
-    deadline = began + (TRAIN_SHARE + SEARCH_SHARE) * budget_s if budget_s else None
+    began = time.monotonic() - ledger.so_far()[0]  # as if the runs before had just ended: the budget is for all of them
+    left = Left.of(prepared, studies, folder, ledger.before_s)
+    context = context_of(prepared, ledger.study, recorder.listen, stop, left)
+    deadline = until = None
+    if budget_s is not None:
+        deadline, until = (began + end_s for end_s in ends_s(budget_s, len(prepared.devices), left.finalists))
     for event in prepared.words:
         recorder.listen(event)
     tell_foreign(prepared, recorder.listen)
@@ -171,17 +168,17 @@ def _searched(
     done = on_every_target(searched, context, recorder.listen, stop, deadline)
     prepared, studies, done, lacking = _served(prepared, studies, done, recorder.listen)
     selections = select_all(prepared, done)
-    until = began + budget_s - RESERVE_S if budget_s else None
-    maker = partial(maker_of, prepared, context, folder, recorder.listen)
+    maker, pace = partial(maker_of, prepared, context, folder, recorder.listen), Pace(until)
     try:
-        made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, until)
-        made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, until)
+        made = make_finalists(prepared, context, folder, studies, selections, recorder.listen, stop, pace)
+        made = prune_finalists(prepared, context, folder, studies, made, maker, telling, recorder.listen, stop, pace)
     except StoppedError:  # all else is there to be looked at
         made = _kept(prepared, studies, selections, folder)
         seconds, cost = ledger.so_far()
         _record(prepared, recorder, done, selections, made, seconds, {**cost, STOPPED: "while finalists were made"})
         raise
-    return _record(prepared, recorder, done, selections, made, *ledger.so_far()), lacking
+    _record(prepared, recorder, done, selections, made, *ledger.so_far())
+    return lacking
 
 
 def _served(

@@ -17,9 +17,10 @@ from nas.hardware.newcomer import own_profile
 from nas.hardware.predictor import LatencyPredictor
 from nas.hardware.profile import DeviceProfile, load_profile
 from nas.matching import find
-from nas.measuring import HOST, choose_networks, measure_networks, quality_text, reach
+from nas.measuring import HOST, choose_networks, measure_networks, measuring_s, quality_text, reach
 from nas.metrics import OBJECTIVES, Objective
 from nas.prediction import read_architecture
+from nas.report.units import seconds_text
 from nas.search.energy_axis import energy_axis, verdict
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator, open_evaluator
 from nas.search.fleet import FleetScorer
@@ -310,7 +311,9 @@ def _measure_host(
     """Measures networks of the space on this machine and fits: the smallest, the largest and those that tell most."""
     profile, address = reach(HOST, None, lambda text: on_event(Event("info", text)))
     networks = choose_networks(space, profile, HOST_NETWORKS, config.seed)
-    on_event(Event("phase", f"Measuring {len(networks)} networks on this machine, {target.key}", fields={"phase": "measure"}))
+    about = seconds_text(measuring_s(config.measure, len(networks)))
+    text = f"Measuring {len(networks)} networks on this machine, {target.key}: about {about}"
+    on_event(Event("phase", f"{text}; what all else takes is told after that", fields={"phase": "measure"}))
     fitted, _ = measure_networks(profile, address, target, networks, config.measure, on_event, stop)
     on_event(Event("info", f"latency model of this machine: {fitted.measurements} networks measured, {quality_text(fitted)}"))
     return fitted

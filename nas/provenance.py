@@ -9,12 +9,14 @@ from pathlib import Path
 from nas.architecture import Architecture
 from nas.config import SearchConfig
 from nas.errors import StudyError
-from nas.estimating import TRAIN_SHARE, Left, estimate
+from nas.estimating import estimate
 from nas.events import Listener
 from nas.metrics import Metric
 from nas.opening import STORAGE, facts_of, own_storage
 from nas.preparation import Prepared
+from nas.remaining import Left
 from nas.report.study import devices_of, load_config
+from nas.schedule import TRAIN_SHARE
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext, accuracy_evaluator
 from nas.training.oneshot import build_supernet

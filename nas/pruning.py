@@ -6,7 +6,6 @@ one beats in all of them is left out, and the test images never see it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +15,18 @@ from nas.errors import NasError, StoppedError
 from nas.events import Event, Listener
 from nas.metrics import Candidate, Constraint, Objective
 from nas.preparation import Device, Prepared
+from nas.schedule import Pace
 from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
 from nas.search.judging import unbeaten
 from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned
 from nas.search.pruned import Pruned, Pruner
+from nas.search.scoring import BaseScorer
 from nas.target import Target
 from nas.training.loop import TrainProgress
 
-__all__ = ["Made", "Workshop", "kept_pruned", "prune_finalists", "why_left_out", "with_pruned"]
+__all__ = ["Made", "Workshop", "kept_pruned", "left_to_prune", "prune_finalists", "why_left_out", "with_pruned"]
 
 Made = tuple[dict[str, Finalist], dict[str, str]]
 """Finalists of a device and, of those that failed, why: by candidate id."""
@@ -40,7 +41,8 @@ class Workshop:
     Attributes:
         maker: of finalists, for a target.
         pruners: by target; nothing is pruned for others.
-        until_s: on the clock of `time.monotonic`, when all is to be done; None for no hurry.
+        pace: of the networks that are still to be made.
+        later: of them, those of devices after this one.
     """
 
     maker: Callable[[Target], FinalistMaker]
@@ -48,23 +50,24 @@ class Workshop:
     telling: Telling
     on_event: Listener
     stop: Callable[[], bool]
-    until_s: float | None
+    pace: Pace
+    later: int = 0
 
-    def budget_s(self, left: int) -> float | None:
-        """Of one of `left` networks that are still to be made."""
-        return max(1.0, (self.until_s - time.monotonic()) / max(1, left)) if self.until_s else None
+    def budget_s(self, trainings: int, files: int) -> float | None:
+        """Of one of the device's trainings that are left, when files of so many of its networks are to be made."""
+        return self.pace.share_s(trainings + self.later, files + self.later)
 
 
 def prune_finalists(
     prepared: Prepared, context: EvaluatorContext, folder: Path, studies: Sequence[storage.Study], made: Sequence[Made],
     maker: Callable[[Device, Target], FinalistMaker], telling: Telling, on_event: Listener, stop: Callable[[], bool],
-    until_s: float | None,
+    pace: Pace,
 ) -> list[Made]:  # fmt: skip
     """The finalists of every device, with their pruned forms where they earn it.
 
     Args:
         folder: of the study.
-        until_s: on the clock of `time.monotonic`, when all is to be done.
+        pace: of the time that making the finalists left.
 
     Raises:
         StoppedError: `stop` said so; what was done is kept with the studies.
@@ -74,11 +77,10 @@ def prune_finalists(
         return list(made)
     teacher = None if config.teacher is None else Path(config.teacher)
     for number, (device, study, (finalists, notes)) in enumerate(zip(prepared.devices, studies, made, strict=True)):
-        now = time.monotonic()
         fp32 = [scorer for scorer in device.scorer.all if scorer.target.precision == "fp32"]
         pruners = {scorer.target: Pruner(context, config.recipe, folder, scorer, share, teacher) for scorer in fp32}
-        until = now + (until_s - now) / (len(made) - number) if until_s else None
-        shop = Workshop(partial(maker, device), pruners, telling, on_event, stop, until)
+        later = sum(len(others) for others, _ in made[number + 1 :])
+        shop = Workshop(partial(maker, device), pruners, telling, on_event, stop, pace, later)
         found.append((with_pruned(prepared, study, finalists, shop), notes))
     return found
 
@@ -123,9 +125,9 @@ def _candidates(
     candidates: dict[str, Candidate] = {}
     fresh: dict[str, Pruned] = {}
     for number, (name, pruner) in enumerate(pruners.items()):
-        found = _kept(study, finalists[name], pruner)
+        found = _kept(study, finalists[name].candidate, pruner.scorer, pruner.share)
         if found is None:
-            made = _pruned(study, finalists[name], pruner, shop, len(pruners) - number)
+            made = _pruned(study, finalists[name], pruner, shop, shop.budget_s(len(pruners) - number, len(pruners)))
             if made is None:
                 continue
             fresh[name], found = made, made.candidate
@@ -140,32 +142,55 @@ def kept_pruned(
     share, found = prepared.config.prune, dict(finalists)
     scorers = {scorer.target: scorer for scorer in device.scorer.all}
     for each in finalists.values():
-        known = None if share is None else read_pruned(study, each.candidate, share)
-        if known is not None and each.candidate.target in scorers:
-            metrics = scorers[each.candidate.target].metrics(known[0])
-            candidate = Candidate(known[0], each.candidate.target, metrics, each.candidate.trial)
-            shipped = read_finalist(study, candidate)
-            if shipped is not None and "onnx" in shipped.present(folder).artifacts:
-                found[candidate.id] = shipped
+        if share is None or each.candidate.target not in scorers:
+            continue
+        candidate = _kept(study, each.candidate, scorers[each.candidate.target], share)
+        shipped = None if candidate is None else read_finalist(study, candidate)
+        if shipped is not None and "onnx" in shipped.present(folder).artifacts:
+            found[shipped.candidate.id] = shipped
     return found
 
 
-def _kept(study: storage.Study, parent: Finalist, pruner: Pruner) -> Candidate | None:
+def left_to_prune(
+    prepared: Prepared, device: Device, study: storage.Study, candidates: Sequence[Candidate], made: Mapping[str, Finalist], folder: Path
+) -> int:  # fmt: skip
+    """Of how many finalists of a device the pruned form is still to be made, or made anew, and shipped: those that earn no place are not.
+
+    Args:
+        candidates: that are to be finalists.
+        made: those of them that earlier runs made.
+    """
+    share = prepared.config.prune
+    scorers = {scorer.target: scorer for scorer in device.scorer.all if scorer.target.precision == "fp32"}
+    able = [candidate for candidate in candidates if candidate.target in scorers]
+    if share is None:
+        return 0
+    found = {each.id: _kept(study, each, scorers[each.target], share) for each in able}
+    pruned = [candidate for candidate in found.values() if candidate is not None]
+    whole = [made[each.id].candidate for each in able if each.id in made]
+    judged = [*(each for each in whole if "accuracy_validation" in each.metrics), *pruned]
+    missing = len(able) - len(pruned)
+    for candidate in pruned:
+        shipped = read_finalist(study, candidate)
+        is_there = shipped is not None and shipped.present(folder) == shipped
+        missing += not is_there and not why_left_out(candidate, judged, prepared.front_objectives, prepared.config.constraints)
+    return missing
+
+
+def _kept(study: storage.Study, parent: Candidate, scorer: BaseScorer, share: float) -> Candidate | None:
     """What an earlier run pruned a finalist to, with its costs as they are predicted now."""
-    known = read_pruned(study, parent.candidate, pruner.share)
+    known = read_pruned(study, parent, share)
     if known is None:
         return None
     arch, accuracy, _ = known
-    metrics = {"accuracy_validation": accuracy, **pruner.scorer.metrics(arch)}
-    return Candidate(arch, parent.candidate.target, metrics, parent.candidate.trial)
+    return Candidate(arch, parent.target, {"accuracy_validation": accuracy, **scorer.metrics(arch)}, parent.trial)
 
 
-def _pruned(study: storage.Study, parent: Finalist, pruner: Pruner, shop: Workshop, left: int) -> Pruned | None:
+def _pruned(study: storage.Study, parent: Finalist, pruner: Pruner, shop: Workshop, budget_s: float | None) -> Pruned | None:
     """The pruned network, trained, and kept with the study; None, and told, where that cannot be."""
     if shop.stop():
         raise StoppedError("stopped before a finalist was pruned: those before it are saved")
     try:
-        budget_s = shop.budget_s(left)
         share_s = None if budget_s is None else TRAIN_SHARE * budget_s
         made = pruner.prune(parent, share_s, shop.telling(shop.on_event, f"{parent.candidate.id} pruned"), shop.stop)
     except StoppedError:
@@ -209,12 +234,12 @@ def _shipped(
     kept = read_finalist(study, candidate)
     if kept is not None and kept.present(pruner.folder) == kept:
         return kept
-    made = made or _pruned(study, parent, pruner, shop, left)
+    made = made or _pruned(study, parent, pruner, shop, shop.budget_s(left, left))
     if made is None:
         return None
     try:
         ready = shop.maker(candidate.target).ship(
-            made.candidate, made.network, made.note, shop.budget_s(left), shop.telling(shop.on_event, made.candidate.id), shop.stop,
+            made.candidate, made.network, made.note, shop.budget_s(left, left), shop.telling(shop.on_event, made.candidate.id), shop.stop,
             parent.candidate,
         )  # fmt: skip
     except StoppedError:
@@ -223,6 +248,7 @@ def _shipped(
         shop.on_event(Event("warning", f"{made.candidate.id} failed as a finalist: {exc}"))
         return None
     keep_finalist(study, ready)
+    shop.pace.shipped(ready.files_s)
     shop.on_event(Event("finalist", f"{ready.candidate.id}: {_figures(ready.candidate)}, {ready.note}"))
     if ready.doubt:
         shop.on_event(Event("warning", f"{ready.candidate.id}: {ready.doubt}"))

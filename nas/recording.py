@@ -224,6 +224,7 @@ class Recorder:
         self._connection = Connection(folder.parent, prepared.config.tracking_uri)
         self._mirror = StudyMirror(folder, self._connection)
         self._background = Background(self._connection, self._mirror.send)
+        self._fronts: tuple[FrontRecord, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -259,6 +260,7 @@ class Recorder:
                 path.unlink()
         for number, front in enumerate(fronts):
             write_front(self._folder, front, first=number == 0)
+        self._fronts = tuple(fronts)
         made = {each.id: each.candidate for front in fronts for each in front.finalists}  # with what was trained and measured of them
         rows = [EvaluatedRecord(made.pop(e.candidate.id, e.candidate), e.seconds) for evaluated in done for e in evaluated]
         write_candidates(self._folder, rows + [EvaluatedRecord(candidate) for candidate in made.values()])  # those left were pruned
@@ -280,12 +282,16 @@ class Recorder:
             data = {"schema": 1, "study": front.study, "device": front.device, "candidates": found}
             write_atomic(self._folder / "ceilings" / f"{front.device}.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
 
-    def close_costs(self, fronts: Sequence[FrontRecord], cost: Mapping[str, float | str]) -> tuple[FrontRecord, ...]:
-        """Writes the fronts again with all that the search cost: pictures are part of it."""
-        closed = tuple(replace(front, search={**front.search, **cost}) for front in fronts)
-        for number, front in enumerate(closed):
+    def close_costs(self, seconds: float, cost: Mapping[str, float | str]) -> tuple[FrontRecord, ...]:
+        """Writes the fronts that were recorded again, and returns them, with all that the search took: pictures are part of it.
+
+        Args:
+            seconds: of all runs of the study until now, as `cost` is.
+        """
+        self._fronts = tuple(replace(front, search={**front.search, "seconds": seconds, **cost}) for front in self._fronts)
+        for number, front in enumerate(self._fronts):
             write_front(self._folder, front, first=number == 0)
-        return closed
+        return self._fronts
 
     def finish(self, status: Status, cost: Mapping[str, float | str]) -> None:
         """Ends the parent run, and waits for a bounded time until all is sent. Says what to do where it is not.

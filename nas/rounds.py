@@ -15,26 +15,17 @@ from functools import partial
 
 from nas.architecture import Architecture
 from nas.errors import InputError, TargetError
-from nas.estimating import FURTHER
 from nas.events import Event, Listener
 from nas.measuring import LOCAL, measure_networks, quality_text
 from nas.metrics import Candidate
 from nas.opening import open_round, study_name, tell_known
 from nas.preparation import Device, Prepared, scored
+from nas.schedule import FURTHER, LEAST_NETWORKS, MEASURINGS, NETWORKS, fewest_trials, pause_at
 from nas.search import engine, pareto, storage
 from nas.search.executors import Evaluation, Executor
 from nas.search.scoring import Scorer
 
 __all__ = ["Searched", "scored_anew", "search_device"]
-
-EVERY = 20
-"""Candidates between two measurings, at least."""
-MEASURINGS = 5
-"""In one search, at most."""
-NETWORKS = 5
-"""Measured each time."""
-LEAST_NETWORKS = 4
-"""Fewer are not worth a refit."""
 
 
 @dataclass(frozen=True)
@@ -70,25 +61,40 @@ def search_device(
     trials = config.trials
     if device.target != prepared.devices[0].target:
         trials = tell_known(prepared, device, study, accuracies) + math.ceil(FURTHER * config.trials)
-    every = max(EVERY, math.ceil(trials / (MEASURINGS + 1)))
+    verify = config.verify and device.profile is not None
+    has_measured = "verified" in study.user_attrs
+    if verify and not has_measured:
+        _warn_of_few(len(storage.evaluated(study)), trials, config.trials, device, on_event)
     while True:
         before = len(storage.evaluated(study))
-        may_measure = (
-            config.verify and device.profile is not None and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
-        )
-        pause_at = every * (before // every + 1) if may_measure else None
+        may_measure = verify and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
+        pause = pause_at(before, trials, has_measured) if may_measure else None
         problem = engine.Problem(
             device.scorer, prepared.objectives, config.constraints, device.reference, trials, config.target_regret,
             config.evaluation_timeout_s,
         )  # fmt: skip
-        done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause_at)
-        if pause_at is None or not before < pause_at <= len(done) < trials:
+        done = engine.run(problem, study, executor, accuracies, on_event, stop, deadline_s, pause)
+        if pause is None or not pause <= len(done) < trials:
             return Searched(device, study, _of_today(device, done))
         is_late = deadline_s is not None and time.monotonic() > deadline_s
         refitted = None if is_late else _measured(prepared, device, study, done, on_event, stop)
+        has_measured = True  # or has tried to: what failed is not tried again at once
         if refitted is not None:
             device = refitted
             study = _next_round(prepared, device, store, study)
+
+
+def _warn_of_few(before: int, trials: int, asked: int, device: Device, on_event: Listener) -> None:
+    """Where a search has something left to do, but no pause in it.
+
+    Args:
+        before: candidates that are known, of `trials`.
+        asked: by --trials.
+    """
+    lacking = fewest_trials(before) - trials
+    if before < trials and lacking > 0:
+        text = f"--verify measures nothing on {device.target.key}: {trials - before} of {trials} candidates are left to be evaluated"
+        on_event(Event("warning", f"{text}, too few to pause among them; --trials {asked + lacking} does"))
 
 
 def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, old: storage.Study) -> storage.Study:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from nas.cost import count
-from nas.estimating import Estimate, Left, estimate
+from nas.estimating import Estimate, estimate
+from nas.measuring import measuring_s
 from nas.metrics import Constraint
 from nas.models.network import Network
-from nas.search.finalists import Finalist
-from nas.search.kept import keep_finalist
+from nas.remaining import Left
+from nas.schedule import NETWORKS, record_s
 from nas.training.finetune import Times
-from tests.executors import Growing
-from tests.test_opening import TRIALS, ready, searched
+from tests.test_opening import ready
 
 
 def test_finalists_that_devices_share_are_not_counted_twice() -> None:
@@ -27,18 +27,6 @@ def test_finalists_that_devices_share_are_not_counted_twice() -> None:
         "finalists where one serves both"
     )
     assert two.event().fields["estimate_s"] == 330.0
-
-
-def test_a_search_that_goes_on_has_less_to_do(tmp_path: Path) -> None:
-    devices = ("raspberrypi4", "pixel3")
-    prepared, longer = ready(tmp_path, devices=devices), ready(tmp_path, devices=devices, trials=2 * TRIALS)
-    done = searched(prepared, tmp_path, Growing(prepared.space))
-    studies = [each.study for each in done]
-    assert Left.of(prepared, studies) == Left(0, 10)
-    keep_finalist(studies[0], Finalist(done[0].done[0].candidate, {}, ""))
-    assert Left.of(prepared, studies) == Left(0, 9)
-    # With twice the evaluations, and for the second device a quarter of them, other finalists may be better.
-    assert Left.of(longer, studies) == Left(TRIALS + TRIALS // 4, 10)
 
 
 def test_the_time_is_told_of_a_network_that_may_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +45,27 @@ def test_the_time_is_told_of_a_network_that_may_be_evaluated(tmp_path: Path, mon
     assert timed == [most] * 3
 
 
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step and evaluation takes an hour."""
+    monkeypatch.setattr("nas.estimating.time_network", lambda *_: Times(3600.0, 3600.0))
+
+
+@pytest.mark.usefixtures("slow")
 def test_a_search_that_goes_on_has_what_is_left_of_its_time(tmp_path: Path) -> None:
+    """Writing what people look at takes 10 s whatever is left, and files of four finalists 20 s of what is."""
     prepared = ready(tmp_path, evaluator="train", time_budget_s=100.0)
-    for spent_s, most in ((0.0, {"search": 20.0, "finalists": 80.0}), (90.0, {"search": 10.0, "finalists": 0.0}), (1e6, {})):
-        seconds = estimate(prepared, None, trained=False, left=Left(10**9, 10**9, spent_s)).seconds
-        assert seconds == {"supernet": 0.0, "search": 0.0, "finalists": 0.0, **most}
+    for spent_s, search_s, finalists_s in ((0.0, 70.0, 20.0), (60.0, 10.0, 20.0), (75.0, 0.0, 15.0), (1e6, 0.0, 0.0)):
+        seconds = estimate(prepared, None, trained=False, left=Left(10, 4, spent_s)).seconds
+        assert seconds == {"supernet": 0.0, "search": search_s, "measuring": 0.0, "finalists": finalists_s, "record": 10.0}
+
+
+def test_what_measuring_and_writing_take_is_told_too(tmp_path: Path) -> None:
+    prepared = ready(tmp_path, evaluator="train", devices=("raspberrypi4", "pixel3"))
+    one, more = (estimate(prepared, None, trained=False, left=Left(0, 0, measurings=count)) for count in (0, 3))
+    assert one.seconds["record"] == more.seconds["record"] == record_s(2)
+    assert one.total_s == record_s(2)
+    measuring = 3 * measuring_s(prepared.config.measure, NETWORKS)
+    assert more.total_s == record_s(2) + measuring
+    assert one.event().text.startswith("This will take about 0.2 minutes (supernet 0.0, search 0.0, finalists 0.0, record 0.2) and ")
+    assert f"search 0.0, measuring {measuring / 60:.1f}, finalists 0.0" in more.event().text

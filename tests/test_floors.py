@@ -15,7 +15,7 @@ FLOORS = (
     "search",
     "report",
     "bench classify diagnosis estimating exporting finishing ledger measuring opening picturing pipeline precision prediction preparation "
-    "provenance pruning recording rounds supernet targets testing",
+    "provenance pruning recording remaining rounds schedule supernet targets testing",
     "__main__ cli service",
 )
 HOMES = {

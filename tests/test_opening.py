@@ -12,7 +12,6 @@ import pytest
 from nas.architecture import Architecture
 from nas.config import SearchConfig, check_config
 from nas.errors import ClusterError, InputError, StudyError, UnknownNameError
-from nas.estimating import FURTHER
 from nas.events import Event
 from nas.opening import begin_studies, clock, find_studies, open_round, own_storage, refuse_lost, reused_words
 from nas.pipeline import run
@@ -22,6 +21,7 @@ from nas.recording import save_config
 from nas.report.record import EventLog
 from nas.report.tracking import LOG
 from nas.rounds import Searched, search_device
+from nas.schedule import FURTHER
 from nas.search import storage
 from nas.search.executors import Evaluation
 from tests.executors import Growing

@@ -6,6 +6,7 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,17 +15,20 @@ from nas.config import SearchConfig, TrainRecipe
 from nas.errors import InfeasibleError, StoppedError, StudyError, TrainingError
 from nas.events import Event
 from nas.finishing import make_finalist
-from nas.metrics import Metric
+from nas.metrics import Candidate, Metric
 from nas.opening import begin_studies, own_storage
 from nas.pipeline import rebuild, run
 from nas.preparation import Device, Prepared, prepare
-from nas.recording import infeasible
+from nas.recording import Selection, infeasible
 from nas.report.course import BEGIN, END, LOG
+from nas.report.footprint import seconds_of
 from nas.report.front import STOPPED
 from nas.report.record import EventLog, read_front
 from nas.report.study import study_id, summarise
 from nas.search import storage
+from nas.search.finalists import Finalist, FinalistMaker
 from nas.space import load_space
+from tests.report.tracking.stores import store, the_parent
 from tests.search.conftest import save_supernet
 from tests.spaces import space_data
 
@@ -215,6 +219,42 @@ def test_a_resume_has_what_the_runs_before_it_left_of_the_time(
         assert told_at < next(row for row, text in enumerate(told) if text.startswith("This will take"))
 
 
+def test_what_the_files_of_finalists_take_is_no_time_for_their_training(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a million seconds for two: the first file is thought to take a tenth, the second what the first one took."""
+    monkeypatch.setattr("nas.schedule.EXPORT_S", 1e5)
+    shares: list[float] = []
+
+    def made(maker: FinalistMaker, candidate: Candidate, budget_s: float, *given: Any) -> Finalist:
+        shares.append(budget_s)
+        return maker.make(candidate, budget_s, *given)
+
+    def first_two(prepared: Prepared, done: list[list[storage.Evaluated]]) -> list[Selection]:
+        """Random weights may leave one network on the front."""
+        chosen = tuple(each.candidate for each in done[0][:2])
+        return [Selection(chosen, chosen)]
+
+    monkeypatch.setattr("nas.finishing._make", made)
+    monkeypatch.setattr("nas.pipeline.select_all", first_two)
+    one = config.model_copy(update={"devices": DEVICES[:1], "finalists": 2, "time_budget_s": 1e6})
+    run(one, tmp_path / "runs", lambda event: None, lambda: False)
+    assert [round(share_s / 1e5) for share_s in shares] == [4, 10]
+
+
+def one_figure(folder: Path) -> float:
+    """Seconds of a study: the same in the files of its fronts, in its log, in its storage and in MLflow."""
+    (study,) = (each for each in storage.studies_of(own_storage(folder), "s") if storage.spent(each))
+    seconds = storage.spent(study)
+    ending = [event for event in EventLog(folder / LOG).read() if event["kind"] == END][-1]
+    assert seconds_of(ending["cost"]) == pytest.approx(seconds)
+    for device in DEVICES:
+        kept = read_front(folder, device).search
+        assert kept["seconds"] == pytest.approx(seconds_of(kept)) == pytest.approx(seconds)
+    assert the_parent(store(folder.parent), "s").data.metrics[f"{DEVICES[0]}/search_seconds"] == pytest.approx(seconds)
+    return seconds
+
+
 def test_a_search_that_is_stopped_while_finalists_are_made_leaves_what_there_is(config: SearchConfig, tmp_path: Path) -> None:
     """All trials are done, the first device's finalist too: fronts and report are there, and a resume makes the rest."""
     runs, folder, stopping = tmp_path / "runs", tmp_path / "runs" / "s", threading.Event()
@@ -232,8 +272,12 @@ def test_a_search_that_is_stopped_while_finalists_are_made_leaves_what_there_is(
     assert (folder / made.artifacts["onnx"]).is_file()
     assert (folder / "report.html").is_file()
     assert (EventLog(folder / LOG).read()[-1]["status"], summarise(folder)["state"]) == ("KILLED", "unfinished")
-    begun = study_id(folder)
-    result = run(config, runs, lambda event: None, lambda: False, resume=True)
+    begun, told = study_id(folder), list[Event]()
+    before = one_figure(folder)
+    result = run(config, runs, told.append, lambda: False, resume=True)
+    in_all = one_figure(folder)
+    assert result.seconds == told[-1].fields["seconds"] == pytest.approx(in_all)
+    assert told[-1].text == f"s: done in {result.seconds - before:.0f} s, {result.seconds:.0f} s with earlier runs"
     assert [len(front.finalists) for front in result.fronts] == [1, 1]
     assert result.fronts[0].finalists[0].artifacts == made.artifacts
     assert study_id(folder) == begun != ""

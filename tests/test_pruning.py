@@ -15,8 +15,11 @@ from nas.errors import InputError, StoppedError
 from nas.events import Event
 from nas.finishing import make_finalist
 from nas.metrics import OBJECTIVES, Candidate, Constraint, Metric
+from nas.opening import begin_studies, own_storage
 from nas.pipeline import Result, rebuild, run
+from nas.preparation import prepare
 from nas.pruning import why_left_out
+from nas.remaining import Left
 from nas.report.front import CandidateRecord
 from nas.report.record import read_front
 from nas.report.study import summarise
@@ -60,6 +63,13 @@ def searched(home: Path) -> Searched:
     return *search(wanted, home / "runs"), wanted, home / "runs"
 
 
+def left(wanted: SearchConfig, runs: Path) -> int:
+    """Finalists that a resume has still to make, pruned ones included."""
+    prepared = prepare(wanted, runs, lambda event: None, lambda: False)
+    folder = runs / wanted.study
+    return Left.of(prepared, begin_studies(prepared, own_storage(folder), {}), folder).finalists
+
+
 def both(result: Result) -> tuple[CandidateRecord, CandidateRecord]:
     """The finalist, and what it was pruned to."""
     whole, pruned = sorted(result.fronts[0].finalists, key=lambda each: each.pruned)
@@ -99,6 +109,7 @@ def test_its_card_says_what_it_was(searched: Searched) -> None:
 
 def test_a_resume_and_a_rebuild_make_nothing_again(searched: Searched) -> None:
     result, _, wanted, runs = searched
+    assert left(wanted, runs) == 0
     times = {path: path.stat().st_mtime_ns for path in (result.folder / "models").rglob("weights.safetensors")}
     again, texts = search(wanted, runs, resume=True)
     assert not any("epochs" in text and "supernet" not in text for text in texts if text.startswith("finalist "))
@@ -112,6 +123,7 @@ def test_a_lost_one_is_made_again_by_a_resume_alone(searched: Searched) -> None:
     result, _, wanted, runs = searched
     _, pruned = both(result)
     shutil.rmtree(result.folder / "models" / pruned.id)
+    assert left(wanted, runs) == 1
     with pytest.raises(InputError, match="was pruned, and its files are gone: nas search --resume pruned makes them again"):
         make_finalist(result.folder, pruned.candidate, lambda event: None, lambda: False)
     assert [each.id for each in rebuild(wanted, runs, lambda event: None).fronts[0].finalists] != [each.id for each in both(result)]
@@ -134,6 +146,7 @@ def test_one_that_is_stopped_goes_on(home: Path) -> None:
     front = read_front(home / "runs" / "stopped")  # what is finished can be looked at, and goes on
     assert (len(front.front), [each.pruned for each in front.finalists]) == (1, [False])
     assert summarise(home / "runs" / "stopped")["state"] == "unfinished"
+    assert left(wanted, home / "runs") == 1
     result, texts = search(wanted, home / "runs", resume=True)
     assert not any("pruned: epoch 1" in text for text in texts)
     assert both(result)[1].pruned
@@ -165,6 +178,7 @@ def test_what_is_left_out_leaves_no_file_and_is_not_made_again(home: Path, monke
     (whole,) = result.fronts[0].finalists
     assert f"{whole.id} pruned to 80% of its latency is left out: it does too little" in texts
     assert [path.name for path in (result.folder / "models").iterdir()] == [whole.id]
+    assert left(wanted, home / "runs") == 0
     _, texts = search(wanted, home / "runs", resume=True)
     assert any("is left out" in text for text in texts)
     assert not any(text.startswith(f"{whole.id} pruned: epoch") for text in texts)

@@ -19,7 +19,8 @@ from nas.hardware.profile import load_profile
 from nas.metrics import Candidate
 from nas.opening import begin_studies, find_studies, open_round
 from nas.preparation import Prepared, prepare
-from nas.rounds import NETWORKS, Searched, scored_anew, search_device
+from nas.rounds import Searched, scored_anew, search_device
+from nas.schedule import NETWORKS, fewest_trials
 from nas.search import storage
 from nas.search.engine import LEAST
 from nas.search.scoring import Scorer
@@ -60,7 +61,7 @@ def prepared(home: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> P
     """This machine, with six networks measured once for all tests here."""
     monkeypatch.chdir(home)
     monkeypatch.setattr("nas.preparation.HOST_NETWORKS", 6)
-    monkeypatch.setattr("nas.rounds.EVERY", EVERY)
+    monkeypatch.setattr("nas.schedule.EVERY", EVERY)
     return prepare(config(), home / "runs", lambda event: None, lambda: False)
 
 
@@ -96,12 +97,44 @@ def test_networks_near_the_front_are_measured_and_nothing_is_evaluated_twice(pre
     assert len(again.asked) == 2
 
 
+def test_a_short_search_measures_once_and_one_that_is_too_short_says_so(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # as it is for users: a pause every 20 candidates
+    monkeypatch.chdir(tmp_path)
+    for trials, count in ((fewest_trials(0), 1), (fewest_trials(0) - 1, 0)):
+        events: list[Event] = []
+        short = replace(prepared, config=config(trials=trials))
+        found = search(short, f"sqlite:///{tmp_path / f'{trials}.db'}", Growing(prepared.space), events)
+        assert len(found.done) == trials
+        assert len([event for event in events if event.fields.get("phase") == "verify"]) == count
+        assert len(found.study.user_attrs.get("verified", [])) == (trials - 1 if count else 0)
+        key = found.device.target.key
+        assert [event.text for event in events if event.kind == "warning" and "--verify" in event.text] == [
+            f"--verify measures nothing on {key}: 4 of 4 candidates are left to be evaluated, too few to pause among them; --trials 5 does"
+        ][count:]
+    # A resume of a search that is over has nothing to warn of.
+    again: list[Event] = []
+    search(short, f"sqlite:///{tmp_path / '4.db'}", Growing(prepared.space), again)
+    assert not [event for event in again if event.kind == "warning"]
+
+
 def test_a_search_with_int8_measures_it_here_once(prepared: Prepared, home: Path) -> None:
     target = replace(prepared.devices[0].target, precision="int8")
     for phases in (1, 0):
         events: list[Event] = []
         both = prepare(config(precision="both", verify=False), home / "runs", events.append, lambda: False)
-        assert len([event for event in events if event.text == f"Measuring 6 networks on this machine, {target.key}"]) == phases
+        assert (
+            len(
+                [
+                    event
+                    for event in events
+                    if event.text
+                    == f"Measuring 6 networks on this machine, {target.key}: about 6 s; what all else takes is told after that"
+                ]
+            )
+            == phases
+        )
         (word,) = (event.text for event in both.words if event.text.startswith("int8 "))
         assert target.key in word
         assert word.endswith("(measured)")
@@ -165,7 +198,7 @@ def test_what_is_derived_again_has_the_costs_of_todays_predictor(prepared: Prepa
 
 def test_when_it_is_late_nothing_is_measured(prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[Event] = []
-    monkeypatch.setattr("nas.rounds.EVERY", LEAST)  # so many are evaluated however late it is
+    monkeypatch.setattr("nas.schedule.EVERY", LEAST)  # so many are evaluated however late it is
     more = replace(prepared, config=config(trials=3 * LEAST))
     found = search(more, f"sqlite:///{tmp_path / 's.db'}", Growing(prepared.space), events, deadline_s=0.0)
     assert len(found.done) == LEAST

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -70,12 +71,14 @@ class Int8:
         fp32, after_training: accuracy of the fp32 file, and of what was quantised after training.
         aware: of what was trained with rounding; None where that was not needed.
         words: for the card.
+        trained_s: seconds of training with rounding.
     """
 
     fp32: float
     after_training: float
     aware: float | None
     words: str
+    trained_s: float = field(default=0.0, compare=False)
 
     @property
     def is_aware(self) -> bool:
@@ -127,7 +130,9 @@ class Int8Maker:
             return Int8(fp32, after, None, words)
         trained = path.with_name(f"aware-{path.name}")
         try:
+            began = time.monotonic()
             fake = self.train(network, budget_s, on_progress, stop)
+            trained_s = time.monotonic() - began
             export_fake_quant(fake, self.data.mean, self.data.std, trained, said)
             alike = self._alike(fake, trained)
             aware = self._accuracy(trained)
@@ -148,7 +153,7 @@ class Int8Maker:
             )
         else:
             words += f"; training with rounding did not help ({after_words})"
-        return Int8(fp32, after, aware, words)
+        return Int8(fp32, after, aware, words, trained_s)
 
     def train(
         self, network: Network, budget_s: float | None = None, on_progress: Callable[[TrainProgress], None] | None = None,

@@ -28,7 +28,7 @@ def _times(facts: StudyFacts) -> Iterator[tuple[str, str, float]]:
         yield PHASES[name], seconds_text(seconds), seconds / whole
     search = facts.fronts[0].search
     if "seconds" in search:
-        yield "All runs of this study, wall-clock", seconds_text(float(search["seconds"])), 0.0
+        yield "All runs of this study until this page was written, wall-clock", seconds_text(float(search["seconds"])), 0.0
 
 
 def _electricity(search: Mapping[str, float | str]) -> Iterator[tuple[str, str, str, str]]:

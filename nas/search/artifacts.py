@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -50,11 +50,13 @@ class Artifacts:
         checks: of every file that a runtime opens; of a runtime and precision the first is on all test images.
         int8: how the int8 file was made, or why there is none.
         int8_lost: of accuracy on search-validation, by the int8 file; None where there is none, or an earlier version wrote it.
+        trained_s: seconds of training with rounding, of what was written just now.
     """
 
     checks: tuple[Check, ...]
     int8: str
     int8_lost: float | None = None
+    trained_s: float = field(default=0.0, compare=False)
 
     @property
     def doubt(self) -> str:
@@ -134,11 +136,11 @@ class ArtifactMaker:
             partial(check_openvino, paths["openvino"], reference),
         )
         checks = [unless_stopped(stop, each) for each in tries]
-        lost: float | None = None
+        lost, trained_s = None, 0.0
         try:
             made, found = self._int8(paths, network, said, reference, budget_s, on_progress, stop)
             checks += found
-            int8, lost = made.words, made.lost
+            int8, lost, trained_s = made.words, made.lost, made.trained_s
         except StoppedError:
             raise
         except NasError as exc:
@@ -147,7 +149,7 @@ class ArtifactMaker:
         write_atomic(paths["labels"], "".join(f"{name}\n" for name in data.classes))
         state = {"schema": 1, "architecture": arch.to_dict(), "note": note}
         save_weights(paths["weights"], network.state_dict(), state)
-        made_files = Artifacts(tuple(checks), int8, lost)
+        made_files = Artifacts(tuple(checks), int8, lost, trained_s)
         write_atomic(paths["architecture"], json.dumps(_described(folder, arch, blocks, said, made_files), indent=1) + "\n")
         return made_files
 

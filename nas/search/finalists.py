@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -52,12 +53,14 @@ class Finalist:
         artifacts: kind to path relative to the study's folder.
         note: one sentence: what fine-tuning did, and why a latency was not measured.
         doubt: what to warn of about its int8 file (`Artifacts.doubt`), when it was made just now.
+        files_s: seconds that its files, their checks and measurements took, when they were made just now.
     """
 
     candidate: Candidate
     artifacts: Mapping[str, str]
     note: str
     doubt: str = ""
+    files_s: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, object]:
         metrics = {name: metric.to_dict() for name, metric in self.candidate.metrics.items()}
@@ -132,6 +135,7 @@ class FinalistMaker:
             NasError: an exported file differs from torch.
             StoppedError: `stop` said so.
         """
+        began = time.monotonic()
         arch, data, home = candidate.arch, self._images(candidate.arch), self._folder / "models" / candidate.id
         with whole_folder(home) as temporary:
             made = self._copied(arch, temporary)
@@ -148,7 +152,8 @@ class FinalistMaker:
             unless_stopped(stop, partial(write_atomic, temporary / FILES["card"], told))
         Checkpoints(home / TRAINING).clear()
         files = {kind: f"models/{candidate.id}/{file}" for kind, file in FILES.items() if (home / file).is_file()}
-        return Finalist(finished, files, "; ".join(filter(None, (note, unmeasured))), made.doubt)
+        files_s = time.monotonic() - began - made.trained_s
+        return Finalist(finished, files, "; ".join(filter(None, (note, unmeasured))), made.doubt, files_s)
 
     def _figures(
         self, target: Target, made: Artifacts, blocks: Sequence[BlockSpec], folder: Path, stop: Callable[[], bool]

@@ -9,7 +9,7 @@ from nas.metrics import Candidate, Metric
 from nas.search.finalists import Finalist
 from nas.search.storage import FAILED, FINALIST, PRUNED, Study
 
-__all__ = ["finalists_made", "keep_failure", "keep_finalist", "keep_pruned", "read_failure", "read_finalist", "read_pruned"]
+__all__ = ["keep_failure", "keep_finalist", "keep_pruned", "read_failure", "read_finalist", "read_pruned"]
 
 
 def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
@@ -26,11 +26,6 @@ def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
 def keep_finalist(study: Study, made: Finalist) -> None:
     """Keeps a finalist with the study."""
     study.set_user_attr(f"{FINALIST}{made.candidate.id}", made.to_dict())
-
-
-def finalists_made(study: Study) -> int:
-    """How many finalists a study keeps."""
-    return sum(key.startswith(FINALIST) for key in study.user_attrs)
 
 
 def keep_failure(study: Study, candidate: Candidate, reason: str) -> None:
