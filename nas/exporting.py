@@ -34,7 +34,7 @@ from nas.report.record import read_front
 from nas.report.study import load_config, load_data_record
 from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, refuse_folders, unless_stopped
 from nas.search.card import OF_SMALL_FILE, CardFacts, Description, Figures, card
-from nas.search.shipped import INT8_IR, refuse_other_model, shipment, write_check
+from nas.search.shipped import INT8_IR, refuse_other_model, refuse_study, shipment, write_check
 from nas.space import load_space
 from nas.target import Target
 from nas.training.data import ImageData, load_data
@@ -69,17 +69,15 @@ def export(
         what was written.
 
     Raises:
-        InputError: `out` cannot be written to, is the study's own or has files of another model, a file of the candidate or of `out` is
+        InputError: `out` cannot be written to, is in a study's folder or has files of another model, a file of the candidate or of `out` is
             another's or was changed since it was tested, or the candidate has no int8 file: says why.
         StudyError: a file is to be made, and the images are not those that the study began with; or a front of the study cannot be read.
         TargetError: a file differs from torch, or loses too much in int8.
         StoppedError: `stop` said so; what was trained is kept.
     """
-    own = folder / "models"
-    if out.resolve().is_relative_to(own.resolve()):
-        raise InputError(f"--out {out} is in {own}, where the study keeps its models: choose another folder")
+    refuse_study(out, folder.parent)
     with whole_folder(out) as temporary:  # refuses before anything is made
-        source, candidate = own / record.id, record.candidate
+        source, candidate = folder / "models" / record.id, record.candidate
         for place in (source, out):
             refuse_folders(place)
         fronts = [read_front(folder, path.stem) for path in folder.glob("fronts/*.json")]

@@ -475,8 +475,10 @@ def test_the_folder_that_it_is_made_from_is_no_place_for_it(study: Path, record:
     home = study / "models" / record.id
     before = (home / "card.md").read_bytes()
     monkeypatch.chdir(study)
-    for out in (home, Path("models") / record.id, Path("..") / study.name / "models" / "other"):
-        with pytest.raises(InputError, match=r"is in .*models, where the study keeps its models: choose another folder"):
+    (study.parent / "neighbour").mkdir()
+    (study.parent / "neighbour" / "config.json").touch()
+    for out in (home, Path("models") / record.id, Path("..") / study.name / "models" / "other", study.parent / "neighbour" / "models"):
+        with pytest.raises(InputError, match=r"is in .*/(digits|neighbour), which is the folder of a study: choose another folder"):
             shipped(study, record, "onnx", "fp32", out)
     assert (home / "card.md").read_bytes() == before
 

@@ -11,7 +11,7 @@ from nas.errors import InputError
 from nas.files import digest_of, write_atomic
 from nas.search.card import Description, Figures, Shipment
 
-__all__ = ["CHECK", "INT8_IR", "refuse_other_model", "shipment", "write_check"]
+__all__ = ["CHECK", "INT8_IR", "refuse_other_model", "refuse_study", "shipment", "write_check"]
 
 MODELS = ("model.onnx", "model.dynamic.onnx", "model.int8.onnx", "model.xml")
 """Files that a finalist's card has checks of."""
@@ -22,6 +22,21 @@ SCHEMA = 1
 """Version of check.json."""
 DESCRIBED = "architecture.json"
 PAPERS = frozenset({DESCRIBED, "card.md", CHECK, "labels.txt", "weights.safetensors"})
+
+
+def refuse_study(out: Path, runs: Path) -> None:
+    """A study's folder is no place for what goes out: what it keeps there would be overwritten, or be taken for its own.
+
+    Args:
+        runs: folder of all studies. One of them is a folder with a config.json.
+
+    Raises:
+        InputError: `out` is such a folder, or in one.
+    """
+    place, studies = out.resolve(), runs.resolve()
+    for folder in (place, *place.parents):
+        if folder.parent == studies and (folder / "config.json").is_file():
+            raise InputError(f"--out {out} is in {folder}, which is the folder of a study: choose another folder")
 
 
 def refuse_other_model(out: Path, architecture: bytes) -> None:
