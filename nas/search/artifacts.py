@@ -25,7 +25,7 @@ from nas.search.evaluators import threads_each
 from nas.training.data import ImageData
 from nas.training.loop import TrainProgress
 
-__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "is_of_another", "refuse_folders", "unless_stopped"]
+__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "refuse_folders", "unless_stopped"]
 
 T = TypeVar("T")
 FILES: Mapping[str, str] = MappingProxyType(
@@ -188,14 +188,6 @@ def unless_stopped(stop: Callable[[], bool], step: Callable[[], T]) -> T:
     if stop():
         raise StoppedError("stopped before all files of the model were there: none of them is kept, what was trained is")
     return step()
-
-
-def is_of_another(path: Path, arch: Architecture) -> bool:
-    """Whether an architecture.json tells of another network, with files of which a folder was overwritten; not where nothing is told."""
-    try:
-        return Architecture.from_dict(json.loads(path.read_text(encoding="utf-8"))["architecture"]).arch_id != arch.arch_id
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def refuse_folders(home: Path) -> None:

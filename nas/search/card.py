@@ -17,7 +17,7 @@ from nas.compress.check import Check
 from nas.errors import InputError
 from nas.metrics import Candidate, Metric, contradicts, measured_first, standard_error
 
-__all__ = ["OF_SMALL_FILE", "CardFacts", "Description", "Figures", "Origin", "Shipment", "card"]
+__all__ = ["OF_SMALL_FILE", "CardFacts", "Description", "Figures", "Origin", "Shipment", "card", "is_of_another"]
 
 SCHEMA = 1
 """Version of card.json."""
@@ -69,7 +69,7 @@ class Description:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(told, dict):
-                raise InputError(f"it must be an object, got {told!r}")
+                raise InputError(f"it must be an object, got {type(told).__name__}")
             said = told["preprocessing"]
             return cls(
                 tuple(map(str, told["classes"])), int(said["size"]), tuple(map(float, said["folded_mean"])),
@@ -258,6 +258,14 @@ def card(candidate: Candidate, facts: CardFacts, model: Description, shipment: S
         *map(_check_row, checks),
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_of_another(path: Path, arch: Architecture) -> bool:
+    """Whether an architecture.json tells of another network, with files of which a folder was overwritten; not where nothing is told."""
+    try:
+        return Architecture.from_dict(json.loads(path.read_text(encoding="utf-8"))["architecture"]).arch_id != arch.arch_id
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _contract(model: Description, files: Collection[str]) -> list[str]:

@@ -17,8 +17,8 @@ from nas.metrics import Candidate, Metric
 from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
-from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, is_of_another, refuse_folders, unless_stopped
-from nas.search.card import CardFacts, Description, Origin, card
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, refuse_folders, unless_stopped
+from nas.search.card import CardFacts, Description, Origin, card, is_of_another
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator

@@ -102,7 +102,7 @@ def _read_check(path: Path) -> tuple[Check, str, dict[str, str]]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(told, dict):
-            raise InputError(f"it must be an object, got {told!r}")
+            raise InputError(f"it must be an object, got {type(told).__name__}")
         if told["schema"] != SCHEMA:
             raise InputError(f"schema {told['schema']!r}, this version reads {SCHEMA}: upgrade hwnas")
         return Check.from_dict(told), str(told["how"]), {**told.get("files", {})}

@@ -79,7 +79,7 @@ def test_an_int8_file_for_openvino_is_vouched_for_by_the_checksums_of_its_check(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "Expecting value"), ("null", "it must be an object, got None"), ("[1]", r"it must be an object, got \[1\]"),
+        ("", "Expecting value"), ("null", "it must be an object, got NoneType"), ("[1]", "it must be an object, got list"),
         ("{}", "'schema' is missing"), ('{"schema": 2}', "schema 2, this version reads 1: upgrade hwnas"),
         (json.dumps({"schema": 1, **CHECK.to_dict()}), "'how' is missing"),
         (json.dumps({"schema": 1, "how": "a word", **CHECK.to_dict(), "images": 0}), "some of them right, got 200 of 0"),
