@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +29,12 @@ from nas.models.network import Network
 from nas.models.weights import load_weights
 from nas.prediction import NamedNetwork, predict_network, read_architecture
 from nas.recording import refuse_other_images
-from nas.report.front import CandidateRecord
+from nas.report.front import CandidateRecord, FrontRecord
 from nas.report.record import read_front
 from nas.report.study import load_config, load_data_record
-from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, unless_stopped
+from nas.search.artifacts import FILES, MOST_INT8_DROP, Artifacts, refuse_folders, unless_stopped
 from nas.search.card import OF_SMALL_FILE, CardFacts, Description, Figures, card
-from nas.search.shipped import CHECK, INT8_IR, refuse_other_model, shipment
+from nas.search.shipped import INT8_IR, refuse_other_model, refuse_study, shipment, write_check
 from nas.space import load_space
 from nas.target import Target
 from nas.training.data import ImageData, load_data
@@ -70,77 +69,101 @@ def export(
         what was written.
 
     Raises:
-        InputError: `out` cannot be written to, is the study's own or has files of another model, a file was changed since it was tested,
-            or the candidate has no int8 file: says why.
+        InputError: `out` cannot be written to, is in a study's folder or has files of another model, a file of the candidate or of `out` is
+            another's or was changed since it was tested, or the candidate has no int8 file: says why.
         StudyError: a file is to be made, and the images are not those that the study began with; or a front of the study cannot be read.
         TargetError: a file differs from torch, or loses too much in int8.
         StoppedError: `stop` said so; what was trained is kept.
     """
-    own = folder / "models"
-    if out.resolve().is_relative_to(own.resolve()):
-        raise InputError(f"--out {out} is in {own}, where the study keeps its models: choose another folder")
+    refuse_study(out, folder.parent)
     with whole_folder(out) as temporary:  # refuses before anything is made
-        source, candidate = own / record.id, record.candidate
+        source, candidate = folder / "models" / record.id, record.candidate
+        for place in (source, out):
+            refuse_folders(place)
+        fronts = [read_front(folder, path.stem) for path in folder.glob("fronts/*.json")]
         described = source / FILES["architecture"]
-        refuse_other_model(out, described.read_bytes() if described.is_file() else b"")
-        facts = CardFacts.read(source / FILES["facts"])
-        if not _is_whole(source, form, precision) or not (record.artifacts or facts):
+        is_described = described.is_file()
+        refuse_other_model(out, described.read_bytes() if is_described else b"")
+        model = _described(described, candidate) if is_described else None
+        facts = CardFacts.read(source / FILES["facts"], record.id)
+        if model is None or not _is_whole(source, model, form, precision) or not (record.artifacts or facts):
             candidate = make_finalist(folder, candidate, on_event, stop).candidate
-            facts = CardFacts.read(source / FILES["facts"])
+            model, facts = _described(described, candidate), CardFacts.read(source / FILES["facts"], record.id)
         elif facts is not None:  # an earlier export may have made it, or made it again
+            _refuse_other_facts(source / FILES["facts"], facts, record, model)
             candidate = facts.figures_of(candidate)
         if form == "onnx" and precision == "int8" and not (source / FILES["onnx_int8"]).is_file():
-            raise InputError(f"{record.id} has no int8 file: {_no_int8(source)}")
+            raise InputError(f"{record.id} has no int8 file: {model.int8}")
         kinds = ONNX_KINDS[precision] if form == "onnx" else ("openvino", "openvino_weights") if precision == "fp32" else ()
-        _refuse_changed(source, (*(kinds or MADE_FROM), *ALWAYS))
+        _refuse_changed(source, model, (*(kinds or MADE_FROM), *ALWAYS))
         for kind in (*kinds, *ALWAYS):
             unless_stopped(stop, partial(shutil.copy2, source / FILES[kind], temporary / FILES[kind]))
         check = None
         if form == "openvino" and precision == "int8":
-            check, how = _int8_openvino(folder, record, source, temporary, on_event, stop)
-            text = json.dumps({"schema": 1, "how": how, **check.to_dict()}, indent=1)
-            write_atomic(temporary / CHECK, text + "\n")
+            check, how = _int8_openvino(folder, record, source, model, temporary, on_event, stop)
+            write_check(temporary, check, how)
         elif precision == "int8":
-            made = Artifacts.read(source)
+            made = Artifacts.read(source, candidate.arch)
             if made is not None and made.doubt:
                 on_event(Event("warning", f"{record.id}: {made.doubt}"))
         refuse_other_model(out, (temporary / FILES["architecture"]).read_bytes())  # a candidate, or a folder, that was made only now
-        figures = _figures(folder, candidate, form, precision, check)
-        unless_stopped(stop, partial(_write_card, temporary, out, candidate, facts or _of_front(folder, record), figures))
+        figures = _figures(folder, candidate, form, precision, check, fronts)
+        facts = facts or _of_front(folder, record)
+        unless_stopped(
+            stop, lambda: write_atomic(temporary / FILES["card"], card(candidate, facts, model, shipment(temporary, out, figures, model)))
+        )
         names = sorted(path.name for path in temporary.iterdir())
     return [out / name for name in names]
 
 
-def _is_whole(source: Path, form: str, precision: str) -> bool:
+def _described(path: Path, candidate: Candidate) -> Description:
+    """What a candidate's architecture.json says.
+
+    Raises:
+        InputError: it is of another network, as files that were copied here from another folder are, or does not say all of this.
+    """
+    model, wanted = Description.read(path), candidate.arch.arch_id
+    if (found := model.architecture.arch_id) != wanted:
+        raise InputError(f"{path} is of network {found}, not {wanted}: delete the folder, and nas export makes it again")
+    return model
+
+
+def _refuse_other_facts(path: Path, facts: CardFacts, record: CandidateRecord, model: Description) -> None:
+    """A card.json has the figures of the files beside it, and where it has no id, as an earlier version wrote it, their network's words.
+
+    Raises:
+        InputError: it was copied here from another candidate's folder, or edited.
+    """
+    told, precision = facts.metrics.get("accuracy_test"), record.candidate.target.precision
+    tested = [check.accuracy for check in model.checks if check.precision == precision]
+    why = ""
+    if not facts.id and record.title and facts.title != record.title:
+        why = f"is of the network {facts.title!r}, not {record.title!r}"
+    elif told is not None and told.value not in tested:
+        why = f"says accuracy_test {told.value:.6g}, which no {precision} file beside it had"
+    if why:
+        raise InputError(f"{path} {why}: delete it, and the card says what the study's front does")
+
+
+def _is_whole(source: Path, model: Description, form: str, precision: str) -> bool:
     """Whether all files of a finalist are there that go out, or that something is read from."""
     kinds = ("openvino", "openvino_weights") if form == "openvino" else ("onnx_dynamic",) if precision == "fp32" else ()
     if not all((source / FILES[kind]).is_file() for kind in (*NEEDED, *kinds)):
         return False
     if precision == "fp32" or (source / FILES["onnx_int8"]).is_file():
         return True
-    return FILES["onnx_int8"] not in _told(source).get("files", {})  # else it was made, and is gone
+    return FILES["onnx_int8"] not in model.files  # else it was made, and is gone
 
 
-def _refuse_changed(source: Path, kinds: Sequence[str]) -> None:
+def _refuse_changed(source: Path, model: Description, kinds: Sequence[str]) -> None:
     """The card is of the files that were tested: no other ones go out, and nothing is made from them.
 
     Raises:
         InputError: a file is not the one that architecture.json has the checksum of; names it.
     """
-    tested = _told(source).get("files", {})
     for path in (source / FILES[kind] for kind in kinds):
-        if path.name in tested and digest_of(path) != tested[path.name]:
+        if path.name in model.files and digest_of(path) != model.files[path.name]:
             raise InputError(f"{path}: was changed since it was tested: delete it, and nas export makes it again")
-
-
-def _told(source: Path) -> dict[str, Any]:
-    """What a finalist's folder says of its files."""
-    path = source / FILES["architecture"]
-    try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise InputError(f"{path}: was changed since it was written ({exc}): delete it, and nas export makes it again") from exc
-    return told
 
 
 def _of_front(folder: Path, record: CandidateRecord) -> CardFacts:
@@ -150,18 +173,15 @@ def _of_front(folder: Path, record: CandidateRecord) -> CardFacts:
     return CardFacts(record.title, images["name"], fingerprint, record.note)
 
 
-def _write_card(written: Path, out: Path, candidate: Candidate, facts: CardFacts, figures: Figures) -> None:
-    """The card of the files that were written and of those that the folder has of the model already."""
-    model = Description.read(written / FILES["architecture"])
-    write_atomic(written / FILES["card"], card(candidate, facts, model, shipment(written, out, figures)))
-
-
-def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["fp32", "int8"], check: Check | None) -> Figures:
+def _figures(
+    folder: Path, candidate: Candidate, form: str, precision: Literal["fp32", "int8"], check: Check | None, fronts: Sequence[FrontRecord]
+) -> Figures:
     """Of the file of that form and precision on the candidate's device, where those on the card are of another.
 
     Args:
         folder: of the study.
         check: of a file that was made for this.
+        fronts: of the study.
     """
     source, own = folder / "models" / candidate.id, candidate.target
     target = replace(own, precision=precision, runtime="openvino" if form == "openvino" else own.runtime)
@@ -180,26 +200,25 @@ def _figures(folder: Path, candidate: Candidate, form: str, precision: Literal["
             metrics["latency_measured_s"] = small
     if form == "openvino" or precision != own.precision:
         dropped.add("accuracy_test")
-        whole = check or _on_all_images(source, precision, target.runtime)
+        whole = check or _on_all_images(source, candidate, precision, target.runtime)
         if whole is not None:
             metrics["accuracy_test"] = accuracy_metric(whole.correct, whole.images, "trained")
     if check is not None:
         dropped.add("latency_measured_s")  # that was model.int8.onnx
-    return Figures(title, frozenset(dropped), metrics, _elsewhere(folder, candidate, target))
+    return Figures(title, frozenset(dropped), metrics, _elsewhere(fronts, candidate, target))
 
 
-def _elsewhere(folder: Path, candidate: Candidate, target: Target) -> dict[str, dict[str, Metric]]:
+def _elsewhere(fronts: Sequence[FrontRecord], candidate: Candidate, target: Target) -> dict[str, dict[str, Metric]]:
     """Latencies of the network on the other targets of its study that a file for this one is for too: devices and threads, by their key."""
-    fronts = [read_front(folder, path.stem) for path in folder.glob("fronts/*.json")]
     others = [each.candidate for front in fronts for each in front.candidates if each.candidate.arch == candidate.arch]
     able = [each for each in others if (each.target.runtime, each.target.precision) == (target.runtime, target.precision)]
     found = {each.target.key: {name: each.metrics[name] for name in LATENCIES if name in each.metrics} for each in able}
     return {key: found[key] for key in sorted(found) if key != target.key}
 
 
-def _on_all_images(source: Path, precision: Literal["fp32", "int8"], runtime: str) -> Check | None:
+def _on_all_images(source: Path, candidate: Candidate, precision: Literal["fp32", "int8"], runtime: str) -> Check | None:
     """How a finalist's file of a precision does on all test images; None where the finalist's files are not as they were."""
-    made = Artifacts.read(source)
+    made = Artifacts.read(source, candidate.arch)
     return None if made is None else made.of(precision, runtime)
 
 
@@ -217,7 +236,7 @@ def _on(target: Target, folder: Path, source: Path) -> tuple[dict[str, Metric], 
 
 
 def _int8_openvino(
-    folder: Path, record: CandidateRecord, source: Path, out: Path, on_event: Listener, stop: Callable[[], bool]
+    folder: Path, record: CandidateRecord, source: Path, model: Description, out: Path, on_event: Listener, stop: Callable[[], bool]
 ) -> tuple[Check, str]:
     """OpenVINO's int8 file, how it does on the test images, and how it was made. Search-validation decides, against OpenVINO's fp32 file.
 
@@ -232,7 +251,7 @@ def _int8_openvino(
         return unless_stopped(stop, partial(check_openvino, file, images, tolerance=float("inf"))).accuracy
 
     whole = accuracy(source / FILES["openvino"])
-    lost, how = _smaller_loss(source, path, calibration_pixels(data), lambda file: whole - accuracy(file))
+    lost, how = _smaller_loss(source, model, path, calibration_pixels(data), lambda file: whole - accuracy(file))
     if lost > MOST_INT8_DROP:
         raise TargetError(f"{path.name}: the int8 file loses {_points(lost)}, more than {100 * MOST_INT8_DROP:.0f}: use fp32 ({how})")
     on_event(Event("warning" if lost > MOST_DROP else "info", f"int8 for OpenVINO: {how}"))
@@ -240,7 +259,9 @@ def _int8_openvino(
     return unless_stopped(stop, partial(check_openvino, path, reference, "int8", float("inf"))), how
 
 
-def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]], lost: Callable[[Path], float]) -> tuple[float, str]:
+def _smaller_loss(
+    source: Path, model: Description, path: Path, images: Sequence[NDArray[np.float32]], lost: Callable[[Path], float]
+) -> tuple[float, str]:
     """Writes `path` by NNCF where it is installed and works; else, or where it loses more, from the int8 ONNX file, which was trained with
     rounding where that helps.
 
@@ -261,7 +282,7 @@ def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]
     except (MissingExtraError, TargetError) as exc:
         told = str(exc).replace(f"{source}/", "").replace(f"{path.parent}/", "")
         if not small.is_file():
-            raise InputError(f"{source.name} has no int8 file to convert ({_no_int8(source)}), and none is made: {told}") from exc
+            raise InputError(f"{source.name} has no int8 file to convert ({model.int8}), and none is made: {told}") from exc
         why = "NNCF is not installed" if isinstance(exc, MissingExtraError) else told
         export_openvino(small, path)
         loss = lost(path)
@@ -277,11 +298,6 @@ def _smaller_loss(source: Path, path: Path, images: Sequence[NDArray[np.float32]
         for name in INT8_IR:
             (Path(scratch) / name).replace(path.with_name(name))
     return second, f"converted from the int8 ONNX file, {_points(second)} lost; {_points(first)} by NNCF"
-
-
-def _no_int8(source: Path) -> str:
-    """Why a finalist has no int8 file."""
-    return str(_told(source).get("int8", "made by an earlier version"))
 
 
 def _points(lost: float) -> str:

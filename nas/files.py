@@ -55,7 +55,7 @@ def locked(path: Path, taken: str, lockless: str = "") -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as exc:
-        raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+        raise InputError(f"cannot write {path}: {_why(exc)}") from exc
     with file:
         for look in range(LOOKS):
             try:
@@ -142,7 +142,13 @@ def check_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         try_folder(path.parent)
     except OSError as exc:
-        raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+        raise InputError(f"cannot write {path}: {_why(exc)}") from exc
+
+
+def _why(exc: OSError) -> str:
+    """Why something cannot be written, and what to do about it."""
+    is_taken = exc.errno == errno.EISDIR
+    return f"{exc.strerror or exc}: {'remove it or choose another name' if is_taken else 'choose another folder or free some space'}"
 
 
 def try_folder(folder: Path) -> None:
@@ -189,7 +195,7 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as exc:
-        raise InputError(f"cannot write {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+        raise InputError(f"cannot write {path}: {_why(exc)}") from exc
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -270,4 +276,4 @@ def _writing_to(path: Path, within: Path | None = None) -> Iterator[None]:
         named = [Path(os.fsdecode(name)).absolute() for name in given]
         if within is not None and named and not any(name.is_relative_to(within.absolute()) for name in named):
             raise
-        raise InputError(f"cannot write to {path}: {exc.strerror or exc}: choose another folder or free some space") from exc
+        raise InputError(f"cannot write to {path}: {_why(exc)}") from exc

@@ -13,14 +13,16 @@ RUNS = (
     ("model.xml", "openvino 2", "fp32", 360),
     ("model.int8.onnx", "onnxruntime 1", "int8", 360), ("model.int8.onnx", "openvino 2", "int8", 360),
 )  # fmt: skip
+ARCHITECTURE = Architecture("mobilenet_tiny", (("resolution", 32),), (("s1.b1.mid", 8),))
 MODEL = Description(
     ("ant", "bee"), 32, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), "static QDQ",
     tuple(Check(file, runtime, precision, 1.5e-6, 0.9975, 250, images) for file, runtime, precision, images in RUNS),
+    ARCHITECTURE,
 )  # fmt: skip
 FILES = ("model.dynamic.onnx", "model.onnx", "model.xml", "model.int8.onnx", "labels.txt")
 UNMEASURED = "latency of model.onnx not measured: it throttled"
 CANDIDATE = Candidate(
-    Architecture("mobilenet_tiny", (("resolution", 32),), (("s1.b1.mid", 8),)),
+    ARCHITECTURE,
     Target("raspberrypi4", "onnxruntime", "1", "fp32", 1),
     {
         "macs": Metric(5, "MAC", "counted"),
@@ -31,6 +33,7 @@ CANDIDATE = Candidate(
     },
 )
 FACTS = CardFacts("32px  24: 3e4", "insects", "0123456789abcdef", "fine-tuned for 3 epochs", UNMEASURED, metrics=CANDIDATE.metrics)
+"""As an earlier version wrote it, without the id of its candidate."""
 ORIGIN = Origin("another", {"macs": (6, 5), "latency_s": (0.2, 0.1), "accuracy_test_int8": (0.4, 0.5)})
 
 
@@ -38,4 +41,5 @@ def described(model: Description) -> dict[str, object]:
     """As a finalist's architecture.json has it."""
     said = {"size": model.size, "folded_mean": list(model.mean), "folded_std": list(model.std)}
     checks = [check.to_dict() for check in model.checks]
-    return {"schema": 1, "classes": list(model.classes), "preprocessing": said, "int8": model.int8, "checks": checks}
+    known = {"schema": 1, "architecture": model.architecture.to_dict(), "classes": list(model.classes), "preprocessing": said}
+    return {**known, "int8": model.int8, "checks": checks}

@@ -77,7 +77,7 @@ def record(study: Path) -> CandidateRecord:
     )}  # fmt: skip
     metrics = {"accuracy_search": Metric(0.7, "1", "supernet"), "latency_s": latency, **count(blocks).metrics(), **accuracies}
     candidate = Candidate(arch, target, metrics)
-    facts = CardFacts("8px", data.name, data.fingerprint, "a note", metrics=metrics)
+    facts = CardFacts("8px", data.name, data.fingerprint, "a note", metrics=metrics, id=candidate.id)
     (home / FILES["facts"]).write_text(json.dumps(facts.to_dict()), encoding="utf-8")
     (home / FILES["card"]).write_text(card(candidate, facts, Description.read(home / FILES["architecture"])), encoding="utf-8")
     return CandidateRecord(candidate, True, True, artifacts={kind: f"models/{home.name}/{name}" for kind, name in FILES.items()})
@@ -94,12 +94,12 @@ def shipped(
 
 def keep_facts(home: Path, candidate: Candidate) -> None:
     """The card.json of a candidate whose files are in a folder."""
-    facts = CardFacts("8px", "digits", "0123456789ab", "a note", metrics=candidate.metrics)
+    facts = CardFacts("8px", "digits", "0123456789ab", "a note", metrics=candidate.metrics, id=candidate.id)
     (home / FILES["facts"]).write_text(json.dumps(facts.to_dict()), encoding="utf-8")
 
 
 def check_of(study: Path, record: CandidateRecord, file: str) -> Check:
-    made = Artifacts.read(study / "models" / record.id)
+    made = Artifacts.read(study / "models" / record.id, record.candidate.arch)
     assert made is not None
     return next(each for each in made.checks if each.file == file)
 
@@ -184,7 +184,8 @@ def test_figures_of_an_int8_candidate_do_not_go_out_with_its_fp32_file(study: Pa
     target = replace(each.target, precision="int8")
     blocks = make_space().decode(each.arch)
     metrics = {**each.metrics, **count(blocks, "int8").metrics(), "latency_measured_s": Metric(0.001, "s", "measured")}
-    small = Candidate(each.arch, target, {name: metric for name, metric in metrics.items() if not name.endswith("_int8")})
+    metrics["accuracy_test"] = metrics.pop("accuracy_test_int8")
+    small = Candidate(each.arch, target, metrics)
     home = study / "models" / target.candidate_id(each.arch.arch_id)
     shutil.copytree(study / "models" / record.id, home)
     keep_facts(home, small)
@@ -232,7 +233,7 @@ def test_what_was_measured_of_another_file_does_not_go_out(study: Path, record: 
     target = replace(each.target, runtime="openvino", precision="int8")
     home = study / "models" / target.candidate_id(each.arch.arch_id)
     shutil.copytree(study / "models" / record.id, home)
-    made = Artifacts.read(home)
+    made = Artifacts.read(home, each.arch)
     assert made is not None
     tested = made.of("int8", "openvino")
     accuracy = accuracy_metric(tested.correct, tested.images, "trained")
@@ -297,6 +298,103 @@ def test_a_file_that_was_changed_since_it_was_tested_does_not_go_out(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def neighbour(study: Path, record: CandidateRecord) -> Path:
+    """The folder of another network of the study, not trained."""
+    data, arch = load_data("digits", 8, 0), make_space().smallest
+    network = Network(make_space().decode(arch))
+    recalibrate(network, calibration_images(data))
+    home = study / "models" / record.candidate.target.candidate_id(arch.arch_id)
+    home.mkdir()
+    ArtifactMaker(data, RECIPE, 0).write(home, network, arch, "untrained", None, lambda progress: None, lambda: False)
+    keep_facts(home, Candidate(arch, record.candidate.target, record.candidate.metrics))
+    return home
+
+
+@pytest.mark.parametrize(("form", "precision"), [("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "int8")])
+def test_files_of_another_network_do_not_go_out(
+    form: Literal["onnx", "openvino"], precision: Literal["fp32", "int8"], study: Path, record: CandidateRecord, neighbour: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    other = tmp_path / "runs" / study.name
+    shutil.copytree(study, other)
+    home = other / "models" / record.id
+    shutil.rmtree(home)
+    shutil.copytree(neighbour, home)
+    found, wanted = neighbour.name.partition("-")[0], record.candidate.arch.arch_id
+    with pytest.raises(InputError, match=rf"architecture\.json is of network {found}, not {wanted}: delete the folder, and nas export"):
+        shipped(other, record, form, precision, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_narrower_network_of_the_same_genes_is_another(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    pruned = replace(record.candidate, arch=replace(record.candidate.arch, widths=(("s1.b1.mid", 8),)))
+    home = study / "models" / pruned.id
+    shutil.copytree(study / "models" / record.id, home)
+    with pytest.raises(InputError, match=rf"is of network {record.candidate.arch.arch_id}, not {pruned.arch.arch_id}: delete"):
+        shipped(study, replace(record, candidate=pruned), "onnx", "fp32", tmp_path / "out")
+    shutil.rmtree(home)
+
+
+def test_a_card_has_no_figures_of_another_candidate(study: Path, record: CandidateRecord, neighbour: Path, tmp_path: Path) -> None:
+    path = study / "models" / record.id / FILES["facts"]
+    content = path.read_text(encoding="utf-8")
+    told = json.loads(content)
+    metrics = {**told["metrics"], "accuracy_test": Metric(0.123, "1", "trained").to_dict()}
+    older = {key: value for key, value in told.items() if key != "id"}
+    cases = {
+        (neighbour / FILES["facts"]).read_text(encoding="utf-8"): rf"is of {neighbour.name}, not {record.id}",
+        json.dumps({**told, "metrics": metrics}): r"says accuracy_test 0\.123, which no fp32 file beside it had",
+        json.dumps({**older, "metrics": metrics}): r"says accuracy_test 0\.123, which no fp32 file beside it had",
+        json.dumps({**older, "title": "16px"}): "is of the network '16px', not '8px'",
+    }
+    try:
+        for text, why in cases.items():
+            path.write_text(text, encoding="utf-8")
+            with pytest.raises(InputError, match=rf"card\.json {why}: delete it, and the card says what the study's front does"):
+                shipped(study, replace(record, title="8px"), "onnx", "fp32", tmp_path / "out")
+        path.write_text(json.dumps(older), encoding="utf-8")
+        shipped(study, replace(record, title="8px"), "onnx", "fp32", tmp_path / "out")
+    finally:
+        path.write_text(content, encoding="utf-8")
+
+
+def test_no_card_vouches_for_a_file_that_was_changed_after_its_export(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
+    begin(study)
+    out = tmp_path / "out"
+    shipped(study, record, "openvino", "int8", out)
+    told, _ = shipped(study, record, "onnx", "int8", out)
+    assert set(re.findall(r"^\| (model\.\S+) ", told, re.M)) == {"model.int8.xml", "model.int8.onnx"}
+    for name, words in (("model.int8.onnx", "was changed since it was exported"), ("model.int8.bin", r"is not of the model\.int8\.bin")):
+        content = (out / name).read_bytes()
+        (out / name).write_bytes(b"something else")
+        with pytest.raises(InputError, match=words):
+            shipped(study, record, "onnx", "fp32", out)
+        (out / name).write_bytes(content)
+    assert (out / "card.md").read_text(encoding="utf-8") == told
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_is_made(
+    study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.exporting.make_finalist", lambda *given: pytest.fail("it is trained"))
+    begin(study)
+    other = tmp_path / "runs" / study.name
+    shutil.copytree(study, other)
+    home, out = other / "models" / record.id, tmp_path / "out"
+    (out / "model.onnx").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"out/model\.onnx is a folder, where a file of a model goes: remove it"):
+        shipped(other, record, "onnx", "fp32", out)
+    (home / "model.onnx").unlink()
+    (home / "model.onnx").mkdir()
+    with pytest.raises(InputError, match=rf"{record.id}/model\.onnx is a folder, where a file of a model goes: remove it"):
+        shipped(other, record, "onnx", "fp32", tmp_path / "another")
+    (home / "model.onnx").rmdir()
+    (other / "fronts" / "raspberrypi4.json").mkdir(parents=True)
+    with pytest.raises(StudyError, match=r"raspberrypi4\.json is a folder: remove it, and nas studies rebuild digits"):
+        shipped(other, record, "onnx", "fp32", tmp_path / "another")
+
+
 def test_a_description_that_is_broken_is_named(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
     path = study / "models" / record.id / "architecture.json"
     content = path.read_text(encoding="utf-8")
@@ -307,9 +405,10 @@ def test_a_description_that_is_broken_is_named(study: Path, record: CandidateRec
         told = json.loads(content)
         path.write_text(json.dumps({key: value for key, value in told.items() if key != "files"}), encoding="utf-8")  # without sums
         shipped(study, record, "onnx", "fp32", tmp_path / "out")
-        path.write_text(json.dumps({"int8": told["int8"]}), encoding="utf-8")
-        with pytest.raises(InputError, match=r"was changed since it was written \(.preprocessing. is missing\): delete it"):
-            shipped(study, record, "onnx", "fp32", tmp_path / "other")
+        for damaged in ({"int8": told["int8"]}, None, {**told, "files": None}):
+            path.write_text(json.dumps(damaged), encoding="utf-8")
+            with pytest.raises(InputError, match=rf"^{path}: was changed since it was written \(.*\): delete it"):
+                shipped(study, record, "onnx", "fp32", tmp_path / "other")
     finally:
         path.write_text(content, encoding="utf-8")
     assert (tmp_path / "out" / "model.onnx").is_file()
@@ -333,7 +432,7 @@ def test_an_int8_file_for_openvino_is_the_one_that_loses_less(
     begin(study)
     monkeypatch.setattr("nas.exporting.quantize_openvino", broken)
     told, _ = shipped(study, record, "openvino", "int8", tmp_path / "converted")
-    made = Artifacts.read(study / "models" / record.id)
+    made = Artifacts.read(study / "models" / record.id, record.candidate.arch)
     assert made is not None
     checked = json.loads((tmp_path / "converted" / "check.json").read_text(encoding="utf-8"))
     assert checked["correct"] == made.of("int8", "openvino").correct
@@ -365,6 +464,7 @@ def test_figures_are_of_the_profile_that_the_study_was_given(study: Path, record
     home = study / "models" / target.candidate_id(record.candidate.arch.arch_id)
     shutil.copytree(study / "models" / record.id, home)
     shown = replace(record, candidate=replace(record.candidate, target=target))
+    (home / FILES["facts"]).unlink()
     _, figures = shipped(study, shown, "onnx", "fp32", tmp_path / "out")
     blocks = make_space().decode(record.candidate.arch)
     predicted = predict_network(NamedNetwork.of_blocks("it", blocks), str(board), "onnxruntime", "fp32", 1).metrics
@@ -375,8 +475,10 @@ def test_the_folder_that_it_is_made_from_is_no_place_for_it(study: Path, record:
     home = study / "models" / record.id
     before = (home / "card.md").read_bytes()
     monkeypatch.chdir(study)
-    for out in (home, Path("models") / record.id, Path("..") / study.name / "models" / "other"):
-        with pytest.raises(InputError, match=r"is in .*models, where the study keeps its models: choose another folder"):
+    (study.parent / "neighbour").mkdir()
+    (study.parent / "neighbour" / "config.json").touch()
+    for out in (home, Path("models") / record.id, Path("..") / study.name / "models" / "other", study.parent / "neighbour" / "models"):
+        with pytest.raises(InputError, match=r"is in .*/(digits|neighbour), which is the folder of a study: choose another folder"):
             shipped(study, record, "onnx", "fp32", out)
     assert (home / "card.md").read_bytes() == before
 
@@ -410,7 +512,7 @@ def test_an_export_that_is_stopped_leaves_nothing(asks: int, study: Path, record
 def test_an_int8_file_that_loses_much_is_warned_of(
     study: Path, record: CandidateRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, told = Artifacts.read(study / "models" / record.id), list[Event]()
+    made, told = Artifacts.read(study / "models" / record.id, record.candidate.arch), list[Event]()
     assert made is not None
     for most in (1.0, -1.0):
         monkeypatch.setattr("nas.search.artifacts.MOST_DROP", most)

@@ -109,6 +109,13 @@ def test_a_file_is_no_place_for_a_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_in_the_place_of_a_file_is_to_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "front.json").mkdir()
+    for write in (check_writable, lambda path: write_atomic(path, "{}")):
+        with pytest.raises(InputError, match=r"cannot write .*front\.json: Is a directory: remove it or choose another name"):
+            write(tmp_path / "front.json")
+
+
 def test_a_lock_is_looked_at_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     assert not is_locked(path)

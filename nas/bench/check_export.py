@@ -151,7 +151,10 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
     checks, rows = list(told["checks"]), dict[str, set[float]]()
     if (folder / "check.json").is_file():  # of a file that was made for an export
-        checks.append(json.loads((folder / "check.json").read_text(encoding="utf-8")))
+        made = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+        checks.append(made)
+        wrong = [name for name, digest in made.get("files", {}).items() if _changed(folder / name, digest)]
+        found["problems"] += [f"{name}: its checksum is not that of check.json" for name in wrong]
     for name, value in re.findall(rf"^\| (\S+) \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M):
         rows.setdefault(name, set()).add(float(value))
     for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")]):

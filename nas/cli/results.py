@@ -159,7 +159,7 @@ def export(
     precision: Annotated[
         Literal["fp32", "int8"] | None, typer.Option("--precision", help="Of the model.", show_default="the candidate's")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="exports/<study>-<id>")] = None,
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="exports/<study>-<id>")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Deployable files of a candidate, and its card.
@@ -174,11 +174,14 @@ def export(
     from nas.report.record import read_front, study_folder
     from nas.report.tracking import is_model_uri
 
+    if out is not None and not out.strip():  # as a path it would be the current folder
+        raise InputError(f"--out is a folder, got {out!r}: name one, or leave it out for exports/<study>-<id>")
+    place = None if out is None else Path(out)
     if study is not None and is_model_uri(study):
         _refuse_choice(study, device, candidate, {"--max-latency": max_latency}, knee or fastest or most_accurate)
         if precision is not None:
             raise InputError(f"{study} is one file in one precision: leave --precision out, or name the study and --pick")
-        _export_registered(runs, study, form, out, as_json)
+        _export_registered(runs, study, form, place, as_json)
         return
     folder = study_folder(runs, study)
     record = read_front(folder, device)
@@ -190,7 +193,7 @@ def export(
     with Display() as display, stopping() as stop:
         from nas.exporting import export as write
 
-        written = write(folder, chosen, form, wanted, out or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
+        written = write(folder, chosen, form, wanted, place or Path("exports") / f"{record.study}-{chosen.id}", display, stop.is_set)
     if as_json:
         emit(
             {
@@ -246,6 +249,7 @@ def _registered(runs: Path, uri: str) -> Iterator[Fetched]:
 
 def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_json: bool) -> None:
     from nas.report.tracking import write_fetched
+    from nas.search.shipped import refuse_study
 
     with _registered(runs, uri) as fetched:
         name = fetched.candidate.id
@@ -254,7 +258,9 @@ def _export_registered(runs: Path, uri: str, form: str, out: Path | None, as_jso
                 f"--format {form} is checked on the study's images: {command_line('nas export', fetched.study, runs)} "
                 f"--device {fetched.device} --pick {name} --format {form}"
             )
-        written = write_fetched(fetched, out or Path("exports") / f"{fetched.study}-{name}")
+        place = out or Path("exports") / f"{fetched.study}-{name}"
+        refuse_study(place, runs)
+        written = write_fetched(fetched, place)
     if as_json:
         emit({"schema": 1, "study": fetched.study, "id": name, "format": form, "files": [str(path) for path in written]})
         return

@@ -21,6 +21,9 @@ class Check:
         max_error: largest absolute difference of a logit.
         agreement: share of images with the same class.
         correct: images that the runtime classifies right.
+
+    Raises:
+        InputError: it does not hold together.
     """
 
     file: str
@@ -30,6 +33,16 @@ class Check:
     agreement: float
     correct: int
     images: int
+
+    def __post_init__(self) -> None:
+        for name in ("file", "runtime", "precision"):
+            if not isinstance(value := getattr(self, name), str) or not value.strip():
+                raise InputError(f"{name} of a check must be a word, got {value!r}")
+        for name in ("max_error", "agreement"):
+            if isinstance(value := getattr(self, name), bool) or not isinstance(value, int | float):
+                raise InputError(f"{name} of a check must be a number, got {value!r}")
+        if type(self.correct) is not int or type(self.images) is not int or not 0 <= self.correct <= self.images or not self.images:
+            raise InputError(f"a check is of images, some of them right, got {self.correct!r} of {self.images!r}")
 
     @property
     def accuracy(self) -> float:

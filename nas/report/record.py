@@ -107,6 +107,8 @@ def read_front(folder: Path, device: str | None = None) -> FrontRecord:
     if device is not None and known and device not in known:
         device = _own_name(device, known, f"(the study {folder.name} has a front for each of its devices)")
     path = folder / "front.json" if device is None else folder / "fronts" / f"{device}.json"
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder: remove it, and nas studies rebuild {folder.name} makes the file again")
     if not path.is_file():
         name = folder.name
         raise StudyError(

@@ -16,7 +16,7 @@ from nas.compress.check import Check
 from nas.compress.int8 import MOST_DROP, Int8, Int8Maker, pixels_of
 from nas.compress.parity import TOLERANCE, Reference, check_onnx, check_openvino
 from nas.config import TrainRecipe
-from nas.errors import NasError, StoppedError, TargetError
+from nas.errors import InputError, NasError, StoppedError, TargetError
 from nas.files import digest_of, write_atomic
 from nas.hardware.export import Deployed, deployment_metadata, export_onnx, export_openvino, fix_batch
 from nas.models.network import Network
@@ -25,7 +25,7 @@ from nas.search.evaluators import threads_each
 from nas.training.data import ImageData
 from nas.training.loop import TrainProgress
 
-__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "unless_stopped"]
+__all__ = ["FILES", "MOST_INT8_DROP", "ArtifactMaker", "Artifacts", "copy_artifacts", "refuse_folders", "unless_stopped"]
 
 T = TypeVar("T")
 FILES: Mapping[str, str] = MappingProxyType(
@@ -79,14 +79,16 @@ class Artifacts:
         return found.get(runtime, found["onnxruntime"])
 
     @classmethod
-    def read(cls, folder: Path) -> Artifacts | None:
-        """Of a folder that was written earlier; None where a file is absent or not as it was."""
+    def read(cls, folder: Path, arch: Architecture) -> Artifacts | None:
+        """Of a network's folder that was written earlier; None where a file is absent or not as it was, or all are of another network."""
         try:
             told = json.loads((folder / FILES["architecture"]).read_text(encoding="utf-8"))
-            if any(digest_of(folder / name) != each for name, each in told["files"].items()):
+            if Architecture.from_dict(told["architecture"]).arch_id != arch.arch_id or any(
+                digest_of(folder / name) != each for name, each in told["files"].items()
+            ):
                 return None
             return cls(tuple(map(Check.from_dict, told["checks"])), told["int8"], told.get("int8_lost"))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (AttributeError, OSError, ValueError, KeyError, TypeError):
             return None
 
 
@@ -190,9 +192,20 @@ def unless_stopped(stop: Callable[[], bool], step: Callable[[], T]) -> T:
     return step()
 
 
-def copy_artifacts(source: Path, folder: Path) -> Artifacts | None:
-    """Files of the same network that were written for another target, all but card.md and card.json; None where they are not whole."""
-    known = Artifacts.read(source)
+def refuse_folders(home: Path) -> None:
+    """Before a model's files are made, which takes long: none of them could take the place of a folder.
+
+    Raises:
+        InputError: a folder has the name of a file; names it.
+    """
+    for name in FILES.values():
+        if (home / name).is_dir():
+            raise InputError(f"{home / name} is a folder, where a file of a model goes: remove it")
+
+
+def copy_artifacts(source: Path, folder: Path, arch: Architecture) -> Artifacts | None:
+    """Files of a network that were written for another target, all but card.md and card.json; None where they are not whole."""
+    known = Artifacts.read(source, arch)
     if known is not None:
         for path in sorted(source.iterdir()):
             if path.name in set(FILES.values()) - {FILES["card"], FILES["facts"]}:

@@ -12,11 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nas.architecture import Architecture
 from nas.compress.check import Check
 from nas.errors import InputError
 from nas.metrics import Candidate, Metric, contradicts, measured_first, standard_error
 
-__all__ = ["OF_SMALL_FILE", "CardFacts", "Description", "Figures", "Origin", "Shipment", "card"]
+__all__ = ["OF_SMALL_FILE", "CardFacts", "Description", "Figures", "Origin", "Shipment", "card", "is_of_another"]
 
 SCHEMA = 1
 """Version of card.json."""
@@ -29,7 +30,7 @@ FOUND = ("trained", "measured")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a card says of a network and its files, on whatever target: part of architecture.json.
+    """What a card says of a network and its files, on whatever target, and which files these are: part of architecture.json.
 
     Attributes:
         classes: in the order of the logits.
@@ -37,6 +38,8 @@ class Description:
         mean, std: of each channel; they are inside the files.
         int8: how the int8 file was made, or why there is none.
         checks: of all files.
+        architecture: of the network.
+        files: name to checksum (`nas.files.digest_of`), as they were tested.
     """
 
     classes: tuple[str, ...]
@@ -45,12 +48,16 @@ class Description:
     std: tuple[float, ...]
     int8: str
     checks: tuple[Check, ...]
+    architecture: Architecture
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.classes or self.size < 1:
             raise InputError(f"a classifier has classes and pixels, got {len(self.classes)} and {self.size}")
         if not self.mean or len(self.mean) != len(self.std):
             raise InputError(f"each channel has a mean and a deviation, got {len(self.mean)} and {len(self.std)}")
+        if not all(isinstance(each, str) for each in self.files.values()):
+            raise InputError(f"each file has a checksum, got {dict(self.files)}")
 
     @classmethod
     def read(cls, path: Path) -> Description:
@@ -61,10 +68,13 @@ class Description:
         """
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(told, dict):
+                raise InputError(f"it must be an object, got {type(told).__name__}")
             said = told["preprocessing"]
             return cls(
                 tuple(map(str, told["classes"])), int(said["size"]), tuple(map(float, said["folded_mean"])),
                 tuple(map(float, said["folded_std"])), str(told["int8"]), tuple(map(Check.from_dict, told["checks"])),
+                Architecture.from_dict(told["architecture"]), {**told.get("files", {})},
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as exc:  # InputError is a ValueError
             why = f"{exc} is missing" if isinstance(exc, KeyError) else exc
@@ -100,6 +110,7 @@ class CardFacts:
         unmeasured: why a latency was not measured on the target.
         origin: what it was pruned from.
         metrics: when its files were made: the study's front has those of finalists alone, and of files that an export made again none.
+        id: of the candidate; empty where an earlier version wrote it.
     """
 
     title: str
@@ -109,9 +120,10 @@ class CardFacts:
     unmeasured: str = ""
     origin: Origin | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    id: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("title", "data", "fingerprint", "note", "unmeasured"):
+        for name in ("title", "data", "fingerprint", "note", "unmeasured", "id"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"{name} must be words, got {getattr(self, name)!r}")
 
@@ -124,7 +136,7 @@ class CardFacts:
     def to_dict(self) -> dict[str, object]:
         """With "origin" only where something was pruned."""
         found: dict[str, object] = {
-            "schema": SCHEMA, "title": self.title, "data": {"name": self.data, "fingerprint": self.fingerprint},
+            "schema": SCHEMA, "id": self.id, "title": self.title, "data": {"name": self.data, "fingerprint": self.fingerprint},
             "note": self.note, "unmeasured": self.unmeasured,
             "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
         }  # fmt: skip
@@ -134,11 +146,11 @@ class CardFacts:
         return {**found, "origin": {"id": self.origin.id, "changes": changes}}
 
     @classmethod
-    def read(cls, path: Path) -> CardFacts | None:
-        """Of a card.json; None where there is none, as earlier versions left it.
+    def read(cls, path: Path, candidate_id: str) -> CardFacts | None:
+        """Of a candidate's card.json; None where there is none, as earlier versions left it.
 
         Raises:
-            InputError: it is of a newer version, or does not hold together.
+            InputError: it is of a newer version or of another candidate, or does not hold together.
         """
         if not path.is_file():
             return None
@@ -150,10 +162,15 @@ class CardFacts:
             changes = {name: (float(before), float(after)) for name, (before, after) in known["changes"].items()} if known else {}
             origin = Origin(str(known["id"]), changes) if known else None
             metrics = {name: Metric.from_dict(each) for name, each in told["metrics"].items()}
-            return cls(told["title"], data["name"], data["fingerprint"], told["note"], told["unmeasured"], origin, metrics)
+            found = cls(
+                told["title"], data["name"], data["fingerprint"], told["note"], told["unmeasured"], origin, metrics, told.get("id", "")
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as exc:  # InputError is a ValueError
             why = f"{exc} is missing" if isinstance(exc, KeyError) else exc
             raise InputError(f"{path}: cannot be read ({why}); without this file the card says what the study's front does") from exc
+        if found.id not in ("", candidate_id):
+            raise InputError(f"{path} is of {found.id}, not {candidate_id}: delete it, and the card says what the study's front does")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +258,14 @@ def card(candidate: Candidate, facts: CardFacts, model: Description, shipment: S
         *map(_check_row, checks),
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_of_another(path: Path, arch: Architecture) -> bool:
+    """Whether an architecture.json tells of another network, with files of which a folder was overwritten; not where nothing is told."""
+    try:
+        return Architecture.from_dict(json.loads(path.read_text(encoding="utf-8"))["architecture"]).arch_id != arch.arch_id
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _contract(model: Description, files: Collection[str]) -> list[str]:

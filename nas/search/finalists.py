@@ -18,8 +18,8 @@ from nas.metrics import Candidate, Metric
 from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.models.weights import load_weights
-from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, unless_stopped
-from nas.search.card import CardFacts, Description, Origin, card
+from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts, refuse_folders, unless_stopped
+from nas.search.card import CardFacts, Description, Origin, card, is_of_another
 from nas.search.evaluators import EvaluatorContext, threads_each
 from nas.search.evaluators.from_scratch import fresh_network
 from nas.search.evaluators.supernet import SupernetEvaluator
@@ -67,7 +67,9 @@ class Finalist:
         return {"metrics": metrics, "artifacts": dict(self.artifacts), "note": self.note}
 
     def present(self, folder: Path) -> Finalist:
-        """With those of its files that are still there, in the folder of its study."""
+        """With those of its files that are still there, in the folder of its study: with none where they are another network's."""
+        if is_of_another(folder / self.artifacts.get("architecture", "-"), self.candidate.arch):
+            return replace(self, artifacts={})
         return replace(self, artifacts={kind: path for kind, path in self.artifacts.items() if (folder / path).is_file()})
 
 
@@ -107,10 +109,12 @@ class FinalistMaker:
 
         Raises:
             StoppedError: `stop` said so; its training is saved and goes on when it is made again.
+            InputError: a folder has the name of one of its files.
             NasError: training diverged, the exported file differs from torch, or another process makes it.
         """
         data = self._images(candidate.arch)
         home = self._folder / "models" / candidate.id
+        refuse_folders(home)
         share_s = None if budget_s is None else TRAIN_SHARE * budget_s
         with locked(self._folder / MAKING / f"{candidate.id}.lock", f"{candidate.id} is being made by another process: wait until it ends"):
             try:
@@ -146,7 +150,8 @@ class FinalistMaker:
             known = {name: metric for name, metric in candidate.metrics.items() if name not in OF_FILES}
             finished = replace(candidate, metrics={**known, **figures, "accuracy_validation": validated(network, data)})
             parent = None if origin is None else Origin.of(origin, finished)
-            facts = CardFacts(self._context.space.describe(arch), data.name, data.fingerprint, note, unmeasured, parent, finished.metrics)
+            title = self._context.space.describe(arch)
+            facts = CardFacts(title, data.name, data.fingerprint, note, unmeasured, parent, finished.metrics, candidate.id)
             write_atomic(temporary / FILES["facts"], json.dumps(facts.to_dict(), indent=1) + "\n")
             told = card(finished, facts, Description.read(temporary / FILES["architecture"]))
             unless_stopped(stop, partial(write_atomic, temporary / FILES["card"], told))
@@ -191,7 +196,7 @@ class FinalistMaker:
     def _copied(self, arch: Architecture, folder: Path) -> Artifacts | None:
         """Files of a finalist of another target: the network is the same, so nothing is made again."""
         for path in sorted((self._folder / "models").glob(f"{arch.arch_id}-*/{FILES['architecture']}")):
-            if (found := copy_artifacts(path.parent, folder)) is not None:
+            if (found := copy_artifacts(path.parent, folder, arch)) is not None:
                 return found
         return None
 
@@ -208,6 +213,8 @@ class FinalistMaker:
         for path in sorted((self._folder / "models").glob(f"{arch.arch_id}-*/weights.safetensors")):
             # A finalist of another device: the network is the same, so it is not trained again.
             weights, state = load_weights(path)
+            if state["architecture"] != arch.to_dict():  # somebody copied it there
+                continue
             network.load_state_dict(weights)
             return network, str(state["note"])
         recipe = self._recipe.of_finalists(has_teacher=self._teacher_path is not None)

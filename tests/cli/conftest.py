@@ -10,13 +10,22 @@ import pytest
 
 from nas.config import check_config
 from nas.files import write_atomic
+from nas.metrics import Metric
+from nas.report.front import CandidateRecord
 from nas.report.record import write_front
 from nas.search.artifacts import FILES
 from tests.cards import FACTS, MODEL, described
 from tests.command import Nas, nas_command
 from tests.report.strategies import example_front
 
-PAPERS = {FILES["architecture"]: json.dumps(described(MODEL)), FILES["facts"]: json.dumps(FACTS.to_dict())}
+TESTED = {"accuracy_test": Metric(MODEL.checks[0].accuracy, "1", "trained")}
+
+
+def _papers(each: CandidateRecord) -> dict[str, str]:
+    """What a finalist's files that are read say."""
+    facts = replace(FACTS, id=each.id, metrics={**FACTS.metrics, **TESTED})
+    model = replace(MODEL, architecture=each.candidate.arch)
+    return {FILES["architecture"]: json.dumps(described(model)), FILES["facts"]: json.dumps(facts.to_dict())}
 
 
 def _files(name: str) -> dict[str, str]:
@@ -44,5 +53,5 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_front(folder / front.study, replace(front, candidates=tuple(candidates)), first=number == 0)
         for each in front.finalists:
             for path in map(Path, _files(each.id).values()):
-                write_atomic(folder / front.study / path, PAPERS.get(path.name, f"{path.name} of {each.id}"))
+                write_atomic(folder / front.study / path, _papers(each).get(path.name, f"{path.name} of {each.id}"))
     return folder

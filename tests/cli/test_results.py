@@ -382,6 +382,14 @@ def test_export_says_first_where_it_cannot_write(nas: Nas, runs: Path, tmp_path:
     assert "choose another folder" in ended.err
 
 
+def test_an_empty_out_is_not_the_current_folder(nas: Nas, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finalist = read_front(runs / "digits-1").finalists[0]
+    ended = nas("export", "--runs", runs, "--pick", finalist.id, "--out", "")
+    assert (ended.code, ended.err) == (2, "nas: --out is a folder, got '': name one, or leave it out for exports/<study>-<id>\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_studies(nas: Nas, runs: Path, tmp_path: Path) -> None:
     found = {each["study"]: each for each in nas("studies", "--runs", runs, "--json").json["studies"]}
     assert found["cut"]["state"] == "unfinished"

@@ -102,6 +102,8 @@ def test_a_registered_model_is_exported(nas: Nas, tracked: Path, tmp_path: Path)
     assert {Path(path).name for path in ended.json["files"]} == {"model.onnx", "card.md", "architecture.json"}
     assert all(Path(path).read_bytes() == (home / Path(path).name).read_bytes() for path in ended.json["files"])
     assert json.loads((tmp_path / "out" / "architecture.json").read_text())["space"] == "mobilenet_tiny"
+    inside = nas("export", f"models:/{NAME}@knee", "--runs", tracked, "--out", tracked / "digits-1" / "models" / "new")
+    assert (inside.code, "which is the folder of a study: choose another folder" in inside.err) == (2, True)
     other = nas("export", f"models:/{NAME}@knee", "--runs", tracked, "--format", "openvino")
     assert (other.code, f"--device raspberrypi4 --pick {ended.json['id']} --format openvino" in other.err) == (2, True)
 

@@ -31,6 +31,7 @@ from nas.metrics import Candidate, Metric
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES, ArtifactMaker, Artifacts, copy_artifacts
 from nas.search.card import CardFacts, Description, Figures, Origin, Shipment, card
+from nas.search.shipped import write_check
 from nas.target import Target
 from nas.training.data import ImageData, ImageSet
 from nas.training.evaluate import calibration_images
@@ -162,7 +163,7 @@ def test_the_script_compares_the_file_of_one_image_and_the_figures(shipped: Path
 def test_the_script_takes_no_figure_of_what_a_network_was_pruned_from(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
     images, pruned = save_test_images(tmp_path / "images", digits), tmp_path / "pruned"
     shutil.copytree(shipped, pruned)
-    made = Artifacts.read(shipped)
+    made = Artifacts.read(shipped, make_space().largest)
     assert made is not None
     own = made.of("fp32", "onnxruntime").accuracy
     tested = dataclasses.replace(CANDIDATE, metrics={**METRICS, "accuracy_test": Metric(own, "1", "trained")})
@@ -191,17 +192,20 @@ def test_the_script_knows_what_was_made_for_an_export(shipped: Path, digits: Ima
     for name in ("architecture.json", "labels.txt"):
         shutil.copy2(shipped / name, tmp_path / "out")
     export_openvino(shipped / "model.int8.onnx", tmp_path / "out" / "model.int8.xml")
-    made = Artifacts.read(shipped)
+    made = Artifacts.read(shipped, make_space().largest)
     assert made is not None
     told = dataclasses.replace(made.of("int8", "openvino"), file="model.int8.xml")
     for correct, problems in ((told.correct, 0), (told.correct - 36, 1)):
         check = dataclasses.replace(told, correct=correct)
-        (tmp_path / "out" / "check.json").write_text(json.dumps({"schema": 1, "how": "a word", **check.to_dict()}))
+        write_check(tmp_path / "out", check, "a word")
         shipment = Shipment(["labels.txt"], Figures("Of model.int8.xml."), (check,), "a word")
         (tmp_path / "out" / "card.md").write_text(card(CANDIDATE, FACTS, Description.read(shipped / "architecture.json"), shipment))
         found = script.check(tmp_path / "out", images)
         assert len(found["problems"]) == problems, found
         assert found["largest_difference"] == pytest.approx(0.1 * problems)
+    with (tmp_path / "out" / "model.int8.bin").open("ab") as file:
+        file.write(b"more")
+    assert "model.int8.bin: its checksum is not that of check.json" in script.check(tmp_path / "out", images)["problems"]
 
 
 def test_the_script_uses_nothing_of_ours() -> None:
@@ -212,7 +216,7 @@ def test_the_script_uses_nothing_of_ours() -> None:
 
 
 def test_every_file_was_run(shipped: Path) -> None:
-    made = Artifacts.read(shipped)
+    made = Artifacts.read(shipped, make_space().largest)
     assert made is not None
     assert {path.name for path in shipped.iterdir()} == set(FILES.values())
     every = {(check.file, check.precision, check.runtime.split()[0], check.images) for check in made.checks}
@@ -232,12 +236,14 @@ def test_every_file_was_run(shipped: Path) -> None:
 
 
 def test_files_of_the_same_network_are_taken_as_they_are(shipped: Path, tmp_path: Path) -> None:
-    made = copy_artifacts(shipped, tmp_path)
-    assert made == Artifacts.read(shipped)
+    made = copy_artifacts(shipped, tmp_path, make_space().largest)
+    assert made == Artifacts.read(shipped, make_space().largest)
     assert {path.name for path in tmp_path.iterdir()} == set(FILES.values()) - {"card.md", "card.json"}
+    assert copy_artifacts(shipped, tmp_path / "other", make_space().smallest) is None
+    assert not (tmp_path / "other").exists()
     (tmp_path / "labels.txt").write_text("edited")
-    assert Artifacts.read(tmp_path) is None
-    assert Artifacts.read(tmp_path / "absent") is None
+    assert Artifacts.read(tmp_path, make_space().largest) is None
+    assert Artifacts.read(tmp_path / "absent", make_space().largest) is None
 
 
 def test_a_file_that_differs_from_torch_is_refused_by_name(
@@ -294,7 +300,7 @@ def test_an_int8_file_that_is_broken_is_left_out(
     assert "points on search-validation" in made.int8
     with pytest.raises(TargetError, match="no int8 file: left out"):
         made.of("int8", "onnxruntime")
-    assert Artifacts.read(tmp_path / "x") == made
+    assert Artifacts.read(tmp_path / "x", make_space().largest) == made
 
 
 def test_an_int8_file_that_loses_much_is_a_doubt(
@@ -312,7 +318,7 @@ def test_an_int8_file_that_loses_much_is_a_doubt(
     assert made.doubt == f"the int8 file loses {100 * lost:.2f} points: {made.int8}"
     del told["int8_lost"]  # as earlier versions wrote it
     (tmp_path / "x" / "architecture.json").write_text(json.dumps(told))
-    known = Artifacts.read(tmp_path / "x")
+    known = Artifacts.read(tmp_path / "x", make_space().largest)
     assert known is not None
     assert (known.int8_lost, known.doubt) == (None, "")
 

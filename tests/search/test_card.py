@@ -136,10 +136,10 @@ def test_a_card_of_some_files_says_nothing_that_the_studys_does_not(files: set[s
 def test_what_is_kept_for_it_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "architecture.json").write_text(json.dumps(described(MODEL)))
     assert Description.read(tmp_path / "architecture.json") == MODEL
-    for facts in (FACTS, PRUNED):
+    for facts in (FACTS, PRUNED, replace(FACTS, id=CANDIDATE.id)):
         (tmp_path / "card.json").write_text(json.dumps(facts.to_dict()))
-        assert CardFacts.read(tmp_path / "card.json") == facts
-    assert CardFacts.read(tmp_path / "absent.json") is None
+        assert CardFacts.read(tmp_path / "card.json", CANDIDATE.id) == facts
+    assert CardFacts.read(tmp_path / "absent.json", CANDIDATE.id) is None
 
 
 def test_what_was_found_of_files_is_their_own_and_what_is_predicted_is_told_anew() -> None:
@@ -166,18 +166,40 @@ def test_facts_that_do_not_hold_are_refused(change: dict[str, object], words: st
     path = tmp_path / "card.json"
     path.write_text(json.dumps({**FACTS.to_dict(), **change}))
     with pytest.raises(InputError, match=words) as found:
-        CardFacts.read(path)
+        CardFacts.read(path, CANDIDATE.id)
     assert str(found.value).startswith(f"{path}: cannot be read (")
+
+
+def test_facts_are_of_one_candidate(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(replace(FACTS, id="another").to_dict()))
+    with pytest.raises(InputError, match=rf"card\.json is of another, not {CANDIDATE.id}: delete it, and the card says"):
+        CardFacts.read(path, CANDIDATE.id)
+    path.write_text(json.dumps({name: each for name, each in FACTS.to_dict().items() if name != "id"}))  # as earlier versions wrote it
+    assert CardFacts.read(path, CANDIDATE.id) == FACTS
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"classes": []}, "has classes and pixels, got 0 and 32"), ({"checks": [{}]}, "a check has file, runtime")],
-)
+    [
+        ({"classes": []}, "has classes and pixels, got 0 and 32"), ({"checks": [{}]}, "a check has file, runtime"),
+        ({"files": None}, "NoneType"), ({"files": []}, "list"),
+        ({"files": {"model.onnx": 1}}, "each file has a checksum, got {'model.onnx': 1}"),
+        ({"architecture": None}, "an architecture is .*, got None"), ({"checks": [None]}, "NoneType"),
+    ],
+)  # fmt: skip
 def test_a_description_that_does_not_hold_is_refused(change: dict[str, object], words: str, tmp_path: Path) -> None:
     path = tmp_path / "architecture.json"
     path.write_text(json.dumps({**described(MODEL), **change}))
     with pytest.raises(InputError, match=rf"architecture\.json: was changed since it was written \(.*{words}.*delete it, and nas export"):
+        Description.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"a"', "1", "{}"])
+def test_what_is_no_description_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "architecture.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"architecture\.json: was changed since it was written \(.+\): delete it, and nas export"):
         Description.read(path)
 
 

@@ -37,7 +37,7 @@ from tests.spaces import make_space
 RECIPE = TrainRecipe(batch_size=64, epochs=3, finetune_epochs=3, finetune_lr=0.2, finetune_distill_weight=0.2, flip=False, augment=False)
 MEASURED = Metric(0.002, "s", "measured", low=0.0019, high=0.0022)
 FACTS = CardFacts("8px", "digits", "0123456789ab", "as it is")
-MODEL = Description(("0", "1"), 8, (0.3,), (0.4,), "none", ())
+MODEL = Description(("0", "1"), 8, (0.3,), (0.4,), "none", (), make_space().smallest)
 
 
 def candidate_of(scorer: Scorer, arch: Architecture) -> Candidate:
@@ -321,7 +321,7 @@ def test_the_card_says_that_a_measurement_contradicts_the_prediction(study: tupl
 
 def test_the_card_is_that_of_what_is_kept_beside_it(study: tuple[Path, Candidate, Finalist], digits: ImageData) -> None:
     folder, _, finalist = study
-    facts = CardFacts.read(folder / finalist.artifacts["facts"])
+    facts = CardFacts.read(folder / finalist.artifacts["facts"], finalist.candidate.id)
     assert facts is not None
     assert (facts.data, facts.fingerprint, facts.note, facts.origin) == ("digits", digits.fingerprint, finalist.note, None)
     model = Description.read(folder / finalist.artifacts["architecture"])
@@ -374,3 +374,31 @@ def test_a_finalist_is_not_measured_once_it_is_stopped(
         FinalistMaker(context, RECIPE, tmp_path, measured).make(candidate, None, lambda progress: None, lambda: bool(told))
     assert told == ["model.onnx"]
     assert not (tmp_path / "models" / candidate.id / "card.md").exists()
+
+
+def test_files_of_another_network_are_nobodys(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], study: tuple[Path, Candidate, Finalist], tmp_path: Path
+) -> None:
+    """Somebody copied them into the folder of a candidate: its network is trained, and theirs is not told as its own."""
+    folder, candidate, _ = study
+    archs = (context.space.largest, context.space.smallest)
+    other = candidate_of(scorer_of(context.space), next(arch for arch in archs if arch != candidate.arch))
+    home = tmp_path / "models" / other.id
+    shutil.copytree(folder / "models" / candidate.id, home)
+    told = Finalist(other, {"onnx": f"models/{other.id}/model.onnx", "architecture": f"models/{other.id}/architecture.json"}, "a note")
+    assert told.present(tmp_path).artifacts == {}
+    made = make(FinalistMaker(context, RECIPE.model_copy(update={"finetune_epochs": 0}), tmp_path, None), other)
+    network = Network(context.space.decode(other.arch))
+    network.load_state_dict(load_weights(home / "weights.safetensors")[0])
+    assert made.present(tmp_path) == made
+    assert set(made.artifacts) == set(FILES)
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_before_training(
+    context: EvaluatorContext, scorer_of: Callable[..., Scorer], tmp_path: Path
+) -> None:
+    candidate = candidate_of(scorer_of(context.space), context.space.smallest)
+    (tmp_path / "models" / candidate.id / "card.md").mkdir(parents=True)
+    unfit = RECIPE.model_copy(update={"finetune_lr": 1e30, "grad_clip": 1e30})  # training would fail
+    with pytest.raises(InputError, match=r"card\.md is a folder, where a file of a model goes: remove it"):
+        make(FinalistMaker(context, unfit, tmp_path, None), candidate)

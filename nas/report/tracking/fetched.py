@@ -46,9 +46,10 @@ def _card(fetched: Fetched, written: Path, out: Path) -> str:
     """Of what goes out, and of what is there already; empty where an earlier version registered it, without card.json: it keeps the card
     that it has."""
     paths, candidate = fetched.files, fetched.candidate.candidate
-    facts = CardFacts.read(paths["facts"]) if {"card", "facts", "architecture"} <= paths.keys() else None
+    facts = CardFacts.read(paths["facts"], candidate.id) if {"card", "facts", "architecture"} <= paths.keys() else None
     if facts is None:
         return ""
     dropped = OF_SMALL_FILE | ({"accuracy_validation"} if candidate.target.precision == "int8" else frozenset())  # of it before rounding
     figures = Figures(f"Of {fetched.original} on {candidate.target.key}.", dropped)
-    return card(facts.figures_of(candidate), facts, Description.read(paths["architecture"]), shipment(written, out, figures))
+    model = Description.read(paths["architecture"])
+    return card(facts.figures_of(candidate), facts, model, shipment(written, out, figures, model))

@@ -24,6 +24,7 @@ from nas.report.runs import STUDY_ID, StudyRun
 from nas.report.tracking.connection import Connection, TrackingError
 from nas.report.units import SHOWN, describe
 from nas.report.view import view_keys
+from nas.search.card import is_of_another
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +97,7 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
         name of the registered model, and how many versions are new; the same file of the same candidate is never registered twice.
 
     Raises:
-        TrackingError: the store fails, or a file is no ONNX model of one input and one output.
+        TrackingError: the store fails, or a file is no ONNX model of one input and one output, or one of another network.
         StudyError: another study has the name.
     """
     finalists = [each for each in record.finalists if each.id in runs and (folder / _shipped(each)).is_file()]
@@ -109,6 +110,12 @@ def register(connection: Connection, record: FrontRecord, folder: Path, runs: Ma
     numbers: dict[str, str] = {}
     unfit = ""
     for each in finalists:
+        described = (folder / _shipped(each)).with_name("architecture.json")
+        if is_of_another(described, each.candidate.arch):
+            unfit = (
+                f"{described} is not of the network of {each.id}: delete the folder, and nas search --resume {record.study} makes it again"
+            )
+            continue
         key = each.id, digest_of(folder / _shipped(each))
         tags = {**_version_tags(each, record, key[1]), **study.identity}
         with connection.client() as client:

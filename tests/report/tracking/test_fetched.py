@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.errors import InputError
+from nas.files import digest_of
 from nas.metrics import Metric
 from nas.report.tracking import Fetched, write_fetched
 from nas.search.card import card
@@ -37,7 +37,7 @@ def fetched(home: Path, architecture: dict[str, object]) -> Fetched:
 
 
 def test_it_is_all_there_under_the_names_that_its_papers_have(tmp_path: Path) -> None:
-    sums = {"model.dynamic.onnx": hashlib.sha256(b"the model").hexdigest(), "model.onnx": "another"}
+    sums = {"model.dynamic.onnx": digest_of("the model"), "model.onnx": "another", "model.xml": digest_of("the xml")}
     model = fetched(tmp_path / "home", {**described(MODEL), "files": sums})
     written = write_fetched(model, tmp_path / "out")
     assert [path.name for path in written] == ["architecture.json", "card.md", "labels.txt", "model.dynamic.onnx"]
@@ -48,10 +48,13 @@ def test_it_is_all_there_under_the_names_that_its_papers_have(tmp_path: Path) ->
     assert f"Of model.dynamic.onnx on {model.candidate.candidate.target.key}." in told
     assert "_int8" not in told
     assert [line.split(" | ")[0] for line in told.splitlines() if line.startswith("| model")] == ["| model.dynamic.onnx"]
-    (tmp_path / "out" / "model.xml").touch()  # as an export of the same model to OpenVINO leaves it
+    (tmp_path / "out" / "model.xml").write_text("the xml")  # as an export of the same model to OpenVINO leaves it
     write_fetched(model, tmp_path / "out")
     told = (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (model\S+) ", told, re.M) == ["model.dynamic.onnx", "model.xml"]
+    (tmp_path / "out" / "model.xml").write_text("another")
+    with pytest.raises(InputError, match=r"out/model\.xml: was changed since it was exported: remove it"):
+        write_fetched(model, tmp_path / "out")
     other = replace(MODEL, classes=("ant", "cat"))
     with pytest.raises(InputError, match=rf"another model \({model.candidate.id}\)"):
         write_fetched(fetched(tmp_path / "other", described(other)), tmp_path / "out")

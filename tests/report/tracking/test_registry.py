@@ -98,7 +98,7 @@ def test_a_model_of_one_image_says_so(runs: Path, tmp_path: Path, monkeypatch: p
         value.type.tensor_type.shape.dim[0].dim_value = 1
     write_atomic(path.with_name("model.int8.onnx"), proto.SerializeToString())
     write_atomic(path.with_name("card.json"), json.dumps(FACTS.to_dict()))
-    write_atomic(path.with_name("architecture.json"), json.dumps(described(MODEL)))
+    write_atomic(path.with_name("architecture.json"), json.dumps(described(replace(MODEL, architecture=each.candidate.arch))))
     target = replace(each.candidate.target, precision="int8")
     candidate = replace(each.candidate, target=target)
     artifacts = {"onnx_int8": str(Path(each.artifacts["onnx"]).with_name("model.int8.onnx"))}
@@ -172,6 +172,20 @@ def test_a_file_that_is_no_model_keeps_no_other_back(runs: Path) -> None:
     assert the_parent(store(runs), "broken-file").info.status == "FINISHED"
     assert set(store(runs).get_registered_model("broken-file-raspberrypi4").aliases) == set(registry.ALIASES)
     assert len(store(runs).search_model_versions("name='broken-file-raspberrypi4'")) == 3
+
+
+def test_another_networks_file_is_not_registered_as_a_candidates(runs: Path) -> None:
+    folder = write_study(runs, [replace(example_front(2, 0), study="mixed-up")])
+    each = read_front(folder).finalists[0]
+    path = (folder / each.artifacts["onnx"]).with_name("architecture.json")
+    path.write_text(json.dumps(described(MODEL)))
+    with pytest.raises(TrackingError, match=rf"not registered: .*{each.id}/architecture\.json is not of the network of {each.id}: delete"):
+        StudyMirror(folder, Connection(runs)).send()
+    assert [found.tags["candidate_id"] for found in store(runs).search_model_versions("name='mixed-up-raspberrypi4'")] == [
+        read_front(folder).finalists[1].id
+    ]
+    path.write_text(json.dumps(described(replace(MODEL, architecture=each.candidate.arch))))
+    assert StudyMirror(folder, Connection(runs)).send().models == 1
 
 
 def test_two_studies_never_share_a_name(runs: Path) -> None:
