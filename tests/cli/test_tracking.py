@@ -54,7 +54,7 @@ def test_sync(nas: Nas, tracked: Path) -> None:
         (("search", "-d", "raspberrypi4", "--tracking-uri", "mlruns"), 2, ("--tracking-uri must be http", "'mlruns'")),
         (("train-supernet", "--tracking-uri", "http://"), 2, ("--tracking-uri must be http", "'http://'")),
         (("pick", f"models:/{NAME}@best"), 2, ("no alias 'best'", "@knee")),
-        (("pick", "models:/nosuch@knee"), 2, ("no model 'nosuch'", NAME)),
+        (("pick", "models:/nosuch@knee"), 2, ("unknown registered model 'nosuch'", NAME)),
         (("pick", f"models:/{NAME}@knee", "--knee"), 2, ("leave out --knee",)),
         (("export", f"models:/{NAME}@knee", "--max-latency", "3ms"), 2, ("leave out --max-latency",)),
         (("export", f"models:/{NAME}@knee", "--format", "openvino"), 2, ("--format openvino", "nas export digits-1", "--pick")),
