@@ -24,7 +24,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.evaluators.supernet import SupernetEvaluator
 from nas.search.finalists import Finalist, FinalistMaker
-from nas.search.kept import keep_failure, keep_finalist, read_finalist
+from nas.search.kept import keep_failure, keep_finalist, whole_finalist
 from nas.target import Target
 from nas.training.loop import TrainProgress
 
@@ -47,7 +47,7 @@ def make_finalists(
     to_prune = 0 if prepared.config.prune is None else total
     supernet = cache(partial(SupernetEvaluator, context))
     pairs = [(study, candidate) for study, selection in zip(studies, selections, strict=True) for candidate in selection.finalists]
-    there = {candidate.arch for study, candidate in pairs if _kept(study, candidate, folder) is not None}
+    there = {candidate.arch for study, candidate in pairs if whole_finalist(study, candidate, folder) is not None}
     to_train = {candidate.arch for _, candidate in pairs} - there  # once for all devices
     made, number = [], 0
     for device, study, selection in zip(prepared.devices, studies, selections, strict=True):
@@ -56,7 +56,7 @@ def make_finalists(
         finalists: dict[str, Finalist] = {}
         notes: dict[str, str] = {}
         for candidate in selection.finalists:
-            kept = _kept(study, candidate, folder)
+            kept = whole_finalist(study, candidate, folder)
             number += 1
             networks = len(to_train) + to_prune
             budget_s = pace.share_s(networks, networks)
@@ -84,12 +84,6 @@ def make_finalists(
                 on_event(Event("warning", f"{candidate.id}: {ready.doubt}"))
         made.append((finalists, notes))
     return made
-
-
-def _kept(study: storage.Study, candidate: Candidate, folder: Path) -> Finalist | None:
-    """What an earlier run made of a candidate; None where it has not, or its files were deleted."""
-    kept = read_finalist(study, candidate)
-    return kept if kept is not None and kept.present(folder) == kept else None
 
 
 def maker_of(

@@ -20,7 +20,7 @@ from nas.search import storage
 from nas.search.evaluators import EvaluatorContext
 from nas.search.finalists import TRAIN_SHARE, Finalist, FinalistMaker
 from nas.search.judging import unbeaten
-from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned
+from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned, whole_finalist
 from nas.search.pruned import Pruned, Pruner
 from nas.search.scoring import BaseScorer
 from nas.target import Target
@@ -171,8 +171,7 @@ def left_to_prune(
     judged = [*(each for each in whole if "accuracy_validation" in each.metrics), *pruned]
     missing = len(able) - len(pruned)
     for candidate in pruned:
-        shipped = read_finalist(study, candidate)
-        is_there = shipped is not None and shipped.present(folder) == shipped
+        is_there = whole_finalist(study, candidate, folder) is not None
         missing += not is_there and not why_left_out(candidate, judged, prepared.front_objectives, prepared.config.constraints)
     return missing
 
@@ -231,8 +230,8 @@ def _shipped(
     study: storage.Study, parent: Finalist, candidate: Candidate, made: Pruned | None, pruner: Pruner, shop: Workshop, left: int
 ) -> Finalist | None:
     """Tested and exported, or as an earlier run left it; None, and told, where that failed."""
-    kept = read_finalist(study, candidate)
-    if kept is not None and kept.present(pruner.folder) == kept:
+    kept = whole_finalist(study, candidate, pruner.folder)
+    if kept is not None:
         return kept
     made = made or _pruned(study, parent, pruner, shop, shop.budget_s(left, left))
     if made is None:

@@ -14,8 +14,7 @@ from nas.recording import infeasible, select_all
 from nas.rounds import Searched, scored_anew
 from nas.schedule import FURTHER, measurings
 from nas.search import storage
-from nas.search.finalists import Finalist
-from nas.search.kept import read_finalist
+from nas.search.kept import whole_finalist
 
 __all__ = ["Left"]
 
@@ -64,10 +63,7 @@ def _finalists(prepared: Prepared, studies: Sequence[storage.Study], folder: Pat
     missing = 0
     for row, selection in zip(served, select_all(prepared, [done[row] for row in served]), strict=True):
         device, study = pairs[row]
-        made: dict[str, Finalist] = {}
-        for candidate in selection.finalists:
-            kept = read_finalist(study, candidate)
-            if kept is not None and kept.present(folder) == kept:
-                made[candidate.id] = kept
+        kept = [whole_finalist(study, candidate, folder) for candidate in selection.finalists]
+        made = {each.candidate.id: each for each in kept if each is not None}
         missing += len(selection.finalists) - len(made) + left_to_prune(prepared, device, study, selection.finalists, made, folder)
     return missing

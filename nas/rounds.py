@@ -64,7 +64,8 @@ def search_device(
     verify = config.verify and device.profile is not None
     has_measured = "verified" in study.user_attrs
     if verify and not has_measured:
-        _warn_of_few(len(storage.evaluated(study)), trials, config.trials, device, on_event)
+        share = 1.0 if device.target == prepared.devices[0].target else FURTHER
+        _warn_of_few(len(storage.evaluated(study)), trials, config.trials, share, device, on_event)
     while True:
         before = len(storage.evaluated(study))
         may_measure = verify and storage.latest_round(store, study_name(prepared, device))[0] <= MEASURINGS
@@ -84,17 +85,18 @@ def search_device(
             study = _next_round(prepared, device, store, study)
 
 
-def _warn_of_few(before: int, trials: int, asked: int, device: Device, on_event: Listener) -> None:
+def _warn_of_few(before: int, trials: int, asked: int, share: float, device: Device, on_event: Listener) -> None:
     """Where a search has something left to do, but no pause in it.
 
     Args:
         before: candidates that are known, of `trials`.
         asked: by --trials.
+        share: of one more of --trials that this device gets.
     """
     lacking = fewest_trials(before) - trials
     if before < trials and lacking > 0:
         text = f"--verify measures nothing on {device.target.key}: {trials - before} of {trials} candidates are left to be evaluated"
-        on_event(Event("warning", f"{text}, too few to pause among them; --trials {asked + lacking} does"))
+        on_event(Event("warning", f"{text}, too few to pause among them; --trials {asked + math.ceil(lacking / share)} does"))
 
 
 def _next_round(prepared: Prepared, device: Device, store: storage.BaseStorage, old: storage.Study) -> storage.Study:

@@ -19,7 +19,7 @@ from nas.hardware.profile import load_profile
 from nas.metrics import Candidate
 from nas.opening import begin_studies, find_studies, open_round
 from nas.preparation import Prepared, prepare
-from nas.rounds import Searched, scored_anew, search_device
+from nas.rounds import Searched, _warn_of_few, scored_anew, search_device
 from nas.schedule import NETWORKS, fewest_trials
 from nas.search import storage
 from nas.search.engine import LEAST
@@ -113,6 +113,9 @@ def test_a_short_search_measures_once_and_one_that_is_too_short_says_so(
         assert [event.text for event in events if event.kind == "warning" and "--verify" in event.text] == [
             f"--verify measures nothing on {key}: 4 of 4 candidates are left to be evaluated, too few to pause among them; --trials 5 does"
         ][count:]
+    further: list[Event] = []  # of 4 more trials such a device has one
+    _warn_of_few(8, 9, 4, 0.25, found.device, further.append)
+    assert further[0].text.endswith("1 of 9 candidates are left to be evaluated, too few to pause among them; --trials 8 does")
     # A resume of a search that is over has nothing to warn of.
     again: list[Event] = []
     search(short, f"sqlite:///{tmp_path / '4.db'}", Growing(prepared.space), again)

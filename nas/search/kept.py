@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.metrics import Candidate, Metric
 from nas.search.finalists import Finalist
 from nas.search.storage import FAILED, FINALIST, PRUNED, Study
 
-__all__ = ["keep_failure", "keep_finalist", "keep_pruned", "read_failure", "read_finalist", "read_pruned"]
+__all__ = ["keep_failure", "keep_finalist", "keep_pruned", "read_failure", "read_finalist", "read_pruned", "whole_finalist"]
 
 
 def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
@@ -21,6 +22,16 @@ def read_finalist(study: Study, candidate: Candidate) -> Finalist | None:
     # What is predicted may have been predicted anew since.
     metrics |= {name: metric for name, metric in candidate.metrics.items() if metrics.get(name, metric).source in ("predicted", "modelled")}
     return Finalist(replace(candidate, metrics=metrics), known["artifacts"], known["note"])
+
+
+def whole_finalist(study: Study, candidate: Candidate, folder: Path) -> Finalist | None:
+    """What an earlier run made of a candidate; None where it has not, or where files of it are gone or another network's.
+
+    Args:
+        folder: of the study.
+    """
+    kept = read_finalist(study, candidate)
+    return kept if kept is not None and kept.present(folder) == kept else None
 
 
 def keep_finalist(study: Study, made: Finalist) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from nas.metrics import Candidate, Metric
 from nas.search import storage
 from nas.search.finalists import Finalist
-from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned
+from nas.search.kept import keep_finalist, keep_pruned, read_finalist, read_pruned, whole_finalist
 from tests.search.test_storage import TARGET, open_it, tell
 
 
@@ -21,6 +21,11 @@ def test_finalists_are_kept_with_the_study(tmp_path: Path) -> None:
     again = open_it(tmp_path)
     assert read_finalist(again, storage.evaluated(again)[0].candidate) == made
     assert read_finalist(again, other) is None
+    assert whole_finalist(again, candidate, tmp_path) is None
+    (tmp_path / "models/x").mkdir(parents=True)
+    (tmp_path / "models/x/model.onnx").touch()
+    assert whole_finalist(again, candidate, tmp_path) == made
+    assert whole_finalist(again, other, tmp_path) is None
 
 
 def test_what_a_finalist_was_pruned_to_is_kept_with_the_study(tmp_path: Path) -> None:
