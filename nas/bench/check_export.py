@@ -139,7 +139,7 @@ def opened(path: Path) -> Callable[[Any], Any]:
 
 def check(folder: Path, images: Path) -> dict[str, Any]:
     """What was found."""
-    told = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
+    told = read_object(folder / "architecture.json")
     labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
     said = told["preprocessing"]
     pixels, numbers, unreadable = load(images, labels, said["size"], len(said["folded_mean"]))
@@ -151,7 +151,7 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
     checks, rows = list(told["checks"]), dict[str, set[float]]()
     if (folder / "check.json").is_file():  # of a file that was made for an export
-        made = json.loads((folder / "check.json").read_text(encoding="utf-8"))
+        made = read_object(folder / "check.json")
         checks.append(made)
         wrong = [name for name, digest in made.get("files", {}).items() if _changed(folder / name, digest)]
         found["problems"] += [f"{name}: its checksum is not that of check.json" for name in wrong]
@@ -173,6 +173,21 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
         if not any(float(value) in values for values in rows.values()):
             found["problems"].append(f"card.md: {name} {value} is that of no file on {len(numbers)} images")
     return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What a file of `nas export` holds.
+
+    Raises:
+        UnusableError: it is no JSON object.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise UnusableError(f"{path}: is no JSON: {exc}") from exc
+    if not isinstance(told, dict):
+        raise UnusableError(f"{path}: holds no JSON object")
+    return told
 
 
 def whole_check(name: str, checks: list[dict[str, Any]], images: int) -> dict[str, Any] | None:
@@ -206,8 +221,11 @@ if __name__ == "__main__":
         sys.exit(2)
     try:
         result = check(Path(sys.argv[1]), Path(sys.argv[2]))
-    except (UnusableError, OSError, ValueError, KeyError) as exc:
+    except (UnusableError, OSError, ValueError) as exc:
         sys.stderr.write(f"{exc}\n")
+        sys.exit(2)
+    except (KeyError, TypeError, AttributeError) as exc:  # an entry that is absent or of another kind
+        sys.stderr.write(f"{sys.argv[1]}: architecture.json or check.json is not as nas export writes it: {exc}\n")
         sys.exit(2)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if result["problems"] else 0)

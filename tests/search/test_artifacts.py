@@ -89,10 +89,20 @@ def test_an_independent_script_finds_what_is_said(shipped: Path, digits: ImageDa
 
 
 def test_what_the_script_cannot_use_it_names(shipped: Path, tmp_path: Path) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "loose.png")
     (tmp_path / "empty").mkdir()
+    images, loose = tmp_path / "images", tmp_path / "loose"
+    for folder in (images / "test" / "0", loose):
+        folder.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / "0.png")
+    for name, text in (("list", "[1]"), ("cut", '{"file": '), ("bare", "{}"), ("numbers", '{"files": 1}')):
+        shutil.copytree(shipped, tmp_path / name)
+        (tmp_path / name / "check.json").write_text(text)
     for arguments, words in (
-        ((shipped, tmp_path), "a folder for each class of labels.txt (0, 1, 2"),
+        ((tmp_path / "list", images), "check.json: holds no JSON object"),
+        ((tmp_path / "cut", images), "check.json: is no JSON: "),
+        ((tmp_path / "bare", images), "check.json is not as nas export writes it: 'file'"),
+        ((tmp_path / "numbers", images), "check.json is not as nas export writes it: 'int'"),
+        ((shipped, loose), "a folder for each class of labels.txt (0, 1, 2"),
         ((shipped, tmp_path / "empty"), "holds no images"),
         ((tmp_path, tmp_path), "architecture.json"),
         ((shipped,), "usage:"),
