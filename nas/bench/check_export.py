@@ -30,6 +30,8 @@ TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRA
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SETS = (("test", "testing"), ("val", "valid", "validation"))
 """Folders of test images: those of the second are it where there is none of the first."""
+CHECK = {"file": str, "runtime": str, "precision": str, "images": int, "accuracy": float}
+"""What is read of a check of one file."""
 
 
 class UnusableError(Exception):
@@ -138,10 +140,15 @@ def opened(path: Path) -> Callable[[Any], Any]:
 
 
 def check(folder: Path, images: Path) -> dict[str, Any]:
-    """What was found."""
-    told = read_object(folder / "architecture.json")
+    """What was found.
+
+    Raises:
+        UnusableError: what was given cannot be checked.
+        OSError, ValueError: a file cannot be read.
+    """
+    told = read_object(folder / "architecture.json", {"classes": list, "preprocessing": dict, "files": dict, "checks": list})
     labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
-    said = told["preprocessing"]
+    said = whole(folder / "architecture.json", told["preprocessing"], {"size": int, "folded_mean": list})
     pixels, numbers, unreadable = load(images, labels, said["size"], len(said["folded_mean"]))
     card = (folder / "card.md").read_text(encoding="utf-8")
     wrong = [name for name, digest in told["files"].items() if _changed(folder / name, digest)]
@@ -149,11 +156,11 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
     found["problems"] += [f"{name}: its checksum is not that of architecture.json" for name in wrong]
     if labels != told["classes"]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
-    checks, rows = list(told["checks"]), dict[str, set[float]]()
+    checks, rows = [whole(folder / "architecture.json", each, CHECK) for each in told["checks"]], dict[str, set[float]]()
     if (folder / "check.json").is_file():  # of a file that was made for an export
-        made = read_object(folder / "check.json")
+        made = read_object(folder / "check.json", {**CHECK, "files": dict})
         checks.append(made)
-        wrong = [name for name, digest in made.get("files", {}).items() if _changed(folder / name, digest)]
+        wrong = [name for name, digest in made["files"].items() if _changed(folder / name, digest)]
         found["problems"] += [f"{name}: its checksum is not that of check.json" for name in wrong]
     for name, value in re.findall(rf"^\| (\S+) \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M):
         rows.setdefault(name, set()).add(float(value))
@@ -175,18 +182,33 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, wanted: dict[str, type]) -> dict[str, Any]:
     """What a file of `nas export` holds.
 
+    Args:
+        wanted: by entry, its type.
+
     Raises:
-        UnusableError: it is no JSON object.
+        UnusableError: it is no JSON object, or an entry is absent or of another type.
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as exc:
         raise UnusableError(f"{path}: is no JSON: {exc}") from exc
+    return whole(path, told, wanted)
+
+
+def whole(path: Path, told: Any, wanted: dict[str, type]) -> dict[str, Any]:
+    """A part of a file, if it has what is read of it.
+
+    Raises:
+        UnusableError: it is no JSON object, or an entry is absent or of another type.
+    """
     if not isinstance(told, dict):
-        raise UnusableError(f"{path}: holds no JSON object")
+        raise UnusableError(f"{path}: holds {told!r:.60} where a JSON object should be")
+    for name, kind in wanted.items():
+        if not isinstance(told.get(name), kind):
+            raise UnusableError(f"{path}: {name!r} should be of type {kind.__name__}, got {told.get(name)!r:.60}")
     return told
 
 
@@ -223,9 +245,6 @@ if __name__ == "__main__":
         result = check(Path(sys.argv[1]), Path(sys.argv[2]))
     except (UnusableError, OSError, ValueError) as exc:
         sys.stderr.write(f"{exc}\n")
-        sys.exit(2)
-    except (KeyError, TypeError, AttributeError) as exc:  # an entry that is absent or of another kind
-        sys.stderr.write(f"{sys.argv[1]}: architecture.json or check.json is not as nas export writes it: {exc}\n")
         sys.exit(2)
     sys.stdout.write(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if result["problems"] else 0)

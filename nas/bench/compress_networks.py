@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from nas.cost import count
 from nas.hardware.export import Deployed, export_onnx, export_openvino, fix_batch
 from nas.hardware.measure import measure
 from nas.hardware.runtimes.loading import load_runtime
-from nas.metrics import Candidate
+from nas.metrics import Candidate, standard_error
 from nas.models.folding import fold_batch_norm
 from nas.models.network import Network, recalibrate
 from nas.search.artifacts import FILES
@@ -63,10 +64,14 @@ def prune(bench: Workbench, rows: list[Row]) -> list[Mark]:
     rows += found
     ours, peer = (float(row["points lost"]) for row in found[:2])
     what = f"points of test accuracy lost at {SHARE:.0%} of the predicted latency after {PRUNE_S / 60:.0f} minutes of fine-tuning at most"
-    tie = "a tie within the noise of training"
+    total = len(bench.data.test)
+    error = 100 * math.hypot(*(standard_error(round(float(row["accuracy_test"]) * total), total) for row in found[:2]))
+    noise = f"one standard error of a difference on {total:,} test images is {error:.2f} points"
+    kept = [f"{float(row['predicted latency kept']):.0%}" for row in found[:2]]
+    apart = f"{kept[0]} of the latency is left, and {kept[1]} with uniform widths; {noise}"
     return [
-        Mark("prune", what, ours, 1.5, "lower", "the networks are small already and the fine-tuning short"),
-        Mark("prune-peer", "points better than uniform widths, same budget", peer - ours, 0.0, "higher", tie),
+        Mark("prune", what, ours, 1.5, "lower", f"fine-tuning alone loses {float(found[2]['points lost']):.2f}; {noise}"),
+        Mark("prune-peer", "points better than uniform widths, same budget", peer - ours, 0.0, "higher", apart),
     ]
 
 

@@ -10,6 +10,7 @@ def test_it_runs_and_gives_every_mark() -> None:
     marks = {mark.id: mark for mark in outcome.marks}
     assert list(marks) == ["ptq-drop", "qat-drop", "int8-size", "agree", "prune", "prune-peer", "distil", "card", "export-s"]
     assert (marks["agree"].value, marks["card"].value) == (100, 0)
+    assert "one standard error of a difference on " in marks["prune-peer"].why
     kept = {row["pruning"]: float(row["predicted latency kept"]) for row in outcome.rows if "pruning" in row}
     assert kept.pop("none, fine-tuning alone") == 1
     assert len(kept) == 2

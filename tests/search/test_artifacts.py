@@ -94,14 +94,15 @@ def test_what_the_script_cannot_use_it_names(shipped: Path, tmp_path: Path) -> N
     for folder in (images / "test" / "0", loose):
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
-    for name, text in (("list", "[1]"), ("cut", '{"file": '), ("bare", "{}"), ("numbers", '{"files": 1}')):
+    checked = {"file": "model.int8.xml", "runtime": "openvino", "precision": "int8", "images": 360, "accuracy": 0.5, "files": 1}
+    for name, text in (("list", "[1]"), ("cut", '{"file": '), ("bare", "{}"), ("numbers", json.dumps(checked))):
         shutil.copytree(shipped, tmp_path / name)
         (tmp_path / name / "check.json").write_text(text)
     for arguments, words in (
-        ((tmp_path / "list", images), "check.json: holds no JSON object"),
+        ((tmp_path / "list", images), "check.json: holds [1] where a JSON object should be"),
         ((tmp_path / "cut", images), "check.json: is no JSON: "),
-        ((tmp_path / "bare", images), "check.json is not as nas export writes it: 'file'"),
-        ((tmp_path / "numbers", images), "check.json is not as nas export writes it: 'int'"),
+        ((tmp_path / "bare", images), "check.json: 'file' should be of type str, got None"),
+        ((tmp_path / "numbers", images), "check.json: 'files' should be of type dict, got 1"),
         ((shipped, loose), "a folder for each class of labels.txt (0, 1, 2"),
         ((shipped, tmp_path / "empty"), "holds no images"),
         ((tmp_path, tmp_path), "architecture.json"),
