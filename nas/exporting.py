@@ -231,7 +231,7 @@ def _on(target: Target, folder: Path, source: Path) -> tuple[dict[str, Metric], 
         found = predict_network(network, device, target.runtime, target.precision, target.threads).metrics
         unknown = ""
     except InputError as exc:
-        found, unknown = count(blocks, target.precision).metrics(), f" Latency and energy are not known: {exc}."
+        found, unknown = count(blocks, target.precision).metrics(), f" Latency and energy are not predicted: {exc}."
     return {name: metric for name, metric in found.items() if name in OF_TARGET}, unknown
 
 

@@ -106,7 +106,7 @@ def check_of(study: Path, record: CandidateRecord, file: str) -> Check:
 
 def test_figures_are_of_the_precision_that_goes_out(study: Path, record: CandidateRecord, tmp_path: Path) -> None:
     told, figures = shipped(study, record, "onnx", "int8", tmp_path / "int8")
-    assert "Of model.int8.onnx on raspberrypi4/onnxruntime/int8/1. Latency and energy are not known" in told
+    assert "Of model.int8.onnx on raspberrypi4/onnxruntime/int8/1. Latency and energy are not predicted" in told
     assert float(figures["size_bytes"]) == pytest.approx(count(make_space().decode(record.candidate.arch), "int8").weight_bytes)
     assert float(figures["accuracy_test"]) == pytest.approx(check_of(study, record, "model.int8.onnx").accuracy, abs=1e-6)
     assert not {"accuracy_search", "accuracy_test_int8", "latency_s"} & set(figures)

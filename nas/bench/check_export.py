@@ -17,6 +17,7 @@ import re
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +31,10 @@ TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRA
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SETS = (("test", "testing"), ("val", "valid", "validation"))
 """Folders of test images: those of the second are it where there is none of the first."""
+LARGEST = 4096
+"""Pixels a side that are believed."""
+SAME = 1e-9
+"""Accuracies that differ by less are counts of the same images."""
 CHECK = {"file": str, "runtime": str, "precision": str, "images": int, "accuracy": float}
 """What is read of a check of one file."""
 
@@ -39,12 +44,21 @@ class UnusableError(Exception):
 
 
 def pictures(place: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(class, path, content) of every test image."""
-    if place.suffix == ".zip":
-        with zipfile.ZipFile(place) as archive:
-            for name, path in tests(archive.namelist()):
-                yield name, path, archive.read(path)
+    """(class, path, content) of every test image.
+
+    Raises:
+        UnusableError: there is no such folder or .zip, or the .zip is broken.
+    """
+    if place.is_file():
+        try:
+            with zipfile.ZipFile(place) as archive:
+                for name, path in tests(archive.namelist()):
+                    yield name, path, archive.read(path)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
+            raise UnusableError(f"{place}: is no .zip that can be read: {exc}") from exc
         return
+    if not place.is_dir():
+        raise UnusableError(f"{place}: there is no such folder or .zip")
     for name, path in tests(path.relative_to(place).as_posix() for path in place.rglob("*")):
         yield name, path, (place / path).read_bytes()
 
@@ -149,22 +163,33 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
     told = read_object(folder / "architecture.json", {"classes": list, "preprocessing": dict, "files": dict, "checks": list})
     labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
     said = whole(folder / "architecture.json", told["preprocessing"], {"size": int, "folded_mean": list})
-    pixels, numbers, unreadable = load(images, labels, said["size"], len(said["folded_mean"]))
+    size, channels = said["size"], len(said["folded_mean"])
+    if not 0 < size <= LARGEST or channels not in (1, 3):
+        got = f"got {size} and {channels}"
+        raise UnusableError(f"{folder / 'architecture.json'}: images have 1 to {LARGEST} pixels a side and 1 or 3 channels, {got}")
+    pixels, numbers, unreadable = load(images, labels, size, channels)
     card = (folder / "card.md").read_text(encoding="utf-8")
     wrong = [name for name, digest in told["files"].items() if _changed(folder / name, digest)]
     found: dict[str, Any] = {"images": len(numbers), "accuracy": {}, "largest_difference": 0.0, "unreadable": unreadable, "problems": []}
     found["problems"] += [f"{name}: its checksum is not that of architecture.json" for name in wrong]
     if labels != told["classes"]:
         found["problems"].append("labels.txt: not the classes of architecture.json")
+    known = set(told["files"])
     checks, rows = [whole(folder / "architecture.json", each, CHECK) for each in told["checks"]], dict[str, set[float]]()
     if (folder / "check.json").is_file():  # of a file that was made for an export
         made = read_object(folder / "check.json", {**CHECK, "files": dict})
         checks.append(made)
+        known |= set(made["files"])
         wrong = [name for name, digest in made["files"].items() if _changed(folder / name, digest)]
         found["problems"] += [f"{name}: its checksum is not that of check.json" for name in wrong]
     for name, value in re.findall(rf"^\| (\S+) \|.* {len(numbers)} \| ([0-9.]+) ±", card, re.M):
         rows.setdefault(name, set()).add(float(value))
-    for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")]):
+    models = sorted([*folder.glob("*.onnx"), *folder.glob("*.xml")])
+    if not models:
+        raise UnusableError(f"{folder}: holds no .onnx and no .xml")
+    for name in sorted({*(path.name for path in models), *(path.name for path in folder.glob("*.bin"))} - known):
+        found["problems"].append(f"{name}: neither architecture.json nor check.json has a checksum of it")
+    for path in models:
         answers = np.array([int(one.argmax()) for one in answers_of(path, pixels)])
         accuracy = found["accuracy"][path.name] = float((answers == numbers).mean())
         said_of = whole_check(path.name, checks, len(numbers))
@@ -172,6 +197,8 @@ def check(folder: Path, images: Path) -> dict[str, Any]:
             found["problems"].append(f"{path.name}: no check was on {len(numbers)} images: it was not compared")
             continue
         found["largest_difference"] = max(found["largest_difference"], abs(said_of["accuracy"] - accuracy))
+        if not abs(said_of["accuracy"] - accuracy) < SAME:
+            found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {said_of['accuracy']:.6g} in its check")
         on_card = rows.get(said_of["file"], set())
         if float(f"{accuracy:.6g}") not in on_card:
             found["problems"].append(f"{path.name}: accuracy {accuracy:.6g} here, {sorted(on_card)} on the card")
@@ -193,7 +220,7 @@ def read_object(path: Path, wanted: dict[str, type]) -> dict[str, Any]:
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise UnusableError(f"{path}: is no JSON: {exc}") from exc
     return whole(path, told, wanted)
 
@@ -207,7 +234,7 @@ def whole(path: Path, told: Any, wanted: dict[str, type]) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise UnusableError(f"{path}: holds {told!r:.60} where a JSON object should be")
     for name, kind in wanted.items():
-        if not isinstance(told.get(name), kind):
+        if type(told.get(name)) is not kind:  # a bool is an int
             raise UnusableError(f"{path}: {name!r} should be of type {kind.__name__}, got {told.get(name)!r:.60}")
     return told
 

@@ -98,7 +98,19 @@ def test_what_the_script_cannot_use_it_names(shipped: Path, tmp_path: Path) -> N
     for name, text in (("list", "[1]"), ("cut", '{"file": '), ("bare", "{}"), ("numbers", json.dumps(checked))):
         shutil.copytree(shipped, tmp_path / name)
         (tmp_path / name / "check.json").write_text(text)
+    told = json.loads((shipped / "architecture.json").read_text())
+    for name, size in ("huge", 1_000_000), ("true", True):
+        shutil.copytree(shipped, tmp_path / name, dirs_exist_ok=True)
+        edited = {**told, "preprocessing": {**told["preprocessing"], "size": size}}
+        (tmp_path / name / "architecture.json").write_text(json.dumps(edited))
+    shutil.copytree(shipped, tmp_path / "modelless", ignore=shutil.ignore_patterns("*.onnx", "*.xml"))
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04garbage")
     for arguments, words in (
+        ((tmp_path / "huge", images), "1 to 4096 pixels a side and 1 or 3 channels, got 1000000 and 1"),
+        ((tmp_path / "true", images), "'size' should be of type int, got True"),
+        ((tmp_path / "modelless", images), "holds no .onnx and no .xml"),
+        ((shipped, tmp_path / "broken.zip"), "broken.zip: is no .zip that can be read"),
+        ((shipped, tmp_path / "absent"), "absent: there is no such folder or .zip"),
         ((tmp_path / "list", images), "check.json: holds [1] where a JSON object should be"),
         ((tmp_path / "cut", images), "check.json: is no JSON: "),
         ((tmp_path / "bare", images), "check.json: 'file' should be of type str, got None"),
@@ -160,7 +172,10 @@ def test_the_script_compares_the_file_of_one_image_and_the_figures(shipped: Path
         check["correct"] -= check["images"] // 10
         check["accuracy"] = check["correct"] / check["images"]
     (edited / "architecture.json").write_text(json.dumps(told))
-    assert script.check(edited, images)["largest_difference"] == pytest.approx(0.1)
+    found = script.check(edited, images)
+    assert found["largest_difference"] == pytest.approx(0.1)
+    told_of = [each.split(":")[0] for each in found["problems"] if "in its check" in each]
+    assert told_of == ["model.dynamic.onnx", "model.int8.onnx", "model.onnx", "model.xml"]
     (edited / "model.dynamic.onnx").unlink()  # what is left of fp32 in ONNX Runtime has a check of its own on 256 images alone
     (edited / "model.xml").unlink()
     (edited / "model.int8.onnx").unlink()
@@ -169,6 +184,20 @@ def test_the_script_compares_the_file_of_one_image_and_the_figures(shipped: Path
     card = (edited / "card.md").read_text().replace(head, f"{head}| accuracy_test | 0.123 | ± 0.01 | 1 | trained |\n", 1)
     (edited / "card.md").write_text(card)
     assert "card.md: accuracy_test 0.123 is that of no file on 360 images" in script.check(edited, images)["problems"]
+
+
+def test_the_script_wants_a_checksum_of_each_file_and_an_accuracy_that_is_a_number(
+    shipped: Path, digits: ImageData, tmp_path: Path
+) -> None:
+    images, edited = save_test_images(tmp_path / "images", digits), tmp_path / "edited"
+    shutil.copytree(shipped, edited)
+    told = json.loads((edited / "architecture.json").read_text())
+    del told["files"]["model.onnx"], told["files"]["model.bin"]
+    told["checks"] = [{**check, "accuracy": float("nan")} for check in told["checks"]]
+    (edited / "architecture.json").write_text(json.dumps(told))
+    problems = script.check(edited, images)["problems"]
+    assert [each.split(":")[0] for each in problems if "has a checksum of it" in each] == ["model.bin", "model.onnx"]
+    assert sum("nan in its check" in each for each in problems) == 4
 
 
 def test_the_script_takes_no_figure_of_what_a_network_was_pruned_from(shipped: Path, digits: ImageData, tmp_path: Path) -> None:
@@ -206,14 +235,14 @@ def test_the_script_knows_what_was_made_for_an_export(shipped: Path, digits: Ima
     made = Artifacts.read(shipped, make_space().largest)
     assert made is not None
     told = dataclasses.replace(made.of("int8", "openvino"), file="model.int8.xml")
-    for correct, problems in ((told.correct, 0), (told.correct - 36, 1)):
-        check = dataclasses.replace(told, correct=correct)
+    for lost, problems in ((0, 0), (36, 2)):  # the check's, and the card's
+        check = dataclasses.replace(told, correct=told.correct - lost)
         write_check(tmp_path / "out", check, "a word")
         shipment = Shipment(["labels.txt"], Figures("Of model.int8.xml."), (check,), "a word")
         (tmp_path / "out" / "card.md").write_text(card(CANDIDATE, FACTS, Description.read(shipped / "architecture.json"), shipment))
         found = script.check(tmp_path / "out", images)
         assert len(found["problems"]) == problems, found
-        assert found["largest_difference"] == pytest.approx(0.1 * problems)
+        assert found["largest_difference"] == pytest.approx(lost / 360)
     with (tmp_path / "out" / "model.int8.bin").open("ab") as file:
         file.write(b"more")
     assert "model.int8.bin: its checksum is not that of check.json" in script.check(tmp_path / "out", images)["problems"]
